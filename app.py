@@ -1,0 +1,1665 @@
+"""Trusted Group: friends sign in with nothing but their phones.
+
+This file reads from top to bottom: settings; the factory that wires everything; the database;
+sessions, which know who is asking; guards; texts and PINs, which Vonage sends for us. Then the
+journey, in the order in which people meet it: an admin invites, the friend texts back, signs up,
+is at home; an admin looks after the group. The rules behind it are told in README.md, "How it
+works".
+"""
+
+import functools
+import hashlib
+import hmac
+import ipaddress
+import json
+import logging
+import os
+import re
+import secrets
+import sqlite3
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import click
+import phonenumbers
+from dotenv import dotenv_values, find_dotenv
+from flask import (
+    Blueprint,
+    Flask,
+    Request,
+    Response,
+    abort,
+    after_this_request,
+    current_app,
+    g,
+    get_template_attribute,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
+from flask.typing import ResponseReturnValue
+from flask_session.base import ServerSideSession, ServerSideSessionInterface
+from phonenumbers import PhoneNumberFormat, PhoneNumberType, ValidationResult
+from vonage_http_client.errors import NotFoundError
+from vonage_sms import SmsMessage
+from vonage_verify import SmsChannel, VerifyRequest
+from werkzeug.exceptions import HTTPException, SecurityError
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from vonage_client import (
+    BAD_ANSWERS,
+    GSM_7,
+    PinRejected,
+    PinStillRunning,
+    Vonage,
+    VonageError,
+    VonageRefused,
+    VonageUnavailable,
+    VonageUnreached,
+    deadline,
+    parse_request_id,
+    signature,
+    understand_failure,
+)
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+SCHEMA_VERSION = 1
+MAX_BODY = 16 * 1024  # bytes; no form and no webhook of ours comes near it
+
+PIN_LIFETIME = 300
+PINS_PER_TEN_MINUTES = 3
+PINS_PER_INVITE = 5
+TRIES_PER_INVITE = 10
+
+LEASE_LIFETIME = 30
+RECEIPT_LIFETIME = 10 * MINUTE
+TWIN_PATIENCE = 6  # seconds that a second press of the button waits for the first one's outcome
+
+CLAIM_LIFETIME = 30
+STALE_AFTER = 30 * MINUTE
+INBOUND_LIFETIME = 3 * DAY  # Vonage stops re-sending a message after 24 h
+JOURNAL_LIFETIME = 365 * DAY
+
+VONAGE_SECONDS = 8.0  # what one request of ours gives Vonage in all, however many calls it makes
+
+
+# Settings: one parser each, from text to value or ValueError; read_settings ----------------------
+
+
+class WrongSettings(click.ClickException):
+    """The installation cannot run. Every problem is named, a line each; no value is ever shown."""
+
+    exit_code = 2
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+    def show(self, file: Any = None) -> None:
+        for problem in self.problems:
+            click.echo(f"Error: {problem}", file=file, err=True)
+
+
+def parse_secret_key(text: str) -> str:
+    if len(text) < 32 or text.startswith("replace-me"):
+        raise ValueError("needs 32 or more random characters of your own (see .env.example)")
+    return text
+
+
+def parse_group_name(text: str) -> str:
+    if not 1 <= len(text) <= 16 or not text.isprintable() or re.search(r"[/{}:$]", text):
+        raise ValueError("must have 1 to 16 characters, none of / { } : $ among them")
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def parse_base_url(text: str) -> str:
+    match = re.fullmatch(r"(https?)://([a-z0-9.-]*[a-z0-9])(:[0-9]{1,5})?/?", text.lower())
+    if not match or (match[1] == "http" and not is_loopback(match[2])):
+        raise ValueError("must be https://host or https://host:port (http:// only on this machine)")
+    if match[3] and not 1 <= int(match[3][1:]) <= 65535:
+        raise ValueError("has a port that does not exist")
+    default_port = ":443" if match[1] == "https" else ":80"  # which browsers leave out of an Origin
+    return f"{match[1]}://{match[2]}{'' if match[3] in (None, default_port) else match[3]}"
+
+
+CARRIER_KEYWORDS = {
+    *("CANCEL", "HELP", "INFO", "OPTIN", "OPTOUT", "QUIT", "REVOKE", "START", "STOP", "STOPALL"),
+    *("SUBSCRIBE", "UNSTOP", "UNSUBSCRIBE"),
+}
+
+
+def parse_invite_code(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]{4,20}", text):
+        raise ValueError("must be one word of 4 to 20 letters and digits")
+    if text.upper() in CARRIER_KEYWORDS:
+        raise ValueError("must not be a word that phone carriers act on themselves")
+    return text
+
+
+def parse_admins(text: str) -> frozenset[str]:
+    try:
+        return frozenset(parse_username(name) for name in text.split(","))
+    except Mistake:
+        raise ValueError("must be usernames with commas between them") from None
+
+
+def parse_word(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("must not have spaces in it")
+    return text
+
+
+def parse_own_number(text: str) -> str:
+    digits = text.removeprefix("+").replace(" ", "")
+    if not re.fullmatch(r"[0-9]{7,15}", digits):
+        raise ValueError("must be the number as the dashboard shows it, 7 to 15 digits")
+    return digits
+
+
+def parse_signature_method(text: str) -> str:
+    if text.lower() not in ("md5hash", "md5", "sha1", "sha256", "sha512"):
+        raise ValueError("must be md5hash, md5, sha1, sha256 or sha512")
+    return text.lower()
+
+
+def parse_host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", text):
+        raise ValueError("must be host or host:port")
+    return text
+
+
+def parse_region(text: str) -> str:
+    if text.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("must be a country's two letters, such as GB")
+    return text.upper()
+
+
+def parse_domain(text: str) -> str:
+    domain = text.lower().removeprefix(".")
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain) or re.fullmatch(r"[0-9.]+", domain):
+        raise ValueError("must be a domain such as example.org")
+    return domain
+
+
+def parse_count(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,6}", text) or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+class Setting(NamedTuple):
+    parse: Callable[[str], Any]
+    default: str | None = None
+    required: bool = False
+
+
+SETTINGS = {
+    "SECRET_KEY": Setting(parse_secret_key, required=True),
+    "GROUP_NAME": Setting(parse_group_name, "Trusted Group"),
+    "BASE_URL": Setting(parse_base_url, required=True),
+    "INVITE_CODE": Setting(parse_invite_code, required=True),
+    "ADMINS": Setting(parse_admins, required=True),
+    "VONAGE_API_KEY": Setting(parse_word, required=True),
+    "VONAGE_API_SECRET": Setting(parse_word, required=True),
+    "VONAGE_NUMBER": Setting(parse_own_number, required=True),
+    "VONAGE_SIGNATURE_SECRET": Setting(parse_word),
+    "VONAGE_SIGNATURE_METHOD": Setting(parse_signature_method, "sha256"),
+    "VONAGE_API_HOST": Setting(parse_host),
+    "VONAGE_REST_HOST": Setting(parse_host),
+    "DATABASE": Setting(str, "instance/group.db"),
+    "DEFAULT_REGION": Setting(parse_region),
+    "SESSION_DAYS": Setting(parse_count(1, 400), "30"),
+    "SESSION_MAX_DAYS": Setting(parse_count(1, 4000), "365"),
+    "INVITE_DAYS": Setting(parse_count(1, 60), "7"),
+    "TEXTS_PER_DAY": Setting(parse_count(1, 100_000), "100"),
+    "COOKIE_DOMAIN": Setting(parse_domain),
+    "TRUSTED_PROXIES": Setting(parse_count(0, 10), "0"),
+}
+
+
+def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings as values. Raises WrongSettings, which names every problem at once."""
+    settings: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, setting in SETTINGS.items():
+        text = str(source.get(name) or "").strip() or setting.default
+        try:
+            settings[name] = setting.parse(text) if text is not None else None
+        except ValueError as error:
+            problems.append(f"{name} {error}")
+        if text is None and setting.required:
+            problems.append(f"{name} is missing (see .env.example)")
+    problems += contradictions(settings) if not problems else []
+    if problems:
+        raise WrongSettings(problems)
+    return settings
+
+
+def contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong between settings that are right one by one."""
+    if settings["SESSION_MAX_DAYS"] < settings["SESSION_DAYS"]:
+        yield "SESSION_MAX_DAYS must not be less than SESSION_DAYS"
+    url, domain = urlsplit(settings["BASE_URL"]), settings["COOKIE_DOMAIN"]
+    if domain and (url.scheme != "https" or not f".{url.hostname}".endswith(f".{domain}")):
+        yield "COOKIE_DOMAIN must be the https host of BASE_URL, or a domain above it"
+
+
+# The factory: everything below, wired together ---------------------------------------------------
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """The application. Settings come from `config`, then the environment, then (without `config`)
+    the nearest `.env`; names in `config` that are not ours go to Flask."""
+    app = Flask(__name__)
+    env_file = dotenv_values(find_dotenv(usecwd=True)) if config is None else {}
+    app.config.update(read_settings({**env_file, **os.environ, **(config or {})}))
+    configure_flask(app)
+    app.config.update((k, v) for k, v in (config or {}).items() if k not in SETTINGS)
+    silence_secrets()
+    app.session_interface = MemberSessions(app)
+    app.extensions["vonage"] = Vonage(app.config)
+    prepare_database(app)
+    if app.config["TRUSTED_PROXIES"]:
+        proxies = app.config["TRUSTED_PROXIES"]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+    from commands import commands  # they use this module, so it has to be whole by then
+
+    for blueprint in (pages, webhooks, admin, commands):
+        app.register_blueprint(blueprint)
+    app.before_request(guard)
+    app.after_request(add_security_headers)
+    app.register_error_handler(HTTPException, show_error)
+    app.register_error_handler(sqlite3.OperationalError, show_database_trouble)
+    app.register_error_handler(VonageError, show_vonage_trouble)
+    app.context_processor(lambda: {"member": current_member(), "is_admin": is_admin()})
+    app.template_filter("span")(say_span)
+    app.template_filter("date")(say_date)
+    return app
+
+
+def configure_flask(app: Flask) -> None:
+    """What our settings mean to Flask and to Flask-Session."""
+    url, domain = urlsplit(app.config["BASE_URL"]), app.config["COOKIE_DOMAIN"]
+    host, https = url.hostname or "", url.scheme == "https"
+    app.config.update(
+        TRUSTED_HOSTS=[host, "localhost", "127.0.0.1"] if is_loopback(host) else [host],
+        MAX_CONTENT_LENGTH=MAX_BODY,
+        PROPAGATE_EXCEPTIONS=False,  # a visitor sees the error page, in debug mode too
+        PERMANENT_SESSION_LIFETIME=app.config["SESSION_DAYS"] * DAY,
+        SESSION_REFRESH_EACH_REQUEST=False,  # True brings ended sessions back, and writes on reads
+        SESSION_COOKIE_NAME=f"__{'Secure' if domain else 'Host'}-session" if https else "session",
+        SESSION_COOKIE_DOMAIN=domain,
+        SESSION_COOKIE_PATH="/",
+        SESSION_COOKIE_SECURE=https,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        VISITOR_COOKIE_NAME="__Host-visitor" if https else "visitor",
+    )
+
+
+def silence_secrets() -> None:
+    """The SDK logs PINs, phone numbers and credentials; Flask's own server, the webhook's token."""
+    logging.getLogger("vonage").addFilter(say_nothing)
+    logging.getLogger("werkzeug").addFilter(hide_token)
+
+
+def say_nothing(record: logging.LogRecord) -> bool:
+    return False
+
+
+def hide_token(record: logging.LogRecord) -> bool:
+    record.msg = re.sub(r"/(answer|delivery)/\S+", r"/\1/...", record.getMessage())
+    record.args = ()
+    return True
+
+
+# Digests: what is kept in place of secrets and phone numbers -------------------------------------
+
+
+def keyed_digest(purpose: str, *parts: str) -> str:
+    """HMAC-SHA-256 of `parts` in 64 hex digits, under a key of its own for each purpose."""
+    key = hmac.digest(current_app.config["SECRET_KEY"].encode(), purpose.encode(), "sha256")
+    return hmac.digest(key, json.dumps(parts).encode(), "sha256").hex()
+
+
+def phone_digest(phone: str) -> str:
+    return keyed_digest("phone", phone)
+
+
+def webhook_token() -> str:
+    return keyed_digest("webhook token")[:32]
+
+
+# Database: get_db, transaction, prune, the journal -----------------------------------------------
+
+
+class Connections(threading.local):
+    """One connection a thread, opened when the thread first asks and kept: opening one for every
+    request would cost a third of the throughput."""
+
+    def __init__(self, path: Path) -> None:
+        # mode=rw: a database that vanished is an error and not a new, empty, readable file.
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        self.db = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None)
+        self.db.row_factory = sqlite3.Row
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = FULL")
+        self.db.execute("PRAGMA foreign_keys = ON")
+        self.db.execute("PRAGMA secure_delete = ON")
+
+
+def get_db() -> sqlite3.Connection:
+    db: sqlite3.Connection = current_app.extensions["connections"].db
+    return db
+
+
+def find_row(sql: str, *values: object) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = get_db().execute(sql, values).fetchone()
+    return row
+
+
+def count_rows(sql: str, *values: object) -> int:
+    count: int = get_db().execute(sql, values).fetchone()[0]
+    return count
+
+
+@contextmanager
+def transaction() -> Iterator[sqlite3.Connection]:
+    """Commit all of the block or none of it. IMMEDIATE, because a deferred transaction that reads
+    before it writes fails under load, and the busy timeout does not help it."""
+    db = get_db()
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def prepare_database(app: Flask) -> None:
+    """Create what is missing, and forget what the current SECRET_KEY can no longer read."""
+    path = Path(app.root_path, app.config["DATABASE"])
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        app.extensions["connections"] = Connections(path)
+        with app.app_context():
+            apply_schema(Path(app.root_path, "schema.sql").read_text())
+            notice_new_key()
+    except (OSError, sqlite3.DatabaseError) as error:
+        raise WrongSettings([f"DATABASE {path} cannot be used: {error}"]) from error
+
+
+def apply_schema(script: str) -> None:
+    db = get_db()
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise WrongSettings(["DATABASE was made by a newer version of this program"])
+    if version < SCHEMA_VERSION:
+        db.executescript(f"BEGIN IMMEDIATE; {script} COMMIT;")
+
+
+def notice_new_key() -> None:
+    """Under a new SECRET_KEY no phone digest is found again and the webhook has a new address: open
+    invites are dropped, and the one who runs the box is told. Sessions do not depend on the key."""
+    ours = int(keyed_digest("application id")[:8], 16) >> 1 or 1
+    if get_db().execute("PRAGMA application_id").fetchone()[0] == ours:
+        return
+    with transaction() as db:
+        theirs = db.execute("PRAGMA application_id").fetchone()[0]
+        db.execute(
+            f"PRAGMA application_id = {ours}"
+        )  # a PRAGMA takes no parameters; this is an int
+        if theirs in (0, ours):
+            return
+        db.execute("DELETE FROM whitelist")
+        db.execute("DELETE FROM pending_verifications")
+        record("key_changed")
+    click.echo(
+        "SECRET_KEY is new: open invites are dropped. The webhook's address is now", err=True
+    )
+    click.echo(webhook_url(), err=True)
+
+
+def prune(db: sqlite3.Connection) -> None:
+    """Drop what has expired. Called inside writes that happen anyway, so there is no job to run."""
+    at = now()
+    db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
+    db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
+    db.execute("DELETE FROM sessions WHERE expires_at <= ?", (at,))
+    db.execute("DELETE FROM inbound_messages WHERE claimed_at <= ?", (at - INBOUND_LIFETIME,))
+    db.execute("DELETE FROM journal WHERE at <= ?", (at - JOURNAL_LIFETIME,))
+
+
+def record(
+    event: str,
+    actor: str | None = None,
+    subject: str | None = None,
+    invite_id: int | None = None,
+    detail: str | None = None,
+) -> None:
+    """Add a line to the journal: who did what, to whom. Never a phone number."""
+    get_db().execute(
+        "INSERT INTO journal (at, event, actor, subject, invite_id, detail)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (now(), event, actor, subject, invite_id, detail),
+    )
+
+
+def now() -> int:
+    return int(time.time())
+
+
+# Sessions: who is asking -------------------------------------------------------------------------
+
+
+class Member(NamedTuple):
+    id: int
+    username: str
+
+
+def current_member() -> Member | None:
+    member: Member | None = g.get("member")
+    return member
+
+
+def is_admin() -> bool:
+    member = current_member()
+    return member is not None and member.username in current_app.config["ADMINS"]
+
+
+def session_digest(sid: str) -> str:
+    return hashlib.sha256(sid.encode()).hexdigest()
+
+
+class MemberSession(ServerSideSession):
+    """`flask.session` of a member. Whoever is not signed in has none that would be kept."""
+
+    expires_at: int | None = None  # set: the row is as it should be, and the cookie is due
+    sid: str
+    modified: bool
+
+
+class MemberSessions(ServerSideSessionInterface):
+    """Flask-Session over our own table. Only `begin_session` adds a row, in the transaction of a
+    sign-in; all that is written here is an UPDATE, so an ended session cannot come back."""
+
+    session_class = MemberSession
+
+    def _get_store_id(self, sid: str) -> str:
+        return session_digest(sid)
+
+    def open_session(self, app: Flask, request: Request) -> MemberSession:
+        try:
+            return super().open_session(app, request)  # type: ignore[return-value]
+        except sqlite3.Error as error:
+            g.session_error = error  # nobody could answer it yet; the guard raises it
+            return MemberSession(sid=self._generate_sid(self.sid_length))
+
+    def _retrieve_session_data(self, store_id: str) -> dict[str, Any] | None:
+        row = find_row(
+            "SELECT sessions.*, username FROM sessions JOIN authors ON authors.id = author_id"
+            " WHERE id_digest = ? AND expires_at > ?",
+            store_id,
+            now(),
+        )
+        if row is None:
+            return None
+        g.member = Member(row["author_id"], row["username"])
+        g.session_is_due = not 0 <= now() - row["seen_at"] < DAY
+        return {"author_id": row["author_id"], **json.loads(row["data"])}
+
+    def should_set_storage(self, app: Flask, session: Any) -> bool:
+        return session.modified or bool(g.get("session_is_due"))
+
+    def _upsert_session(self, lifetime: Any, session: Any, store_id: str) -> None:
+        if session.expires_at is not None:
+            return
+        data = {key: session[key] for key in session.keys() - {"author_id", "_permanent"}}
+        try:
+            row = find_row(
+                "UPDATE sessions SET data = ?, seen_at = ?, expires_at = min(?, created_at + ?)"
+                " WHERE id_digest = ? AND expires_at > ? RETURNING expires_at",
+                *(json.dumps(data), now(), *session_limits(), store_id, now()),
+            )
+        except sqlite3.OperationalError:
+            if session.modified:
+                raise
+            return  # a renewal can wait for the next page
+        session.expires_at = row and row["expires_at"]
+
+    def _delete_session(self, store_id: str) -> None:
+        get_db().execute("DELETE FROM sessions WHERE id_digest = ?", (store_id,))
+
+    def should_set_cookie(self, app: Flask, session: Any) -> bool:
+        return session.expires_at is not None
+
+    def get_expiration_time(self, app: Flask, session: Any) -> datetime | None:
+        return datetime.fromtimestamp(session.expires_at or 0, UTC)
+
+    def save_session(self, app: Flask, session: Any, response: Response) -> None:
+        if session or not session.modified:
+            super().save_session(app, session, response)
+            return
+        # Signed out. The base class forgets `Secure`; a browser then keeps its __Host- cookie.
+        self._delete_session(self._get_store_id(session.sid))
+        response.delete_cookie(
+            self.get_cookie_name(app),
+            domain=self.get_cookie_domain(app),
+            secure=self.get_cookie_secure(app),
+            httponly=True,
+            samesite="Lax",
+        )
+
+
+def session_limits() -> tuple[int, int]:
+    """When a session used now ends if it is not used again, and the most that it may live at
+    all."""
+    config = current_app.config
+    return now() + config["SESSION_DAYS"] * DAY, config["SESSION_MAX_DAYS"] * DAY
+
+
+def begin_session(author_id: int, sid: str) -> int:
+    """Store a session, in the caller's transaction, in place of the one this browser had."""
+    expires_at, most = session_limits()
+    expires_at = min(expires_at, now() + most)
+    former: str = session.sid  # type: ignore[attr-defined]
+    db = get_db()
+    db.execute("DELETE FROM sessions WHERE id_digest = ?", (session_digest(former),))
+    db.execute(
+        "INSERT INTO sessions (id_digest, author_id, device, data, created_at, seen_at, expires_at)"
+        " VALUES (?, ?, ?, '{}', ?, ?, ?)",
+        (session_digest(sid), author_id, request.user_agent.string[:200], now(), now(), expires_at),
+    )
+    return expires_at
+
+
+def adopt_session(author_id: int, sid: str, expires_at: int) -> None:
+    """Give this browser the cookie of a session whose row is already stored."""
+    session.clear()
+    session["author_id"] = author_id
+    session.sid, session.expires_at = sid, expires_at  # type: ignore[attr-defined]
+
+
+# Guards and error pages --------------------------------------------------------------------------
+
+pages = Blueprint("pages", __name__)
+
+
+class Mistake(Exception):
+    """Somebody typed what cannot be. `field` is where; `sentence` is what to do about it, by its
+    name in templates/_sentences.html."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.field = field
+        self.sentence = sentence
+
+
+def say(sentence: str, **values: object) -> str:
+    text: str = get_template_attribute("_sentences.html", "sentences")[sentence]
+    return text.format(**values)
+
+
+class Form:
+    """What a person typed, kept as it was, and a sentence beside each field that is wrong."""
+
+    def __init__(self, *fields: str) -> None:
+        self.values = {field: request.form.get(field, "") for field in fields}
+        self.errors: dict[str, str] = {}
+
+    def read(self, field: str, parse: Callable[[str], str]) -> str:
+        try:
+            return parse(self.values[field])
+        except Mistake as mistake:
+            self.refuse(mistake)
+            return ""
+
+    def refuse(self, mistake: Mistake) -> None:
+        self.errors[mistake.field] = say(mistake.sentence)
+
+
+def guard() -> ResponseReturnValue | None:
+    """What is asked of every request before its view runs."""
+    if isinstance(request.routing_exception, SecurityError) and request.path == "/healthz":
+        return healthz()  # whoever looks after the box may call it by any name
+    if request.routing_exception is not None:
+        raise request.routing_exception
+    if "session_error" in g:
+        raise g.session_error
+    if request.method == "POST" and request.blueprint != webhooks.name:
+        refuse_cross_site()
+    return None
+
+
+def refuse_cross_site() -> None:
+    """Browsers say where a POST comes from, so no form needs a token (Fetch Metadata; `Origin` for
+    browsers older than that). A caller that says neither is no browser of a member."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is None:
+        origin = request.headers.get("Origin")
+        site = "same-origin" if origin == current_app.config["BASE_URL"] else "cross-site"
+    if site not in ("same-origin", "none"):
+        abort(403)
+
+
+def require_member() -> Member:
+    member = current_member()
+    if member is None:
+        came_for = request.full_path.rstrip("?") if request.method == "GET" else None
+        abort(redirect(url_for("pages.signup", next=came_for), 303))
+    return member
+
+
+PLAIN_PATH = re.compile(r"/([\w~%@:+=-][\w~%@:+=.-]*/?)*(\?[\w~%@:+=.&/-]*)?", re.ASCII)
+
+
+def parse_next(text: str) -> str | None:
+    """Where to go after signing in: a plain path of ours, or an https address at or below
+    COOKIE_DOMAIN. Anything else is dropped: browsers read `//host` and worse as another site."""
+    if PLAIN_PATH.fullmatch(text):
+        return text
+    domain = current_app.config["COOKIE_DOMAIN"]
+    match = re.fullmatch(r"https://([a-z0-9.-]+)(?::[0-9]{1,5})?(?:[/?][!-\[\]-~]*)?", text)
+    if domain and match and f".{match[1]}".endswith(f".{domain}"):
+        return text
+    return None
+
+
+def add_security_headers(response: Response) -> Response:
+    config = current_app.config
+    policy = [
+        "default-src 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "form-action 'self'",
+    ]
+    if config["COOKIE_DOMAIN"]:  # a form's answer may lead to a guarded program
+        policy[-1] += " https://{0} https://*.{0}".format(config["COOKIE_DOMAIN"])
+    response.headers["Content-Security-Policy"] = "; ".join(policy)
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Frame-Options"] = "DENY"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    if config["SESSION_COOKIE_SECURE"]:
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
+    if request.endpoint != "static":
+        response.headers["Cache-Control"] = "no-store"
+        response.vary.add("Cookie")
+    return response
+
+
+def show_error(error: HTTPException) -> ResponseReturnValue:
+    """One page for all errors. It builds no URL: for an untrusted host, none can be built."""
+    response = error.get_response()
+    if response.status_code < 400:
+        return response  # abort(redirect(...))
+    key = f"error-{response.status_code}"
+    known = key in get_template_attribute("_sentences.html", "sentences")
+    sentence = say(key if known else "error")
+    response.data = render_template("errors/error.html", name=error.name, sentence=sentence)
+    response.content_type = "text/html; charset=utf-8"
+    return response
+
+
+def show_trouble() -> ResponseReturnValue:
+    """503: nothing was lost, and the same again will do soon."""
+    page = render_template("errors/error.html", name="Not now", sentence=say("error-503"))
+    return page, 503, {"Retry-After": "5"}
+
+
+def show_database_trouble(error: sqlite3.OperationalError) -> ResponseReturnValue:
+    """Locked, full or unwritable is weather; any other error of SQLite is a bug, and stays one."""
+    weather = (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+    )
+    if error.sqlite_errorcode & 0xFF not in weather:
+        raise error
+    current_app.logger.error("The database cannot be used: %s", error)
+    return show_trouble()
+
+
+def show_vonage_trouble(error: "VonageError") -> ResponseReturnValue:
+    return show_trouble()
+
+
+@pages.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    try:
+        get_db().execute("SELECT 1 FROM authors").fetchone()
+    except sqlite3.Error:
+        return "The database does not answer.\n", 503, {"Content-Type": "text/plain"}
+    return "ok\n", {"Content-Type": "text/plain"}
+
+
+# Vonage: send_text, start_pin, check_pin, cancel_pin ----------------------------------------------
+
+
+@contextmanager
+def asking_vonage(call: str) -> Iterator[Vonage]:
+    """The SDK, and all that can go wrong in one call to it turned into a VonageError. One
+    request of ours gives Vonage 8 s in all, however many calls it makes."""
+    if get_db().in_transaction:
+        raise RuntimeError("Vonage is never asked inside a transaction")
+    deadline.set(g.setdefault("vonage_deadline", time.monotonic() + VONAGE_SECONDS))
+    try:
+        yield current_app.extensions["vonage"]
+    except BAD_ANSWERS as error:
+        failure, what = understand_failure(call, error)
+        current_app.logger.warning("Vonage did not do a %s: %s", call, what)
+        raise failure from error
+
+
+def send_text(phone: str, text: str) -> str:
+    """Send an SMS and return Vonage's id of it. Raises VonageError."""
+    kind = "text" if set(text) <= GSM_7 else "unicode"
+    message = SmsMessage(to=phone, from_=current_app.config["VONAGE_NUMBER"], text=text, type=kind)
+    with asking_vonage("text") as vonage:
+        return str(vonage.sms.send(message).messages[0].message_id)
+
+
+def start_pin(phone: str) -> str:
+    """Have a PIN texted to `phone`; return the request_id. Raises VonageError."""
+    with asking_vonage("start") as vonage:
+        order = VerifyRequest(
+            brand=current_app.config["GROUP_NAME"],
+            workflow=[SmsChannel(to=phone)],
+            channel_timeout=PIN_LIFETIME,
+            code_length=6,
+        )
+        return parse_request_id(vonage.verify.start_verification(order).request_id)
+
+
+def check_pin(request_id: str, pin: str) -> None:
+    """Return if Vonage says that this is the PIN. Raises VonageError otherwise."""
+    with asking_vonage("check") as vonage:
+        answer = vonage.verify.check_code(request_id, pin)
+        if answer.status != "completed" or answer.request_id != request_id:
+            raise ValueError("not a confirmation of this request")
+
+
+def cancel_pin(request_id: str) -> None:
+    with asking_vonage("cancel") as vonage, suppress(NotFoundError):  # 404: it is over already
+        vonage.verify.cancel_verification(request_id)
+
+
+# Inviting: parse_phone, parse_username, create_invite, send_invite, withdraw_invite ---------------
+
+REFUSED_NUMBERS = (
+    PhoneNumberType.PREMIUM_RATE,
+    PhoneNumberType.SHARED_COST,
+    PhoneNumberType.PAGER,
+    PhoneNumberType.UAN,
+)
+RESERVED_NAMES = {
+    *("admin", "administrator", "anonymous", "everyone", "guest", "me", "member", "null", "root"),
+    *("support", "system", "undefined"),
+}
+
+
+def parse_phone(text: str) -> str:
+    """E.164 digits without the plus, as Vonage wants them. Raises Mistake.
+
+    Letters are refused first: the library would read "+4477O0900001" as another, shorter number.
+    """
+    text = "".join(
+        c for c in text if unicodedata.category(c) != "Cf"
+    ).strip()  # contacts paste U+202A..E
+    if not text:
+        raise Mistake("phone", "phone-missing")
+    if len(text) > 40 or not re.fullmatch(r"[+\uFF0B]?[\d\s()./\u2010-\u2015\u2212-]+", text):
+        raise Mistake("phone", "phone-unreadable")
+    try:
+        number = phonenumbers.parse(text, current_app.config["DEFAULT_REGION"])
+    except phonenumbers.NumberParseException as error:
+        national = error.error_type == error.INVALID_COUNTRY_CODE and text[0] not in "+\uff0b"
+        raise Mistake("phone", "phone-no-country" if national else "phone-impossible") from None
+    if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
+        raise Mistake("phone", "phone-impossible")
+    if phonenumbers.number_type(number) in REFUSED_NUMBERS:
+        raise Mistake("phone", "phone-costly")
+    digits = phonenumbers.format_number(number, PhoneNumberFormat.E164).removeprefix("+")
+    if not 7 <= len(digits) <= 15:
+        raise Mistake("phone", "phone-impossible")
+    return digits
+
+
+def parse_username(text: str) -> str:
+    """Lower-case ASCII, 1 to 30 characters. Raises Mistake."""
+    name = text.strip()
+    if not name:
+        raise Mistake("username", "username-missing")
+    # ASCII is asked before lower(), which would turn the Kelvin sign into a k.
+    if not name.isascii() or not re.fullmatch(
+        r"[a-z0-9](?:[a-z0-9_-]{0,28}[a-z0-9])?", name.lower()
+    ):
+        raise Mistake("username", "username-unreadable")
+    if name.lower() in RESERVED_NAMES:
+        raise Mistake("username", "username-reserved")
+    return name.lower()
+
+
+def parse_optional_username(text: str) -> str:
+    return parse_username(text) if text.strip() else ""
+
+
+def texts_in_a_day() -> int:
+    """How many texts that cost money went out in the last 24 h. (Lines from a day ahead or more
+    are those of a clock that was wrong.)"""
+    return count_rows(
+        "SELECT count(*) FROM journal"
+        " WHERE event IN ('text_sent', 'pin_sent') AND at > ? AND at < ?",
+        now() - DAY,
+        now() + DAY,
+    )
+
+
+def create_invite(phone: str, username: str | None, inviter: Member | None) -> int:
+    """Store an invite and return its id. It replaces the number's earlier one, and an earlier one
+    for the same name: two open keys to one member would be one too many. Raises Mistake."""
+    digest, actor = phone_digest(phone), inviter and inviter.username
+    expires_at = now() + current_app.config["INVITE_DAYS"] * DAY
+    with transaction() as db:
+        prune(db)
+        refusal = refuse_text(digest)
+        if refusal == "budget-spent":
+            record("budget_reached", actor)
+        if refusal is None:
+            db.execute("DELETE FROM pending_verifications WHERE phone_digest = ?", (digest,))
+            db.execute(
+                "DELETE FROM whitelist WHERE phone_digest = ? OR username = ?", (digest, username)
+            )
+            invite_id: int = db.execute(
+                "INSERT INTO whitelist"
+                " (phone_digest, phone_hint, username, invited_by, created_at, expires_at)"
+                " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+                (digest, phone[-2:], username, inviter and inviter.id, now(), expires_at),
+            ).fetchone()["id"]
+            record("invited", actor, username, invite_id)
+            record("text_sent", invite_id=invite_id)
+    if refusal is not None:
+        raise Mistake("phone", refusal)
+    return invite_id
+
+
+def refuse_text(digest: str) -> str | None:
+    """Why no invite text may go to this number now, or None."""
+    lately = find_row(
+        "SELECT 1 FROM journal JOIN whitelist ON whitelist.id = invite_id"
+        " WHERE phone_digest = ? AND event = 'text_sent' AND abs(at - ?) < ?",
+        *(digest, now(), MINUTE),
+    )
+    if lately:
+        return "invited-just-now"
+    return refuse_over_budget()
+
+
+def refuse_over_budget() -> str | None:
+    return "budget-spent" if texts_in_a_day() >= current_app.config["TEXTS_PER_DAY"] else None
+
+
+def send_invite(invite_id: int, phone: str) -> None:
+    """Text the invite. Raises VonageError; the invite stands all the same, and shows what is
+    wrong."""
+    config = current_app.config
+    text = render_template("sms/invite.txt", code=config["INVITE_CODE"].upper()).strip()
+    try:
+        message_id = send_text(phone, text)
+    except VonageError as error:
+        with transaction() as db:
+            db.execute("UPDATE whitelist SET delivery = ? WHERE id = ?", (error.reason, invite_id))
+            if isinstance(
+                error, VonageRefused | VonageUnreached
+            ):  # nothing went out, nothing is paid
+                give_back(db, "text_sent", "text_refused", invite_id, error.reason)
+        raise
+    get_db().execute("UPDATE whitelist SET message_id = ? WHERE id = ?", (message_id, invite_id))
+
+
+def give_back(db: sqlite3.Connection, sent: str, refused: str, invite_id: int, reason: str) -> None:
+    """Take the newest text of an invite out of the budget: Vonage did not send it."""
+    db.execute(
+        "UPDATE journal SET event = ?, detail = ? WHERE id ="
+        " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ?)",
+        (refused, reason, sent, invite_id),
+    )
+
+
+def withdraw_invite(invite_id: int, event: str, actor: str | None = None) -> bool:
+    """Delete an open invite, and the PIN that runs for it. False: there is none."""
+    with transaction() as db:
+        row = find_row("DELETE FROM whitelist WHERE id = ? RETURNING username", invite_id)
+        if row is None:
+            return False
+        db.execute(
+            "DELETE FROM pending_verifications WHERE whitelist_id = ? AND author_id IS NULL",
+            (invite_id,),
+        )
+        record(event, actor, row["username"], invite_id)
+    return True
+
+
+# Webhooks: what Vonage tells us ------------------------------------------------------------------
+
+webhooks = Blueprint("webhooks", __name__)
+
+
+def webhook_url() -> str:
+    return f"{current_app.config['BASE_URL']}/answer/{webhook_token()}"
+
+
+def read_fields() -> dict[str, Any]:
+    """The fields of a form or of a JSON object; none at all where a name is odd or stands twice,
+    with which a signature could be made to cover something else than we read."""
+    pairs: list[tuple[str, Any]]
+    if request.is_json:
+        try:
+            found = json.loads(request.get_data(), object_pairs_hook=list)
+        except (ValueError, RecursionError):
+            return {}
+        pairs = (
+            found if isinstance(found, list) and all(isinstance(p, tuple) for p in found) else []
+        )
+    else:
+        pairs = list(request.form.items(multi=True))
+    fields = dict(pairs)
+    sound = len(fields) == len(pairs) and all(
+        re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in fields
+    )
+    return fields if sound else {}
+
+
+def is_signed(fields: Mapping[str, Any]) -> bool:
+    """Whether `sig` is ours and covers every field, the time among them."""
+    secret, method = (
+        current_app.config[f"VONAGE_SIGNATURE_{name}"] for name in ("SECRET", "METHOD")
+    )
+    if not secret or not {"sig", "timestamp"} <= fields.keys():
+        return False
+    if not all(isinstance(value, str | int) for value in fields.values()):
+        return False
+    texts = {name: json.dumps(v) if isinstance(v, bool) else str(v) for name, v in fields.items()}
+    expected = signature(texts, secret, method)
+    return hmac.compare_digest(texts["sig"].lower().encode("utf-8", "replace"), expected.encode())
+
+
+@webhooks.before_request
+def require_vonage() -> None:
+    """No webhook runs for a caller that neither knows our address nor signs what it says."""
+    token = (request.view_args or {}).get("token")
+    g.fields = read_fields()
+    if token is None:
+        genuine = is_signed(g.fields)
+    else:
+        genuine = hmac.compare_digest(token.encode("utf-8", "replace"), webhook_token().encode())
+    if not genuine:
+        record_refused_webhook()
+        abort(401)
+
+
+def record_refused_webhook() -> None:
+    """One line a minute, so that a flood neither fills the disk nor keeps the database locked."""
+    since = now() - MINUTE, now()
+    lately = "SELECT 1 FROM journal WHERE event = 'webhook_refused' AND at > ? AND at <= ?"
+    if not find_row(lately, *since):
+        record("webhook_refused")
+
+
+@webhooks.errorhandler(VonageError)
+def ask_again(error: VonageError) -> ResponseReturnValue:
+    return "", 503, {"Retry-After": "30"}
+
+
+@dataclass(frozen=True)
+class Inbound:
+    """A text message that a phone sent to the group's number."""
+
+    id: str
+    phone: str
+    words: list[str]
+    sent_at: int
+
+
+def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
+    """The SMS API's fields or the Messages API's. None for what cannot be a friend's reply: a
+    part of a long text, a picture, a receipt, a sender that is no phone."""
+    id, sender = (
+        fields.get("messageId", fields.get("message_uuid")),
+        fields.get("msisdn", fields.get("from")),
+    )
+    text = fields.get("text")
+    if not isinstance(id, str) or not isinstance(text, str) or not isinstance(sender, str | int):
+        return None
+    if not id or str(fields.get("concat", "")).lower() == "true":
+        return None
+    try:
+        phone = parse_phone(f"+{str(sender).removeprefix('+')}")
+    except Mistake:
+        return None
+    words = re.findall(r"[^\W_]+", text.casefold())
+    sent_at = parse_time(fields.get("timestamp")) or parse_time(fields.get("message-timestamp"))
+    return Inbound(id, phone, words, sent_at or now())
+
+
+def parse_time(text: object) -> int | None:
+    """Unix seconds, or a date in ISO 8601 (UTC where it does not say)."""
+    try:
+        if re.fullmatch(r"[0-9]{1,12}", str(text)):
+            return int(str(text))
+        at = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+
+
+@webhooks.post("/answer")
+@webhooks.post("/answer/<token>")
+def answer(token: str | None = None) -> ResponseReturnValue:
+    """A friend texted. 204: done, or nothing to do; 503: Vonage should call again."""
+    message = parse_inbound(g.fields)
+    if message is None:
+        return "", 204
+    if message.words == ["stop"]:
+        act: Callable[[Inbound], None] = stop
+    elif current_app.config["INVITE_CODE"].casefold() in message.words:
+        act = send_pin
+    else:
+        return "", 204
+    claimed = claim_message(message.id)
+    if claimed:
+        act_once(act, message)
+    return "", 503 if claimed is None else 204
+
+
+def claim_message(message_id: str) -> bool | None:
+    """True: it is ours to act on. False: that was done before. None: somebody is at it right now,
+    or died at it less than 30 s ago."""
+    with transaction() as db:
+        prune(db)
+        ours = find_row(
+            "INSERT INTO inbound_messages (message_id, claimed_at) VALUES (?, ?)"
+            " ON CONFLICT DO UPDATE SET claimed_at = excluded.claimed_at"
+            " WHERE done_at IS NULL AND claimed_at NOT BETWEEN ? AND ? RETURNING 1",
+            *(message_id, now(), now() - CLAIM_LIFETIME + 1, now()),
+        )
+        if ours:
+            return True
+        done = "SELECT 1 FROM inbound_messages WHERE message_id = ? AND done_at IS NOT NULL"
+        return False if find_row(done, message_id) else None
+
+
+def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
+    """Do it and say so; where it fails, give the claim back, so that Vonage's next call may try."""
+    done = False
+    try:
+        if now() - message.sent_at <= STALE_AFTER:
+            act(message)
+        else:
+            record("webhook_stale")
+        done = True
+    finally:
+        settle = "UPDATE inbound_messages SET done_at = ?1 WHERE message_id = ?2"
+        undo = "DELETE FROM inbound_messages WHERE message_id = ?2 AND ?1"
+        get_db().execute(settle if done else undo, (now(), message.id))
+
+
+def stop(message: Inbound) -> None:
+    """The friend does not want in."""
+    digest = phone_digest(message.phone)
+    invite = find_row("SELECT id FROM whitelist WHERE phone_digest = ?", digest)
+    if invite:
+        withdraw_invite(invite["id"], "stopped")
+
+
+class PinOrder(NamedTuple):
+    """A PIN that is paid for out of the budgets, and not yet asked for."""
+
+    invite_id: int
+    running: str | None  # the request_id that we know of
+    resumed: bool  # this very message was counted before: we failed or died after that
+
+
+def send_pin(message: Inbound) -> None:
+    """Have a PIN texted to an invited number. Raises VonageUnavailable when Vonage should call
+    again."""
+    order = count_pin(message)
+    if order is None:
+        return
+    try:
+        request_id = start_or_restart_pin(message.phone, order)
+    except VonageRefused as error:
+        with transaction() as db:
+            db.execute(
+                "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?", (order.invite_id,)
+            )
+            give_back(db, "pin_sent", "pin_refused", order.invite_id, error.reason)
+        return
+    if not store_pin(message, order, request_id):  # withdrawn meanwhile
+        with suppress(VonageError):
+            cancel_pin(request_id)
+
+
+def count_pin(message: Inbound) -> PinOrder | None:
+    """Count a PIN before it is asked for, once for each message. None: no PIN is due."""
+    with transaction() as db:
+        invite = find_row(
+            "SELECT whitelist.*, request_id, pending_verifications.message_id AS pin_message_id"
+            " FROM whitelist LEFT JOIN pending_verifications USING (phone_digest)"
+            " WHERE phone_digest = ? AND whitelist.expires_at > ?",
+            *(phone_digest(message.phone), now()),
+        )
+        if invite is None or invite["pin_message_id"] == message.id:
+            return None
+        order = PinOrder(invite["id"], invite["request_id"], was_counted(invite, message))
+        if order.resumed:
+            return order
+        refusal = refuse_pin(invite)
+        if refusal:
+            record("pin_refused", invite_id=order.invite_id, detail=refusal)
+            return None
+        db.execute("UPDATE whitelist SET pins_sent = pins_sent + 1 WHERE id = ?", (invite["id"],))
+        record("pin_sent", invite_id=order.invite_id, detail=message.id)
+        return order
+
+
+def was_counted(invite: sqlite3.Row, message: Inbound) -> bool:
+    return bool(
+        find_row(
+            "SELECT 1 FROM journal WHERE event = 'pin_sent' AND invite_id = ? AND detail = ?",
+            *(invite["id"], message.id),
+        )
+    )
+
+
+def refuse_pin(invite: sqlite3.Row) -> str | None:
+    """Why no PIN may be sent for this invite now, or None."""
+    if invite["tries"] >= TRIES_PER_INVITE:
+        return "tries-spent"
+    if invite["pins_sent"] >= PINS_PER_INVITE:
+        return "pins-spent"
+    lately = count_rows(
+        "SELECT count(*) FROM journal"
+        " WHERE event = 'pin_sent' AND invite_id = ? AND abs(at - ?) < ?",
+        *(invite["id"], now(), 10 * MINUTE),
+    )
+    return "pins-too-fast" if lately >= PINS_PER_TEN_MINUTES else refuse_over_budget()
+
+
+def start_or_restart_pin(phone: str, order: PinOrder) -> str:
+    """Vonage runs one request a number. One that we do not know, though we counted this message
+    before, is the one that we died on: adopt it. Any other is an earlier PIN's: the friend asked
+    for a new one."""
+    try:
+        return start_pin(phone)
+    except PinStillRunning as running:
+        if order.resumed and running.request_id != order.running:
+            return running.request_id
+        cancel_pin(running.request_id)
+        return start_pin(phone)
+
+
+def store_pin(message: Inbound, order: PinOrder, request_id: str) -> bool:
+    """Remember the running request, in place of the number's earlier one or of its receipt.
+    False: the invite is gone. A lease that is held stays: somebody's PIN is being checked."""
+    with transaction() as db:
+        stored = db.execute(
+            "INSERT INTO pending_verifications"
+            " (phone_digest, whitelist_id, request_id, message_id, started_at, expires_at)"
+            " SELECT phone_digest, id, ?, ?, ?, ? FROM whitelist WHERE id = ?"
+            " ON CONFLICT (phone_digest) DO UPDATE SET whitelist_id = excluded.whitelist_id,"
+            " request_id = excluded.request_id, message_id = excluded.message_id, author_id = NULL,"
+            " started_at = excluded.started_at, expires_at = excluded.expires_at",
+            (request_id, message.id, now(), now() + PIN_LIFETIME, order.invite_id),
+        )
+        return stored.rowcount > 0
+
+
+# Signing up and in: a form, a lease, a check, one transaction ------------------------------------
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A form with a PIN, from a browser. `digest` is the same for the same form from the same
+    browser."""
+
+    phone: str
+    username: str
+    pin: str
+    visitor: str
+
+    @functools.cached_property
+    def digest(self) -> str:
+        return keyed_digest("visitor", self.visitor, self.phone, self.username, self.pin)
+
+    def session_id(self, request_id: str) -> str:
+        """The cookie that this sign-in gets: random to everybody else, the same when asked
+        again."""
+        return keyed_digest("session", self.visitor, request_id)
+
+
+class SignedIn(NamedTuple):
+    author_id: int
+    session_id: str
+    expires_at: int
+
+
+class Check(NamedTuple):
+    """A counted try, with the chosen name leased to it."""
+
+    whitelist_id: int
+    request_id: str
+    bound_to: str | None  # the only name that the invite is good for
+
+
+class BeingChecked(Exception):
+    """This very form is with Vonage at this moment: the button was pressed twice."""
+
+
+def parse_pin(text: str) -> str:
+    pin = "".join(text.split())
+    if not re.fullmatch(r"[0-9]{6}", pin):
+        raise Mistake("pin", "pin-unreadable" if pin else "pin-missing")
+    return pin
+
+
+@pages.get("/signup")
+def signup() -> ResponseReturnValue:
+    visitor()
+    return show_signup(Form("phone", "username", "pin"))
+
+
+def show_signup(form: Form, status: int = 200) -> ResponseReturnValue:
+    came_for = parse_next(request.values.get("next", ""))
+    return render_template("signup.html", form=form, next=came_for), status
+
+
+@pages.post("/login")
+def login() -> ResponseReturnValue:
+    form = Form("phone", "username", "pin")
+    attempt = Attempt(
+        form.read("phone", parse_phone),
+        form.read("username", parse_username),
+        form.read("pin", parse_pin),
+        visitor(),
+    )
+    if form.errors:
+        return show_signup(form, 422)
+    try:
+        adopt_session(*sign_in(attempt))
+    except Mistake as mistake:
+        form.refuse(mistake)
+        return show_signup(form, 422)
+    except VonageError:
+        form.refuse(Mistake("form", "pin-unchecked"))
+        return show_signup(form, 503)
+    return redirect(parse_next(request.form.get("next", "")) or "/", 303)
+
+
+def visitor() -> str:
+    """This browser's random mark, by which a lost answer can be given again; a cookie where it
+    has none."""
+    name = current_app.config["VISITOR_COOKIE_NAME"]
+    mark = request.cookies.get(name, "")
+    if re.fullmatch(r"[A-Za-z0-9_-]{43}", mark):
+        return mark
+    mark = secrets.token_urlsafe(32)
+
+    @after_this_request
+    def set_cookie(response: Response) -> Response:
+        secure = current_app.config["SESSION_COOKIE_SECURE"]
+        response.set_cookie(name, mark, max_age=DAY, secure=secure, httponly=True, samesite="Lax")
+        return response
+
+    return mark
+
+
+def sign_in(attempt: Attempt) -> SignedIn:
+    """Check the PIN and let its bearer in, or raise Mistake or VonageError. Vonage is asked
+    between two transactions; killed anywhere, there is a usable invite, or a member and this
+    browser's receipt."""
+    try:
+        found = lease_check(attempt)
+    except BeingChecked:
+        return wait_for_twin(attempt)
+    if isinstance(found, SignedIn):
+        return found
+    try:
+        check_pin(found.request_id, attempt.pin)
+        return complete_sign_in(attempt, found)
+    except PinRejected:
+        release_lease(attempt, found, answered=True)
+        raise Mistake("pin", "pin-wrong") from None
+    except (Mistake, VonageError) as error:
+        release_lease(attempt, found, answered=False, asked=not isinstance(error, VonageUnreached))
+        raise
+
+
+def lease_check(attempt: Attempt) -> Check | SignedIn:
+    """Find out what this form may do; if that is to ask Vonage, count the try and lease the name
+    first. The receipt of the same form is as good as its first answer."""
+    with transaction() as db:
+        prune(db)
+        free_stale_leases(db)
+        pending = find_pending(attempt)
+        if pending is None:
+            raise Mistake("pin", "pin-wrong")
+        if pending["author_id"] is not None:
+            return read_receipt(attempt, pending)
+        if pending["invite_id"] is None:
+            raise Mistake("pin", "pin-wrong")
+        if pending["leased_until"] is not None:
+            if pending["visitor_digest"] == attempt.digest:
+                raise BeingChecked
+            raise Mistake("pin", "being-checked")
+        require_free_name(attempt, pending["bound_to"])
+        count_try(pending["invite_id"])
+        lease_name(db, attempt)
+        return Check(pending["invite_id"], pending["request_id"], pending["bound_to"])
+
+
+def find_pending(attempt: Attempt) -> sqlite3.Row | None:
+    """The number's running PIN or receipt; `invite_id` is null where the invite is gone."""
+    return find_row(
+        "SELECT pending.*, whitelist.id AS invite_id, whitelist.username AS bound_to"
+        " FROM pending_verifications AS pending"
+        " LEFT JOIN whitelist ON whitelist.id = whitelist_id AND whitelist.expires_at > ?2"
+        " WHERE pending.phone_digest = ?1 AND pending.expires_at > ?2",
+        *(phone_digest(attempt.phone), now()),
+    )
+
+
+def free_stale_leases(db: sqlite3.Connection) -> None:
+    """A lease is held while now < leased_until <= now + 30: one from a wrong clock holds nobody."""
+    db.execute(
+        "UPDATE pending_verifications"
+        " SET username = NULL, leased_until = NULL, visitor_digest = NULL"
+        " WHERE leased_until IS NOT NULL AND leased_until NOT BETWEEN ? AND ?",
+        (now() + 1, now() + LEASE_LIFETIME),
+    )
+
+
+def read_receipt(attempt: Attempt, pending: sqlite3.Row) -> SignedIn:
+    """The session that this form got before, while that lives. Raises Mistake for other forms."""
+    session_id = attempt.session_id(pending["request_id"])
+    row = find_row(
+        "SELECT expires_at FROM sessions WHERE id_digest = ? AND author_id = ? AND expires_at > ?",
+        *(session_digest(session_id), pending["author_id"], now()),
+    )
+    if row is None or pending["visitor_digest"] != attempt.digest:
+        raise Mistake("pin", "pin-wrong")
+    return SignedIn(pending["author_id"], session_id, row["expires_at"])
+
+
+def require_free_name(attempt: Attempt, bound_to: str | None) -> None:
+    """An invite for a name is good for that name only; any other invite for a new name only."""
+    name = attempt.username
+    if bound_to is not None and bound_to != name:
+        raise Mistake("username", "username-not-invited")
+    if bound_to is None and (name in current_app.config["ADMINS"] or is_name_taken(name)):
+        raise Mistake("username", "username-taken")
+
+
+def is_name_taken(name: str) -> bool:
+    """By a member, or by somebody whom an open invite names."""
+    taken = find_row(
+        "SELECT 1 FROM authors WHERE username = ?1"
+        " UNION ALL SELECT 1 FROM whitelist WHERE username = ?1 AND expires_at > ?2",
+        *(name, now()),
+    )
+    return taken is not None
+
+
+def count_try(invite_id: int) -> None:
+    """Count before the PIN is checked: counted afterwards, many at once would each be the first."""
+    counted = find_row(
+        "UPDATE whitelist SET tries = tries + 1 WHERE id = ? AND tries < ? RETURNING tries",
+        *(invite_id, TRIES_PER_INVITE),
+    )
+    if counted is None:
+        raise Mistake("pin", "tries-spent")
+
+
+def lease_name(db: sqlite3.Connection, attempt: Attempt) -> None:
+    """Hold the name while Vonage is asked, so that of two friends who choose it the slower one
+    learns so before a PIN is burnt."""
+    try:
+        db.execute(
+            "UPDATE pending_verifications SET username = ?, leased_until = ?, visitor_digest = ?"
+            " WHERE phone_digest = ?",
+            (attempt.username, now() + LEASE_LIFETIME, attempt.digest, phone_digest(attempt.phone)),
+        )
+    except sqlite3.IntegrityError:
+        raise Mistake("username", "username-taken") from None
+
+
+def complete_sign_in(attempt: Attempt, check: Check) -> SignedIn:
+    """The PIN was right: the invite goes, and member, session, receipt and journal line come, all
+    in one transaction."""
+    session_id = attempt.session_id(check.request_id)
+    with transaction():
+        invite = find_row(
+            "DELETE FROM whitelist WHERE id = ? AND username IS ? AND expires_at > ?"
+            " RETURNING invited_by",
+            *(check.whitelist_id, check.bound_to, now()),
+        )
+        if invite is None:
+            raise Mistake("form", "invite-withdrawn")
+        author_id = find_or_create_author(attempt.username, check, invite["invited_by"])
+        expires_at = begin_session(author_id, session_id)
+        write_receipt(attempt, check, author_id)
+    return SignedIn(author_id, session_id, expires_at)
+
+
+def write_receipt(attempt: Attempt, check: Check, author_id: int) -> None:
+    """In place of the pending verification, whose lease on the name it ends."""
+    get_db().execute(
+        "INSERT OR REPLACE INTO pending_verifications (phone_digest, whitelist_id, request_id,"
+        " message_id, visitor_digest, author_id, started_at, expires_at)"
+        " VALUES (?, ?, ?, '', ?, ?, ?, ?)",
+        (
+            *(phone_digest(attempt.phone), check.whitelist_id, check.request_id),
+            *(attempt.digest, author_id, now(), now() + RECEIPT_LIFETIME),
+        ),
+    )
+
+
+def find_or_create_author(username: str, check: Check, invited_by: int | None) -> int:
+    """The member whom the invite names, or a new one. Somebody may have been invited for the
+    chosen name while the PIN was being checked: they have it."""
+    row = None
+    if check.bound_to is not None:
+        row = find_row("SELECT id FROM authors WHERE username = ?", username)
+    elif is_name_taken(username):
+        raise Mistake("username", "username-taken")
+    record("signed_in" if row else "joined", username, invite_id=check.whitelist_id)
+    author: sqlite3.Row = (
+        row
+        or get_db()
+        .execute(
+            "INSERT INTO authors (username, invited_by, joined_at) VALUES (?, ?, ?) RETURNING id",
+            (username, invited_by, now()),
+        )
+        .fetchone()
+    )
+    return int(author["id"])
+
+
+def release_lease(attempt: Attempt, check: Check, answered: bool, asked: bool = True) -> None:
+    """Free the name. What stays of the lease tells a waiting twin that Vonage said no. A try is
+    given back only when it is certain that Vonage was not asked."""
+    with transaction() as db:
+        db.execute(
+            "UPDATE pending_verifications SET username = NULL, leased_until = NULL,"
+            " visitor_digest = iif(?, visitor_digest, NULL)"
+            " WHERE phone_digest = ? AND visitor_digest = ? AND author_id IS NULL",
+            (answered, phone_digest(attempt.phone), attempt.digest),
+        )
+        if not asked:
+            db.execute("UPDATE whitelist SET tries = tries - 1 WHERE id = ?", (check.whitelist_id,))
+
+
+def wait_for_twin(attempt: Attempt) -> SignedIn:
+    """Answer a second press of the button as the first is answered, without asking Vonage again."""
+    patience = time.monotonic() + TWIN_PATIENCE
+    while time.monotonic() < patience:
+        time.sleep(0.1)
+        pending = find_pending(attempt)
+        if pending is None:
+            raise Mistake("pin", "pin-wrong")
+        if pending["author_id"] is not None:
+            return read_receipt(attempt, pending)
+        if pending["leased_until"] is None:
+            if pending["visitor_digest"] == attempt.digest:
+                raise Mistake("pin", "pin-wrong")
+            raise VonageUnavailable
+    raise Mistake("pin", "being-checked")
+
+
+# At home: landing page, members' home, signing out -----------------------------------------------
+
+
+@pages.get("/")
+def home() -> ResponseReturnValue:
+    return render_template("home.html" if current_member() else "landing.html")
+
+
+@pages.post("/logout")
+def logout() -> ResponseReturnValue:
+    member = require_member()
+    with transaction():
+        get_db().execute(
+            "DELETE FROM sessions WHERE id_digest = ?",
+            (session_digest(session.sid),),  # type: ignore[attr-defined]
+        )
+        record("signed_out", member.username)
+    session.clear()
+    return redirect("/", 303)
+
+
+# Looking after the group: what admins see and do -------------------------------------------------
+
+admin = Blueprint("admin", __name__)
+
+
+@admin.before_request
+def require_admin() -> None:
+    require_member()
+    if not is_admin():
+        abort(403)
+
+
+@admin.get("/admin")
+def overview() -> ResponseReturnValue:
+    return show_admin(Form("phone", "username"))
+
+
+def show_admin(form: Form, status: int = 200) -> ResponseReturnValue:
+    page = render_template(
+        "admin.html",
+        form=form,
+        invites=find_open_invites(),
+        members=find_members(),
+        journal=find_journal(),
+        texts=texts_in_a_day(),
+        new=request.args.get("new", type=int),
+        now=now(),
+    )
+    return page, status
+
+
+@admin.post("/invite")
+def invite() -> ResponseReturnValue:
+    form = Form("phone", "username")
+    phone, username = (
+        form.read("phone", parse_phone),
+        form.read("username", parse_optional_username),
+    )
+    if form.errors:
+        return show_admin(form, 422)
+    try:
+        invite_id = create_invite(phone, username or None, current_member())
+    except Mistake as mistake:
+        form.refuse(mistake)
+        return show_admin(form, 422)
+    with suppress(VonageError):  # the invite stands; its line on the page says what is wrong
+        send_invite(invite_id, phone)
+    return redirect(url_for("admin.overview", new=invite_id), 303)
+
+
+@admin.post("/invite/<int:invite_id>/revoke")
+def revoke(invite_id: int) -> ResponseReturnValue:
+    if not withdraw_invite(invite_id, "revoked", require_member().username):
+        abort(404)
+    return redirect("/admin", 303)
+
+
+def find_open_invites() -> list[sqlite3.Row]:
+    """Newest first, each with the last that the journal knows of it."""
+    return (
+        get_db()
+        .execute(
+            "SELECT whitelist.*, authors.username AS inviter, event, at, detail FROM whitelist"
+            " LEFT JOIN authors ON authors.id = whitelist.invited_by"
+            " LEFT JOIN journal ON journal.id ="
+            " (SELECT max(id) FROM journal WHERE invite_id = whitelist.id)"
+            " WHERE expires_at > ? ORDER BY whitelist.id DESC",
+            (now(),),
+        )
+        .fetchall()
+    )
+
+
+def find_members() -> list[sqlite3.Row]:
+    return (
+        get_db()
+        .execute(
+            "SELECT authors.*, inviters.username AS inviter FROM authors"
+            " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
+            " ORDER BY authors.username"
+        )
+        .fetchall()
+    )
+
+
+def find_journal(lines: int = 50) -> list[sqlite3.Row]:
+    return get_db().execute("SELECT * FROM journal ORDER BY id DESC LIMIT ?", (lines,)).fetchall()
+
+
+def say_span(seconds: int) -> str:
+    """As a person would say it: "5 min", "3 h", "2 days"."""
+    for size, unit in ((DAY, "day"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+    return "less than a minute"
+
+
+def say_date(at: int) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%-d %B %Y}"

@@ -1,0 +1,224 @@
+"""What is not Flask about Vonage: the official SDK made safe to call, its failures made ours, and
+the signature of a webhook. The calls themselves are in app.py, section "Vonage".
+
+By itself the SDK waits for ever, sends a POST up to ten times, follows redirects, reads answers
+of any size, and keeps one dict of headers for all calls, so that a text sent after a PIN goes
+out as JSON.
+"""
+
+import hashlib
+import hmac
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import pydantic
+import requests
+import urllib3
+from urllib3.util.ssl_ import create_urllib3_context
+from vonage_http_client.auth import Auth
+from vonage_http_client.errors import HttpRequestError
+from vonage_http_client.http_client import HttpClient, HttpClientOptions
+from vonage_sms import Sms
+from vonage_sms.errors import PartialFailureError, SmsError
+from vonage_utils.errors import VonageError as SdkError
+from vonage_verify import Verify
+
+CONNECT_SECONDS = 3.0
+ANSWER_BYTES = 64 * 1024
+
+# Failures: one small tree; understand_failure, parse_request_id ----------------------------------
+
+
+class VonageError(Exception):
+    """Vonage did not do what we asked. `reason` names the sentence that the person is told."""
+
+    def __init__(self, reason: str = "vonage-unavailable") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class VonageRefused(VonageError):
+    """Asking again does not help: the account, the settings or the number must change."""
+
+
+class VonageUnavailable(VonageError):
+    """It may work later. Whether this request was acted on is not known."""
+
+
+class VonageUnreached(VonageUnavailable):
+    """There was no connection: it is certain that nothing was asked."""
+
+
+class PinRejected(VonageError):
+    """Wrong, expired, used, or tried too often: Vonage's 400, 404 and 410 at a check."""
+
+
+class PinStillRunning(VonageUnavailable):
+    """Vonage runs one request a number at a time; this is the one that runs (409 at start)."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__()
+        self.request_id = request_id
+
+
+# What the SDK raises when an answer is not what it should be, and what the network raises.
+BAD_ANSWERS = (
+    SdkError,
+    OSError,  # the errors of `requests` and timeouts among them
+    urllib3.exceptions.HTTPError,
+    pydantic.ValidationError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+def understand_failure(call: str, error: Exception) -> tuple[VonageError, str]:
+    """What a failed `call` (text, start, check or cancel) means, and what may be logged of it: a
+    status or a class name, because the SDK's own messages hold PINs and phone numbers."""
+    if isinstance(error, HttpRequestError):
+        return understand_status(call, error.response), f"HTTP {error.response.status_code}"
+    if isinstance(error, SmsError) and not isinstance(error, PartialFailureError):
+        found = re.search(r"error code (\d+)", str(error))
+        status = found[1] if found else "unknown"
+        return understand_sms(status), f"SMS status {status}"
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(cause, urllib3.exceptions.ConnectTimeoutError):  # or refused, or an unknown host
+        return VonageUnreached(), type(cause).__name__
+    return VonageUnavailable(), type(error).__name__
+
+
+def understand_status(call: str, response: requests.Response) -> VonageError:
+    """By status and call, never by title: Vonage's titles differ between sources, and repeat."""
+    status = response.status_code
+    if call == "check" and status in (400, 404, 410):
+        return PinRejected()
+    if call == "start" and status == 409:
+        return understand_conflict(response)
+    if 400 <= status < 500 and status not in (408, 409, 425, 429):
+        reasons = {401: "credentials", 402: "credit", 403: "permission"}
+        return VonageRefused(f"vonage-{reasons.get(status, 'parameters')}")
+    return VonageUnavailable()
+
+
+def understand_conflict(response: requests.Response) -> VonageError:
+    try:
+        return PinStillRunning(parse_request_id(response.json()["request_id"]))
+    except BAD_ANSWERS:
+        return VonageUnavailable()
+
+
+def understand_sms(status: str) -> VonageError:
+    """The SMS API answers 200 to everything; what happened is in the message's status."""
+    if status in ("1", "5", "10"):
+        return VonageUnavailable()
+    reasons = {"4": "credentials", "8": "permission", "9": "credit", "15": "sender", "29": "trial"}
+    reasons |= dict.fromkeys(("6", "7", "33"), "number")
+    return VonageRefused(f"vonage-{reasons.get(status, 'parameters')}")
+
+
+def parse_request_id(text: object) -> str:
+    """The SDK puts it into a path as it is, so it must not be able to mean another path."""
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9A-Za-z-]{8,64}", text):
+        raise ValueError("not a request_id")
+    return text
+
+
+# Transport: asks once, in time, and reads no more than it must ------------------------------------
+
+deadline: ContextVar[float] = ContextVar("deadline")  # the time.monotonic() at which we give up
+
+
+def seconds_left() -> float:
+    left = deadline.get() - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("Vonage had its time")
+    return left
+
+
+class DeadlineSocket(ssl.SSLSocket):
+    """Waits no longer than what is left, however slowly the bytes come. (The timeout of `requests`
+    starts anew at every byte.)"""
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        self.settimeout(seconds_left())
+        return super().recv_into(buffer, nbytes, flags)
+
+
+class VonageAdapter(requests.adapters.HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        context = create_urllib3_context()
+        context.sslsocket_class = DeadlineSocket
+        super().init_poolmanager(*args, **kwargs, ssl_context=context)
+
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        left = seconds_left()
+        kwargs |= {"timeout": (min(left, CONNECT_SECONDS), left), "stream": True}
+        response = super().send(request, *args, **kwargs)
+        try:
+            body = response.raw.read(ANSWER_BYTES + 1, decode_content=True)
+        finally:
+            response.raw.close()
+        if len(body) > ANSWER_BYTES:
+            raise ValueError("the answer is too long")
+        response._content = body
+        return response
+
+
+class VonageClient(HttpClient):
+    """One for each API. Needs `deadline` to be set."""
+
+    def __init__(self, auth: Auth, options: HttpClientOptions) -> None:
+        super().__init__(auth, options)
+        self._session.mount("https://", VonageAdapter())
+        self._session.max_redirects = 0
+        # A kept connection that Vonage closed looks just like a request that was read and dropped.
+        self._session.headers["Connection"] = "close"
+
+    def make_request(self, *args: Any, **kwargs: Any) -> Any:
+        call = VonageClient.__new__(VonageClient)
+        call.__dict__ |= self.__dict__
+        call._headers = {"User-Agent": self._user_agent, "Accept": "application/json"}
+        return HttpClient.make_request(call, *args, **kwargs)
+
+
+class Vonage:
+    """The two APIs that are used, each with a client of its own."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        hosts = {"api_host": config["VONAGE_API_HOST"], "rest_host": config["VONAGE_REST_HOST"]}
+        given = {name: host for name, host in hosts.items() if host}
+        options = HttpClientOptions(pool_maxsize=1, max_retries=0, **given)  # 1: never sent again
+        auth = Auth(api_key=config["VONAGE_API_KEY"], api_secret=config["VONAGE_API_SECRET"])
+        self.sms = Sms(VonageClient(auth, options))
+        self.verify = Verify(VonageClient(auth, options))
+
+
+# Wire: what a text may be made of, and how a webhook is signed ------------------------------------
+
+# The default alphabet of GSM 03.38, then its extension table, whose characters count twice.
+GSM_7 = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà^{}\\[~]|€"
+)
+
+
+def signature(fields: Mapping[str, str], secret: str, method: str) -> str:
+    """The SMS API's `sig`, as Vonage's page "Signing messages" tells: the sorted fields as
+    `&name=value`, with `&` and `=` in a value made `_`; then a digest, in lower-case hex."""
+    line = "".join(
+        f"&{name}={re.sub('[&=]', '_', value)}"
+        for name, value in sorted(fields.items())
+        if name != "sig"
+    ).encode("utf-8", "replace")
+    if method == "md5hash":
+        return hashlib.md5(line + secret.encode()).hexdigest()
+    return hmac.digest(secret.encode(), line, method).hex()
