@@ -1,0 +1,43 @@
+# make demo    try it, with phones on a page and no account anywhere
+# make serve   the real thing, from the settings in .env
+# make test    install what the tests need, and run them
+# make lint    check style and types
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+WORKERS ?= 2
+THREADS ?= 8
+
+BIN = .venv/bin
+
+.PHONY: demo serve test lint install
+.DEFAULT_GOAL = demo
+
+demo: .venv/installed
+	@exec $(BIN)/python -m simulator
+
+serve: .venv/installed
+	@$(BIN)/flask init-db
+	@exec $(BIN)/granian --interface wsgi --factory --host $(HOST) --port $(PORT) \
+		--workers $(WORKERS) --blocking-threads $(THREADS) app:create_app
+
+test: .venv/tests-installed
+	$(BIN)/pytest --cov --cov-report=term-missing --cov-fail-under=95
+
+lint: .venv/tests-installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+install: .venv/installed
+
+# A virtual environment is made once, and brought up to date when the lists change.
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/tests-installed: .venv/installed tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@

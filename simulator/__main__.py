@@ -1,0 +1,126 @@
+"""`make demo`: the simulator and the program on a scratch database, with Ada invited."""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import requests
+from werkzeug.serving import make_server
+
+from .page import create_page
+from .server import serving
+from .vonage import Vonage
+
+ROOT = Path(__file__).parent.parent
+ADA = "+12025550100"
+INVITE_CODE = "sunflower"
+
+
+def find_port(wish: int) -> int:
+    """`wish`, or any other where that is taken."""
+    for port in (wish, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise SystemExit("There is no free port on this machine.")
+
+
+def demo_settings(vonage: Vonage, host: str, certificate: Path, app_url: str) -> dict[str, str]:
+    folder = certificate.parent
+    return os.environ | {
+        "SECRET_KEY": secrets.token_hex(32),
+        "BASE_URL": app_url,
+        "INVITE_CODE": INVITE_CODE,
+        "ADMINS": "ada",
+        "VONAGE_API_KEY": vonage.api_key,
+        "VONAGE_API_SECRET": vonage.api_secret,
+        "VONAGE_NUMBER": vonage.number,
+        "VONAGE_SIGNATURE_SECRET": vonage.signature_secret or "",
+        "VONAGE_API_HOST": host,
+        "VONAGE_REST_HOST": host,
+        "REQUESTS_CA_BUNDLE": str(certificate),
+        "DATABASE": str(folder / "group.db"),
+    }
+
+
+def start_app(port: int, settings: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
+    command += ["--workers", "1", "--blocking-threads", "8", "--port", str(port)]
+    command += ["--log-level", "error", "app:create_app"]
+    # A session of its own: Ctrl-C reaches us first, and we end it in order.
+    return subprocess.Popen(command, cwd=ROOT, env=settings, start_new_session=True)
+
+
+def wait_until_up(app: subprocess.Popen[bytes], url: str) -> None:
+    for _ in range(200):
+        if app.poll() is not None:
+            raise SystemExit("The program did not start; its message stands above.")
+        try:
+            if requests.get(f"{url}/healthz", timeout=1).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    raise SystemExit("The program did not answer within 20 seconds.")
+
+
+def flask(command: list[str], settings: dict[str, str]) -> None:
+    subprocess.run([sys.executable, "-m", "flask", *command], cwd=ROOT, env=settings, check=True)
+
+
+def say_where_to_click(app_url: str, phones_url: str) -> None:
+    print(f"""
+  The phones   {phones_url}
+  The group    {app_url}
+
+  Now: open the phones, and reply "{INVITE_CODE}" from Ada's ({ADA}).
+  The PIN arrives there; enter it at {app_url}/signup with the username ada.
+  Then invite a second phone, such as +12025550101, and come in with it in a private window.
+
+  Ctrl-C ends it all.
+""")
+
+
+def main() -> None:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    vonage = Vonage(signature_secret=secrets.token_hex(16))
+    port, phones_port = find_port(8000), find_port(8001)
+    app_url, phones_url = f"http://localhost:{port}", f"http://localhost:{phones_port}"
+    with tempfile.TemporaryDirectory() as folder, serving(vonage, Path(folder)) as server:
+        phones = make_server(
+            "127.0.0.1",
+            phones_port,
+            create_page(vonage, f"{app_url}/answer", app_url),
+            threaded=True,
+        )
+        threading.Thread(target=phones.serve_forever, daemon=True).start()
+        settings = demo_settings(vonage, server.host, server.certificate, app_url)
+        flask(["init-db"], settings)
+        app = start_app(port, settings)
+        try:
+            wait_until_up(app, app_url)
+            flask(["invite", ADA, "--username", "ada"], settings)
+            say_where_to_click(app_url, phones_url)
+            app.wait()
+        except KeyboardInterrupt:
+            print("\nThe demo is over; nothing of it is kept.")
+        finally:
+            app.terminate()
+            app.wait()
+            phones.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,376 @@
+"""The account at Vonage: who was texted what, which PINs run, which webhooks go out."""
+
+import base64
+import json
+import re
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+
+from vonage_client import GSM_7, signature
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+FORM = "application/x-www-form-urlencoded"
+
+
+class Text(NamedTuple):
+    """One message in a phone's thread."""
+
+    at: float
+    phone: str
+    text: str
+    ours: bool  # the phone's owner wrote it
+
+
+@dataclass
+class Answer:
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, status: int, value: Any, content_type: str = JSON) -> "Answer":
+        return cls(status, json.dumps(value).encode(), content_type)
+
+
+class Request(NamedTuple):
+    """What arrived, as it arrived. `call` is text, start, check, cancel or none of these."""
+
+    at: float
+    call: str
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Fault:
+    """How the next calls go wrong. Unless `acts`, nothing happens but the fault."""
+
+    how: Callable[["Connection", Answer], None]
+    acts: bool = False
+    times: int = 1
+
+
+class Connection(NamedTuple):
+    """What a fault may do to the connection on which a request came."""
+
+    write: Callable[[bytes], object]
+    answer: Callable[[Answer], None]
+    wait: Callable[[float], bool]  # seconds; True: the simulator is closing
+
+
+def answer_with(answer: Answer) -> Callable[[Connection, Answer], None]:
+    return lambda connection, _: connection.answer(answer)
+
+
+def drop(connection: Connection, _: Answer) -> None:
+    """Close the connection without a word."""
+
+
+def hang(seconds: float) -> Callable[[Connection, Answer], None]:
+    def how(connection: Connection, _: Answer) -> None:
+        connection.wait(seconds)
+
+    return how
+
+
+def drip(connection: Connection, answer: Answer) -> None:
+    """The right answer at one byte a second."""
+    head = f"HTTP/1.1 {answer.status} OK\r\nContent-Type: {answer.content_type}\r\n\r\n"
+    for byte in head.encode() + answer.body:
+        connection.write(bytes([byte]))
+        if connection.wait(1):
+            return
+
+
+def change(**values: Any) -> Callable[[Connection, Answer], None]:
+    """The right answer with other values in it."""
+
+    def how(connection: Connection, answer: Answer) -> None:
+        body = json.loads(answer.body) | values
+        connection.answer(Answer.of(answer.status, body, answer.content_type))
+
+    return how
+
+
+@dataclass
+class Verification:
+    phone: str
+    pin: str
+    expires_at: float
+    wrong: int = 0
+
+
+class Refused(Exception):
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+def problem(status: int, title: str, detail: str, **more: Any) -> Refused:
+    body = {"title": title, "detail": detail, "instance": uuid.uuid4().hex} | more
+    return Refused(Answer.of(status, body, PROBLEM))
+
+
+def sms_status(status: int, text: str) -> Refused:
+    message = {"status": str(status), "error-text": text}
+    return Refused(Answer.of(200, {"message-count": "1", "messages": [message]}))
+
+
+class Vonage:
+    """An account with one number. Thread-safe; all state is in memory."""
+
+    def __init__(
+        self,
+        api_key: str = "abcd1234",
+        api_secret: str = "simulated-secret",
+        number: str = "12025550199",
+        signature_secret: str | None = None,
+        signature_method: str = "sha256",
+    ) -> None:
+        self.api_key, self.api_secret, self.number = api_key, api_secret, number
+        self.signature_secret, self.signature_method = signature_secret, signature_method
+        self.wrong_pins_allowed = 3
+        self.barred: set[str] = set()  # numbers that cannot be texted
+        self.texts: list[Text] = []
+        self.requests: list[Request] = []
+        self.verifications: dict[str, Verification] = {}
+        self.faults: dict[str, list[Fault]] = {}
+        self.lock = threading.Lock()
+
+    # Faults
+
+    def fail(self, call: str, how: Callable[[Connection, Answer], None], **more: Any) -> None:
+        self.faults.setdefault(call, []).append(Fault(how, **more))
+
+    def take_fault(self, call: str) -> Fault | None:
+        with self.lock:
+            queue = self.faults.get(call, [])
+            if not queue:
+                return None
+            queue[0].times -= 1
+            return queue.pop(0) if queue[0].times <= 0 else queue[0]
+
+    # The two APIs
+
+    def receive(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Request:
+        """Note a request down, before anything can go wrong with it."""
+        calls = {
+            ("POST", "/sms/json"): "text",
+            ("POST", "/v2/verify"): "start",
+            ("POST", "/v2/verify/"): "check",
+            ("DELETE", "/v2/verify/"): "cancel",
+        }
+        plain = re.sub(r"^(/v2/verify/)[^/]+$", r"\1", urlsplit(path).path)
+        call = calls.get((method, plain), "")
+        request = Request(time.time(), call, method, path, headers, body)
+        with self.lock:
+            self.requests.append(request)
+        return request
+
+    def act(self, request: Request) -> Answer:
+        acts = {
+            "text": self.send_text,
+            "start": self.start,
+            "check": self.check,
+            "cancel": self.cancel,
+        }
+        try:
+            if request.call not in acts:
+                raise problem(404, "Not Found", "There is no such address.")
+            with self.lock:
+                return acts[request.call](request)
+        except Refused as refused:
+            return refused.answer
+
+    def is_ours(self, request: Request) -> bool:
+        pair = f"{self.api_key}:{self.api_secret}".encode()
+        expected = "Basic " + base64.b64encode(pair).decode()
+        return request.headers.get("authorization") == expected
+
+    def send_text(self, request: Request) -> Answer:
+        """SMS API: 200 to everything; the status of the message says what happened."""
+        if not self.is_ours(request):
+            raise sms_status(4, "Bad Credentials")
+        is_form = request.headers.get("content-type", "").startswith(FORM)
+        pairs = parse_qs(request.body.decode(), strict_parsing=False) if is_form else {}
+        fields = {name: values[0] for name, values in pairs.items()}
+        for name in ("to", "from", "text"):
+            if not fields.get(name):
+                raise sms_status(2, f"Missing {name} param")
+        if not re.fullmatch(r"[1-9][0-9]{6,14}", fields["to"]):
+            raise sms_status(3, "Invalid to param")
+        if fields["from"] != self.number:
+            raise sms_status(15, "Illegal Sender Address - rejected")
+        if fields["to"] in self.barred:
+            raise sms_status(7, "Number barred.")
+        text = fields["text"]
+        if fields.get("type", "text") == "text":  # what the alphabet lacks is lost on the way
+            text = "".join(c if c in GSM_7 else "?" for c in text)
+        self.texts.append(Text(time.time(), fields["to"], text, ours=False))
+        message = {"to": fields["to"], "message-id": str(uuid.uuid4()), "status": "0"}
+        message |= {"remaining-balance": "38.07243628", "message-price": "0.04120000"}
+        message |= {"network": "310004"}
+        return Answer.of(200, {"message-count": "1", "messages": [message]})
+
+    def start(self, request: Request) -> Answer:
+        phone, brand, length, lifetime = self.read_order(request)
+        for request_id, running in self.running().items():
+            if running.phone == phone:
+                detail = "Concurrent verifications to the same number are not allowed"
+                raise problem(409, "Conflict", detail, request_id=request_id)
+        request_id = str(uuid.uuid4())
+        pin = "".join(secrets.choice("0123456789") for _ in range(length))
+        self.verifications[request_id] = Verification(phone, pin, time.time() + lifetime)
+        text = f"{pin} is your {brand} PIN. It is good for {lifetime // 60} minutes."
+        self.texts.append(Text(time.time(), phone, text, ours=False))
+        return Answer.of(202, {"request_id": request_id})
+
+    def read_order(self, request: Request) -> tuple[str, str, int, int]:
+        order = self.read_json(request)
+        workflow = order.get("workflow")
+        step = workflow[0] if isinstance(workflow, list) and workflow else {}
+        brand, phone = order.get("brand", ""), step.get("to", "")
+        length, lifetime = order.get("code_length", 4), order.get("channel_timeout", 180)
+        right = {
+            "brand": bool(re.fullmatch(r"[^/{}:$]{1,18}", brand)),
+            "workflow": step.get("channel") == "sms",
+            "to": bool(re.fullmatch(r"[1-9][0-9]{6,14}", phone)),
+            "code_length": length in range(4, 11),
+            "channel_timeout": lifetime in range(15, 901),
+        }
+        for name, is_right in right.items():
+            if not is_right:
+                detail = "The value of one or more parameters is invalid"
+                wrong = [{"name": name, "reason": f"`{name}` is invalid"}]
+                raise problem(422, "Invalid params", detail, invalid_parameters=wrong)
+        return phone, brand, length, lifetime
+
+    def read_json(self, request: Request) -> dict[str, Any]:
+        if not self.is_ours(request):
+            detail = "You did not provide correct credentials."
+            raise problem(401, "Unauthorized", detail)
+        if request.headers.get("content-type") != JSON:
+            raise problem(422, "Invalid params", "The body is not JSON.")
+        value = json.loads(request.body)
+        return value if isinstance(value, dict) else {}
+
+    def running(self) -> dict[str, Verification]:
+        now = time.time()
+        return {id: one for id, one in self.verifications.items() if one.expires_at > now}
+
+    def find_running(self, request: Request) -> tuple[str, Verification]:
+        request_id = urlsplit(request.path).path.rsplit("/", 1)[1]
+        running = self.running().get(request_id)
+        if running is None:
+            detail = f"Request {request_id} was not found or it has been verified already."
+            raise problem(404, "Not Found", detail)
+        return request_id, running
+
+    def check(self, request: Request) -> Answer:
+        code = self.read_json(request).get("code")
+        request_id, running = self.find_running(request)
+        if code == running.pin:
+            del self.verifications[request_id]
+            return Answer.of(200, {"request_id": request_id, "status": "completed"})
+        running.wrong += 1
+        if running.wrong < self.wrong_pins_allowed:
+            detail = "The code you provided does not match the expected value."
+            raise problem(400, "Invalid Code", detail)
+        del self.verifications[request_id]
+        detail = "An incorrect code has been provided too many times. Workflow terminated."
+        raise problem(410, "Invalid Code", detail)
+
+    def cancel(self, request: Request) -> Answer:
+        if not self.is_ours(request):
+            raise problem(401, "Unauthorized", "You did not provide correct credentials.")
+        request_id, _ = self.find_running(request)
+        del self.verifications[request_id]
+        return Answer(204, b"")
+
+    # The phones
+
+    def thread(self, phone: str) -> list[str]:
+        """What this phone received, oldest first."""
+        return [text.text for text in self.texts if text.phone == phone and not text.ours]
+
+    def pin_of(self, phone: str) -> str:
+        """The newest PIN that this phone received."""
+        return next(found[0] for text in reversed(self.thread(phone)) if (found := PIN.match(text)))
+
+    def calls(self, call: str) -> list[Request]:
+        return [request for request in self.requests if request.call == call]
+
+    # Webhooks
+
+    def inbound(self, phone: str, text: str, **changes: str) -> dict[str, str]:
+        """The fields of the SMS API's webhook for a text from `phone`, signed where the account
+        signs. `changes` are made before it is signed."""
+        now = time.time()
+        fields = {
+            "msisdn": phone,
+            "to": self.number,
+            "messageId": secrets.token_hex(8).upper(),
+            "text": text,
+            "type": "text" if set(text) <= GSM_7 else "unicode",
+            "keyword": (text.split() or [""])[0].upper(),
+            "api-key": self.api_key,
+            "message-timestamp": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now)),
+        } | changes
+        if self.signature_secret is not None:
+            fields = {"timestamp": str(int(now)), "nonce": str(uuid.uuid4())} | fields
+            sig = signature(fields, self.signature_secret, self.signature_method)
+            fields["sig"] = sig if self.signature_method == "md5hash" else sig.upper()
+        return fields
+
+    def inbound_message(self, phone: str, text: str, **changes: Any) -> dict[str, Any]:
+        """The same in the shape of the Messages API, which some accounts send."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        return {
+            "channel": "sms",
+            "message_uuid": str(uuid.uuid4()),
+            "to": self.number,
+            "from": phone,
+            "timestamp": at,
+            "message_type": "text",
+            "text": text,
+            "context_status": "none",
+            "usage": {"price": "0.0057", "currency": "EUR"},
+            "sms": {"num_messages": "1", "keyword": text.split()[0].upper() if text else ""},
+        } | changes
+
+    def deliver(self, url: str, fields: dict[str, Any], as_json: bool = False) -> int:
+        """Call a webhook once and return the status of its answer; 0 where there was none."""
+        if urlsplit(url).hostname not in ("localhost", "127.0.0.1"):
+            raise ValueError("the simulator calls this machine only")
+        body: dict[str, Any] = {"json": fields} if as_json else {"data": fields}
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                return session.post(url, timeout=(3, 15), allow_redirects=False, **body).status_code
+        except requests.RequestException:
+            return 0
+
+    def reply(self, url: str, phone: str, text: str) -> None:
+        """A person writes back: delivered as Vonage does it, again and again until it is taken."""
+        self.texts.append(Text(time.time(), phone, text, ours=True))
+        fields = self.inbound(phone, text)
+        for pause in (0.5, 1, 2, 4, 8, 16, 0):
+            status = self.deliver(url, fields)
+            if status and status != 429 and status < 500:
+                return
+            time.sleep(pause)
+
+
+PIN = re.compile(r"[0-9]{4,10}\b")
