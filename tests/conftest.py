@@ -1,0 +1,246 @@
+"""The cast: Ada is the admin, Grace is invited, Mallory should get in nowhere. Vonage is the
+simulator, over real HTTPS, through the real SDK."""
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app import SETTINGS, create_app
+from simulator.server import Server, make_certificate, serving
+from simulator.vonage import Vonage
+
+ROOT = Path(__file__).parent.parent
+ADA, GRACE, MALLORY = "12025550100", "12025550101", "12025550166"
+CODE = "sunflower"
+SIGNATURE_SECRET = "a-signature-secret-for-tests"
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of this machine reaches a test."""
+    for name in (*SETTINGS, "FLASK_DEBUG", "FLASK_APP"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
+    make_certificate(folder)
+    return folder
+
+
+@pytest.fixture
+def vonage() -> Vonage:
+    return Vonage(signature_secret=SIGNATURE_SECRET)
+
+
+@pytest.fixture
+def vonage_server(
+    vonage: Vonage, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Server]:
+    with serving(vonage, certificates) as server:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.certificate))
+        yield server
+
+
+@pytest.fixture
+def settings(vonage: Vonage, vonage_server: Server, tmp_path: Path) -> dict[str, str]:
+    return {
+        "SECRET_KEY": "a-secret-key-of-more-than-32-characters",
+        "BASE_URL": "http://localhost:8000",
+        "INVITE_CODE": CODE,
+        "ADMINS": "ada",
+        "VONAGE_API_KEY": vonage.api_key,
+        "VONAGE_API_SECRET": vonage.api_secret,
+        "VONAGE_NUMBER": vonage.number,
+        "VONAGE_SIGNATURE_SECRET": SIGNATURE_SECRET,
+        "VONAGE_API_HOST": vonage_server.host,
+        "VONAGE_REST_HOST": vonage_server.host,
+        "DATABASE": str(tmp_path / "group.db"),
+    }
+
+
+@pytest.fixture
+def app(settings: dict[str, str]) -> Flask:
+    return create_app(settings)
+
+
+class Browser:
+    """A friend's browser: it keeps cookies and says where its POSTs come from."""
+
+    def __init__(self, app: Flask) -> None:
+        self.client: FlaskClient = app.test_client()
+        self.client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
+
+    def get(self, path: str, **more: Any) -> TestResponse:
+        return self.client.get(path, **more)
+
+    def post(self, path: str, **fields: str) -> TestResponse:
+        return self.client.post(path, data=fields)
+
+    def sign_up(self, phone: str, username: str, pin: str, **more: str) -> TestResponse:
+        self.get("/signup")
+        return self.post("/login", phone=f"+{phone}", username=username, pin=pin, **more)
+
+    def username(self) -> str | None:
+        """Who the home page says is signed in."""
+        heading = self.get("/").text.split("<h1>")[1].split("</h1>")[0]
+        return heading.removeprefix("You are in, ") if "You are in" in heading else None
+
+    def cookie(self, name: str = "session") -> str:
+        found = self.client.get_cookie(name)
+        assert found is not None
+        return found.value
+
+
+class Group:
+    """The app in this process, with all that the cast does to it."""
+
+    def __init__(self, app: Flask, vonage: Vonage) -> None:
+        self.app, self.vonage = app, vonage
+
+    def command(self, *words: str) -> Any:
+        return self.app.test_cli_runner().invoke(args=list(words))
+
+    def invite(self, phone: str, username: str | None = None) -> None:
+        result = self.command(
+            "invite", f"+{phone}", *(["--username", username] if username else [])
+        )
+        assert result.exit_code == 0, result.output
+
+    def deliver(self, fields: dict[str, Any], token: str = "", as_json: bool = False) -> int:
+        """One webhook, as Vonage calls it; the status of the answer."""
+        path = f"/answer/{token}" if token else "/answer"
+        body: dict[str, Any] = {"json": fields} if as_json else {"data": fields}
+        return self.app.test_client().post(path, **body).status_code
+
+    def text(self, phone: str, text: str = CODE) -> int:
+        return self.deliver(self.vonage.inbound(phone, text))
+
+    def browser(self) -> Browser:
+        return Browser(self.app)
+
+    def join(self, phone: str, username: str, bound: bool = False) -> Browser:
+        """From invite to signed in."""
+        self.invite(phone, username if bound else None)
+        assert self.text(phone) == 204
+        browser = self.browser()
+        answer = browser.sign_up(phone, username, self.vonage.pin_of(phone))
+        assert answer.status_code == 303, answer.text
+        return browser
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with sqlite3.connect(self.app.config["DATABASE"]) as db:
+            found = db.execute(sql, values).fetchall()
+        db.close()
+        return found
+
+    def one(self, sql: str, *values: object) -> Any:
+        return self.rows(sql, *values)[0][0]
+
+    def token(self) -> str:
+        return str(self.command("webhook-url").output.strip().rsplit("/", 1)[1])
+
+
+@pytest.fixture
+def group(app: Flask, vonage: Vonage) -> Group:
+    return Group(app, vonage)
+
+
+@pytest.fixture
+def ada(group: Group) -> Browser:
+    """The admin, signed in."""
+    return group.join(ADA, "ada", bound=True)
+
+
+@pytest.fixture
+def grace_texted(group: Group) -> str:
+    """Grace is invited and has texted back; her PIN."""
+    group.invite(GRACE)
+    assert group.text(GRACE) == 204
+    return group.vonage.pin_of(GRACE)
+
+
+def wait_for(is_true: Callable[[], object], seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+class Served:
+    """The program as `make serve` runs it: granian, two workers."""
+
+    def __init__(self, settings: dict[str, str], vonage: Vonage, log: Path) -> None:
+        self.settings, self.vonage, self.log = settings, vonage, log
+        self.url = settings["BASE_URL"]
+
+    def environment(self) -> dict[str, str]:
+        keep = {k: os.environ[k] for k in ("PATH", "HOME", "REQUESTS_CA_BUNDLE") if k in os.environ}
+        return keep | self.settings | {"COVERAGE_FILE": "/dev/null"}
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "flask", *words],
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def browser(self) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False
+        session.headers["Sec-Fetch-Site"] = "same-origin"
+        return session
+
+    def text(self, phone: str, text: str = CODE) -> int:
+        return self.vonage.deliver(f"{self.url}/answer", self.vonage.inbound(phone, text))
+
+    def is_up(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/healthz", timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    def start(self) -> None:
+        port = self.url.rsplit(":", 1)[1]
+        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
+        command += ["--workers", "2", "--blocking-threads", "8", "--port", port, "app:create_app"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment(), stdout=log, stderr=subprocess.STDOUT
+            )
+        wait_for(self.is_up)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+
+@pytest.fixture
+def served(settings: dict[str, str], vonage: Vonage, tmp_path: Path) -> Iterator[Served]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings["BASE_URL"] = f"http://localhost:{port}"
+    served = Served(settings, vonage, tmp_path / "server.log")
+    assert served.command("init-db").returncode == 0
+    served.start()
+    try:
+        yield served
+    finally:
+        served.stop()

@@ -1,0 +1,196 @@
+"""Every setting, missing and wrong: told at once, one line each, and never shown."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app import SETTINGS, WrongSettings, create_app, read_settings
+
+from .conftest import ROOT
+
+REQUIRED = [name for name, setting in SETTINGS.items() if setting.required]
+
+WRONG = {
+    "SECRET_KEY": ["short", "x" * 31, "replace-me-with-the-output-of-the-command-above"],
+    "GROUP_NAME": ["Seventeen letters", "a/b", "a{b", "a}b", "a:b", "a$b", "a\nb", "a\x00b"],
+    "BASE_URL": [
+        "group.example.org",
+        "http://group.example.org",
+        "https://group.example.org/path",
+        "https://ada@group.example.org",
+        "https://group.example.org?x",
+        "https://group.example.org:0",
+        "https://group.example.org:99999",
+        "https:///",
+        "ftp://localhost",
+        "https://gröup.example.org",
+        "http://localhost.example.org",
+        "https://group.example.org\nX: y",
+    ],
+    "INVITE_CODE": ["abc", "two words", "x" * 21, "STOP", "help", "Start", "süß1", "a-b-c"],
+    "ADMINS": [",", "ada,", "ada,,grace", "ada grace", "admin", "-ada", "a" * 31, "\u0430da"],
+    "VONAGE_API_KEY": ["two words", "a\tb"],
+    "VONAGE_API_SECRET": ["two words", "a\nb"],
+    "VONAGE_NUMBER": ["123456", "1" * 16, "a phone", "+1 202 555 01OO", "++12025550100"],
+    "VONAGE_SIGNATURE_SECRET": ["two words"],
+    "VONAGE_SIGNATURE_METHOD": ["sha3", "none", "md5 hash"],
+    "VONAGE_API_HOST": ["https://localhost", "localhost/path", "a b", "localhost:port"],
+    "VONAGE_REST_HOST": ["https://localhost", "localhost/path", "user@localhost"],
+    "DEFAULT_REGION": ["XX", "England", "G"],
+    "SESSION_DAYS": ["0", "-1", "1.5", "many", "401", "³"],
+    "SESSION_MAX_DAYS": ["0", "x", "4001", "1e3"],
+    "INVITE_DAYS": ["0", "61", "week"],
+    "TEXTS_PER_DAY": ["0", "-5", "100001"],
+    "COOKIE_DOMAIN": ["org", "example.org/", "127.0.0.1", "*.example.org", "a b.c"],
+    "TRUSTED_PROXIES": ["-1", "11", "true"],
+}
+
+
+@pytest.fixture
+def source() -> dict[str, str]:
+    return {
+        "SECRET_KEY": "a-secret-key-of-more-than-32-characters",
+        "BASE_URL": "https://group.example.org",
+        "INVITE_CODE": "sunflower",
+        "ADMINS": "ada",
+        "VONAGE_API_KEY": "abcd1234",
+        "VONAGE_API_SECRET": "a-vonage-secret",
+        "VONAGE_NUMBER": "12025550199",
+    }
+
+
+def test_the_required_settings_are_enough(source: dict[str, str]) -> None:
+    settings = read_settings(source)
+
+    assert settings["GROUP_NAME"] == "Trusted Group"
+    assert settings["ADMINS"] == {"ada"}
+    assert (settings["SESSION_DAYS"], settings["SESSION_MAX_DAYS"]) == (30, 365)
+    assert (settings["INVITE_DAYS"], settings["TEXTS_PER_DAY"]) == (7, 100)
+    assert settings["VONAGE_SIGNATURE_SECRET"] is None
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("value", [None, "", "   "])
+def test_a_required_setting_that_is_missing_or_empty_is_named(
+    source: dict[str, str], name: str, value: str | None
+) -> None:
+    source.pop(name)
+    if value is not None:
+        source[name] = value
+
+    with pytest.raises(WrongSettings) as wrong:
+        read_settings(source)
+
+    assert wrong.value.problems == [f"{name} is missing (see .env.example)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
+def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
+    source: dict[str, str], name: str, value: str
+) -> None:
+    with pytest.raises(WrongSettings) as wrong:
+        read_settings(source | {name: value})
+
+    assert [problem.split()[0] for problem in wrong.value.problems] == [name]
+    assert len(value) < 4 or value not in wrong.value.problems[0].removeprefix(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("BASE_URL", "https://Group.Example.org/", "https://group.example.org"),
+        ("BASE_URL", "https://group.example.org:443", "https://group.example.org"),
+        ("BASE_URL", "https://group.example.org:4430", "https://group.example.org:4430"),
+        ("BASE_URL", "http://localhost:8000", "http://localhost:8000"),
+        ("BASE_URL", "http://127.0.0.1:80", "http://127.0.0.1"),
+        ("VONAGE_NUMBER", "+1 202 555 0199", "12025550199"),
+        ("ADMINS", " Ada , grace ", {"ada", "grace"}),
+        ("VONAGE_SIGNATURE_METHOD", "MD5hash", "md5hash"),
+        ("DEFAULT_REGION", "gb", "GB"),
+        ("COOKIE_DOMAIN", ".example.org", "example.org"),
+        ("COOKIE_DOMAIN", "group.example.org", "group.example.org"),
+        ("TRUSTED_PROXIES", "2", 2),
+        ("GROUP_NAME", "Freunde & Söhne", "Freunde & Söhne"),
+    ],
+)
+def test_what_people_write_is_understood(
+    source: dict[str, str], name: str, value: str, expected: object
+) -> None:
+    assert read_settings(source | {name: value})[name] == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"SESSION_DAYS": "31", "SESSION_MAX_DAYS": "30"}, "SESSION_MAX_DAYS"),
+        ({"COOKIE_DOMAIN": "example.com"}, "COOKIE_DOMAIN"),
+        ({"COOKIE_DOMAIN": "ample.org"}, "COOKIE_DOMAIN"),
+        ({"COOKIE_DOMAIN": "example.org", "BASE_URL": "http://localhost"}, "COOKIE_DOMAIN"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    source: dict[str, str], changes: dict[str, str], name: str
+) -> None:
+    with pytest.raises(WrongSettings) as wrong:
+        read_settings(source | changes)
+
+    assert [problem.split()[0] for problem in wrong.value.problems] == [name]
+
+
+def run_flask(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "FLASK_APP": str(ROOT / "app.py")} | settings
+    return subprocess.run(
+        [sys.executable, "-m", "flask", *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_all_problems_are_told_at_once_with_exit_code_2(tmp_path: Path) -> None:
+    result = run_flask(tmp_path, "init-db", SECRET_KEY="hunter2-hunter2", INVITE_DAYS="soon")
+
+    assert result.returncode == 2
+    names = [line.removeprefix("Error: ").split()[0] for line in result.stderr.splitlines()]
+    assert names == [*REQUIRED, "INVITE_DAYS"]
+    assert "hunter2" not in result.stdout + result.stderr
+
+
+def test_the_example_is_not_good_enough_to_start_with(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text((ROOT / ".env.example").read_text())
+
+    result = run_flask(tmp_path, "init-db")
+
+    assert result.returncode == 2
+    assert {line.split()[1] for line in result.stderr.splitlines()} == set(REQUIRED)
+
+
+def test_settings_are_read_from_the_env_file_and_the_environment_wins(
+    tmp_path: Path, source: dict[str, str]
+) -> None:
+    lines = source | {"DATABASE": str(tmp_path / "from-file.db"), "BASE_URL": "https://file.test"}
+    (tmp_path / ".env").write_text("".join(f"{k}={v}\n" for k, v in lines.items()))
+
+    result = run_flask(tmp_path, "webhook-url", BASE_URL="https://environment.test")
+
+    assert result.stdout.startswith("https://environment.test/answer/")
+    assert (tmp_path / "from-file.db").exists()
+
+
+def test_a_database_that_cannot_be_written_is_one_clear_line(
+    tmp_path: Path, source: dict[str, str]
+) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(WrongSettings) as wrong:
+        create_app(source | {"DATABASE": str(tmp_path / "file" / "group.db")})
+
+    assert len(wrong.value.problems) == 1
+    assert wrong.value.problems[0].startswith("DATABASE")
