@@ -20,7 +20,7 @@ demo: .venv/installed
 serve: .venv/installed
 	@$(BIN)/flask init-db
 	@exec $(BIN)/granian --interface wsgi --factory --host $(HOST) --port $(PORT) \
-		--workers $(WORKERS) --blocking-threads $(THREADS) app:create_app
+		--workers $(WORKERS) --blocking-threads $(THREADS) --workers-kill-timeout 20 app:create_app
 
 test: .venv/tests-installed
 	$(BIN)/pytest --cov --cov-report=term-missing --cov-fail-under=95

@@ -773,7 +773,9 @@ def asking_vonage(call: str) -> Iterator[Vonage]:
         yield current_app.extensions["vonage"]
     except BAD_ANSWERS as error:
         failure, what = understand_failure(call, error)
-        current_app.logger.warning("Vonage did not do a %s: %s", call, what)
+        usual = isinstance(failure, PinRejected | PinStillRunning)
+        level = logging.INFO if usual else logging.WARNING
+        current_app.logger.log(level, "The call to Vonage (%s) failed: %s", call, what)
         raise failure from error
 
 

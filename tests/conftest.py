@@ -219,7 +219,9 @@ class Served:
     def start(self) -> None:
         port = self.url.rsplit(":", 1)[1]
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
-        command += ["--workers", "2", "--blocking-threads", "8", "--port", port, "app:create_app"]
+        command += ["--workers", "2", "--blocking-threads", "8", "--port", port]
+        # A worker that is told to stop while it starts does not hear it (granian 2.8).
+        command += ["--workers-kill-timeout", "3", "app:create_app"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=self.environment(), stdout=log, stderr=subprocess.STDOUT

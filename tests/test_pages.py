@@ -1,0 +1,144 @@
+"""Pages are sound HTML, work without JavaScript, and say what they should to people and to
+phones."""
+
+import re
+from pathlib import Path
+
+import html5lib
+import pytest
+from flask import render_template
+
+from .conftest import ADA, GRACE, ROOT, Browser, Group
+
+
+def pages_of_every_state(group: Group) -> dict[str, str]:
+    """Each page, in each of its states, by the journey that leads there."""
+    found: dict[str, str] = {}
+    stranger = group.browser()
+    found["landing"] = stranger.get("/").text
+    found["sign-up"] = stranger.get("/signup?next=/admin").text
+    found["sign-up, empty"] = stranger.post("/login").text
+    found["sign-up, wrong PIN"] = stranger.sign_up(GRACE, "grace", "000000").text
+    ada = group.join(ADA, "ada", bound=True)
+    found["admin, nobody invited"] = ada.get("/admin").text
+    ada.post("/invite", phone=f"+{GRACE}", username="grace")
+    found["admin, invited"] = ada.get("/admin?new=2").text
+    group.text(GRACE)
+    found["admin, texted back"] = ada.get("/admin").text
+    found["admin, wrong"] = ada.post("/invite", phone="x", username="!").text
+    for _ in range(3):
+        group.text(GRACE)
+    found["admin, PIN refused"] = ada.get("/admin").text
+    group.vonage.barred.add("12025550150")
+    ada.post("/invite", phone="+12025550150")
+    found["admin, text refused"] = ada.get("/admin?new=3").text
+    found["home, admin"] = ada.get("/").text
+    found["sign-up, signed in"] = ada.get("/signup").text
+    grace = group.browser()
+    grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+    found["home"] = grace.get("/").text
+    found["forbidden"] = grace.get("/admin").text
+    found["not there"] = grace.get("/nothing").text
+    found["other host"] = stranger.get("/", headers={"Host": "elsewhere.example"}).text
+    return found
+
+
+def test_every_page_is_sound_html(group: Group) -> None:
+    for name, page in pages_of_every_state(group).items():
+        parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)
+        document = parser.parse(page)
+        assert document.find(".//h1") is not None, name
+        assert document.find("head/title").text.endswith("· Trusted Group"), name
+        ids = [element.get("id") for element in document.iter() if element.get("id")]
+        assert len(ids) == len(set(ids)), name
+        for element in document.iter("input"):
+            if element.get("type") != "hidden":
+                assert document.find(f".//label[@for='{element.get('id')}']") is not None, name
+            for described in (element.get("aria-describedby") or "").split():
+                assert described in ids, name
+
+
+def test_no_page_has_inline_script_or_style(group: Group) -> None:
+    for name, page in pages_of_every_state(group).items():
+        assert not re.search(r"<style|style=|<script(?! src=\"/static/)|\son\w+=", page), name
+        assert "http://" not in page, name
+
+
+def test_no_page_for_strangers_names_the_code_or_the_number(group: Group) -> None:
+    for name, page in pages_of_every_state(group).items():
+        assert "sunflower" not in page.lower(), name
+        assert group.vonage.number not in page, name
+
+
+def test_fields_tell_phones_which_keyboard_and_what_to_fill_in(group: Group) -> None:
+    page = group.browser().get("/signup").text
+    inputs = dict(re.findall(r'<input id="(\w+)"(.*?)>', page, re.S))
+
+    for field, attributes in {
+        "phone": ['type="tel"', 'inputmode="tel"', 'autocomplete="tel"'],
+        "username": ['type="text"', 'autocomplete="username"', 'autocapitalize="none"'],
+        "pin": ['type="text"', 'inputmode="numeric"', 'autocomplete="one-time-code"'],
+    }.items():
+        for attribute in attributes:
+            assert attribute in inputs[field]
+
+
+def test_an_error_stands_beside_its_field(group: Group) -> None:
+    page = group.browser().post("/login", phone="+1 202", username="grace", pin="123456").text
+
+    assert 'aria-describedby="phone-error phone-hint"' in page
+    assert 'aria-invalid="true"' in page
+    assert page.count('class="error"') == 1
+
+
+def test_every_sentence_and_every_event_of_the_program_has_its_words(group: Group) -> None:
+    source = "".join((ROOT / file).read_text() for file in ("app.py", "vonage_client.py"))
+    places = r'(?:Mistake\("\w+", |say\(|return |refusal == )'
+    used = set(re.findall(places + r'"([a-z]+(?:-[a-z0-9]+)+)"', source))
+    used |= {f"vonage-{reason}" for reason in ("credentials", "credit", "permission", "sender")}
+    used |= {f"vonage-{reason}" for reason in ("trial", "number", "parameters", "unavailable")}
+    sentences = (ROOT / "templates/_sentences.html").read_text()
+    assert len(used) > 25
+    assert {name for name in used if f'"{name}":' not in sentences} == set()
+
+    events = set(re.findall(r'record\(\s*"(\w+)"', source))
+    events |= set(re.findall(r'(?:withdraw_invite|give_back)\(.*?, "(\w+)", ?\w', source))
+    events |= set(re.findall(r'withdraw_invite\(.*?, "(\w+)"\)', source)) | {"joined", "signed_in"}
+    events |= set(re.findall(r'give_back\(db, "\w+", "(\w+)"', source))
+    journal = (ROOT / "templates/_journal.html").read_text()
+    assert events >= {"invited", "text_refused", "pin_refused", "revoked", "stopped", "signed_out"}
+    assert {name for name in events if f'"{name}"' not in journal} == set()
+
+
+def test_times_are_said_as_people_say_them(group: Group) -> None:
+    with group.app.app_context():
+        said = [
+            group.app.jinja_env.filters["span"](seconds)
+            for seconds in (0, 59, 60, 3599, 3600, 86_399, 86_400, 7 * 86_400 - 1)
+        ]
+        assert group.app.jinja_env.filters["date"](1795392000) == "23 November 2026"
+    less = "less than a minute"
+    assert said == [less, less, "1 min", "59 min", "1 h", "23 h", "1 day", "6 days"]
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 405, 413, 500, 503])
+def test_every_error_has_a_sentence_of_its_own(group: Group, code: int) -> None:
+    with group.app.test_request_context():
+        from app import say
+
+        assert len(say(f"error-{code}")) > 20
+        assert render_template("errors/error.html", name="No", sentence="x").count("<h1>") == 1
+
+
+def test_an_unusual_error_has_the_general_sentence(group: Group) -> None:
+    answer = Browser(group.app).client.open("/", method="POST", data=b"x", content_type="text/x")
+    assert answer.status_code == 405
+    long = group.browser().get("/" + "a" * 3000)
+    assert long.status_code == 404
+
+
+def test_static_files_are_few_and_small() -> None:
+    sizes = {file.name: file.stat().st_size for file in Path(ROOT / "static").iterdir()}
+
+    assert sizes.keys() == {"app.js", "icon.svg", "style.css"}
+    assert sum(sizes.values()) < 20_000

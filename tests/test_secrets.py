@@ -1,0 +1,140 @@
+"""Phone numbers, PINs, the invite code and cookies are nowhere: not in the database, nor its
+WAL, nor the logs, at any level."""
+
+import base64
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from simulator.vonage import Answer, answer_with, drop
+
+from .conftest import ADA, CODE, GRACE, MALLORY, Group, Served
+
+
+def spellings(secret: str) -> set[bytes]:
+    """As it is, and as it might hide."""
+    raw = secret.encode()
+    found = {raw, raw.hex().encode(), secret[::-1].encode(), secret.encode("utf-16-le")}
+    encoded = {base64.b64encode(b"x" * shift + raw)[4:-4] for shift in range(3)}
+    found |= {middle for middle in encoded if len(middle) >= 8}
+    if len(secret) > 8 and secret.isdigit():
+        found |= {secret[-7:].encode(), f"{secret[1:4]} {secret[4:7]}".encode()}
+    return found
+
+
+def find_leaks(text: bytes, secrets: dict[str, str]) -> list[str]:
+    return [name for name, secret in secrets.items() if any(s in text for s in spellings(secret))]
+
+
+def database_bytes(database: str) -> bytes:
+    files = sorted(Path(database).parent.glob(f"{Path(database).name}*"))
+    assert any(file.name.endswith("-wal") for file in files)
+    return b"".join(file.read_bytes() for file in files)
+
+
+def test_a_journey_leaves_no_secret_behind(
+    group: Group, caplog: pytest.LogCaptureFixture, settings: dict[str, str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for name in list(logging.root.manager.loggerDict):
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    ada = group.join(ADA, "ada", bound=True)
+    ada.post("/invite", phone=f"+{MALLORY}")
+    group.vonage.fail("text", answer_with(Answer.of(500, {})))
+    ada.post("/invite", phone=f"+{GRACE}")
+    group.vonage.fail("start", drop, acts=True)
+    fields = group.vonage.inbound(GRACE, CODE)
+    group.deliver(fields)
+    group.deliver(fields)
+    group.deliver(fields | {"sig": "0"})
+    grace = group.browser()
+    pin = group.vonage.pin_of(GRACE)
+    group.vonage.fail("check", answer_with(Answer.of(503, {})))
+    pages = grace.sign_up(GRACE, "grace", pin).text + grace.sign_up(GRACE, "grace", pin).text
+    pages += ada.get("/admin").text + grace.get("/").text
+    secrets = {
+        "Ada's phone": ADA,
+        "Grace's phone": GRACE,
+        "Mallory's phone": MALLORY,
+        "the invite code": settings["INVITE_CODE"],
+        "the secret key": settings["SECRET_KEY"],
+        "the API secret": settings["VONAGE_API_SECRET"],
+        "the signature secret": settings["VONAGE_SIGNATURE_SECRET"],
+        "the webhook's token": group.token(),
+        "Ada's cookie": ada.cookie(),
+        "Grace's cookie": grace.cookie(),
+        "the visitor's mark": grace.cookie("visitor"),
+        "Ada's PIN": group.vonage.pin_of(ADA),
+        "Grace's PIN": pin,
+    }
+
+    assert grace.username() == "grace"
+    kept = database_bytes(settings["DATABASE"])
+    digests_cut = re.sub(rb"[0-9a-f]{16,}", b"", kept)  # six digits may stand in one by chance
+    assert find_leaks(digests_cut, secrets) == []
+    assert find_leaks(kept, {n: s for n, s in secrets.items() if not n.endswith("PIN")}) == []
+    assert find_leaks(caplog.text.encode(), secrets) == []
+    # A form shows what its own visitor typed, and no page shows more than two digits of a number.
+    shown = pages.replace(f'value="+{GRACE}"', "").replace("+1 202 555 0100", "an example")
+    assert find_leaks(shown.encode(), secrets) == []
+    assert len(caplog.records) > 10
+
+
+def test_the_served_program_logs_no_secret(served: Served) -> None:
+    served.settings["GRANIAN_LOG_LEVEL"] = "debug"
+    served.settings["GRANIAN_LOG_ACCESS_ENABLED"] = "1"
+    served.stop()
+    served.start()
+    vonage = served.vonage
+    served.command("invite", f"+{GRACE}")
+    served.text(GRACE)
+    pin = vonage.pin_of(GRACE)
+    grace = served.browser()
+    grace.get(f"{served.url}/signup")
+    vonage.fail("check", answer_with(Answer.of(500, {})))
+    form = {"phone": f"+{GRACE}", "username": "grace", "pin": pin}
+    grace.post(f"{served.url}/login", data=form)
+    assert "You are in" in grace.post(f"{served.url}/login", data=form).text
+    log = served.log.read_bytes()
+
+    secrets = {"phone": GRACE, "PIN": pin, "code": CODE, "cookie": grace.cookies["session"]}
+    secrets |= {"mark": grace.cookies["visitor"], "key": served.settings["SECRET_KEY"]}
+    assert b"POST /login" in log
+    assert b"The call to Vonage (check) failed: HTTP 500" in log
+    assert find_leaks(log, secrets) == []
+
+
+def test_a_deleted_invite_leaves_no_digest_in_free_pages(group: Group) -> None:
+    for number in range(20):
+        group.invite(str(int(GRACE) + number))
+    digests = [row[0] for row in group.rows("SELECT phone_digest FROM whitelist")]
+    for number in range(20):
+        group.text(str(int(GRACE) + number), "STOP")
+    group.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    database = Path(group.app.config["DATABASE"]).read_bytes()
+
+    assert group.rows("SELECT * FROM whitelist") == []
+    assert [digest for digest in digests if digest.encode() in database] == []
+
+
+def test_the_database_is_for_its_owner_only(group: Group, settings: dict[str, str]) -> None:
+    group.join(GRACE, "grace")
+    files = list(Path(settings["DATABASE"]).parent.glob("group.db*"))
+
+    assert len(files) >= 2
+    assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o600"}
+
+
+def test_the_development_server_does_not_log_the_webhooks_token(
+    group: Group, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    line = '"POST /answer/%s HTTP/1.1" 204 -'
+
+    logging.getLogger("werkzeug").info(line, group.token())
+
+    assert group.token() not in caplog.text
+    assert '"POST /answer/... HTTP/1.1" 204 -' in caplog.text

@@ -1,0 +1,186 @@
+"""The simulator is as strict as Vonage, or what is tested against it proves nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from simulator.page import create_page
+from simulator.server import Server
+from simulator.vonage import Answer, Vonage, answer_with, change, drip, drop
+
+from .conftest import GRACE
+
+
+class Caller:
+    """Somebody with a key and a secret, and without the SDK."""
+
+    def __init__(self, vonage: Vonage, server: Server) -> None:
+        self.base = f"https://{server.host}"
+        self.session = requests.Session()
+        self.session.auth = (vonage.api_key, vonage.api_secret)
+        self.session.verify = str(server.certificate)
+        self.sender = vonage.number
+
+    def send(self, **changes: str) -> dict[str, str]:
+        form = {"to": GRACE, "from": self.sender, "text": "Hello"} | changes
+        answer = self.session.post(f"{self.base}/sms/json", data=form)
+        assert answer.status_code == 200
+        message: dict[str, str] = answer.json()["messages"][0]
+        return message
+
+    def start(self, **changes: Any) -> requests.Response:
+        order = {"brand": "Group", "workflow": [{"channel": "sms", "to": GRACE}]} | changes
+        return self.session.post(f"{self.base}/v2/verify", json=order)
+
+    def check(self, request_id: str, code: str) -> requests.Response:
+        return self.session.post(f"{self.base}/v2/verify/{request_id}", json={"code": code})
+
+
+@pytest.fixture
+def caller(vonage: Vonage, vonage_server: Server) -> Caller:
+    return Caller(vonage, vonage_server)
+
+
+def test_a_text_arrives(caller: Caller, vonage: Vonage) -> None:
+    message = caller.send()
+
+    assert message["status"] == "0"
+    assert set(message) >= {"to", "message-id", "remaining-balance", "message-price", "network"}
+    assert vonage.thread(GRACE) == ["Hello"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"to": ""}, "2"),
+        ({"text": ""}, "2"),
+        ({"from": ""}, "2"),
+        ({"to": "+12025550101"}, "3"),
+        ({"to": "abc"}, "3"),
+        ({"from": "12025550000"}, "15"),
+    ],
+)
+def test_a_wrong_text_is_refused(caller: Caller, changes: dict[str, str], status: str) -> None:
+    assert caller.send(**changes)["status"] == status
+
+
+def test_a_form_that_is_called_json_is_refused(caller: Caller, vonage: Vonage) -> None:
+    headers = {"Content-Type": "application/json"}
+    form = {"to": GRACE, "from": caller.sender, "text": "Hello"}
+    answer = caller.session.post(f"{caller.base}/sms/json", data=form, headers=headers)
+
+    assert answer.json()["messages"][0]["status"] == "2"
+    assert vonage.texts == []
+
+
+def test_letters_that_the_alphabet_lacks_are_lost_without_unicode(
+    caller: Caller, vonage: Vonage
+) -> None:
+    caller.send(text="Дa")
+    caller.send(text="Дa", type="unicode")
+
+    assert vonage.thread(GRACE) == ["?a", "Дa"]
+
+
+def test_strangers_are_refused(caller: Caller) -> None:
+    caller.session.auth = ("abcd1234", "wrong")
+
+    assert caller.send()["status"] == "4"
+    assert caller.start().status_code == 401
+    assert caller.check("x", "123456").status_code == 401
+    assert caller.session.delete(f"{caller.base}/v2/verify/x").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"brand": ""},
+        {"brand": "a/b"},
+        {"brand": "x" * 19},
+        {"workflow": []},
+        {"workflow": [{"channel": "sms", "to": "+1202"}]},
+        {"workflow": [{"channel": "pigeon", "to": GRACE}]},
+        {"code_length": 3},
+        {"channel_timeout": 901},
+    ],
+)
+def test_a_wrong_order_is_refused(caller: Caller, changes: dict[str, Any]) -> None:
+    answer = caller.start(**changes)
+
+    assert answer.status_code == 422
+    assert answer.json()["invalid_parameters"]
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_one_request_a_number_three_wrong_pins_and_the_end(caller: Caller, vonage: Vonage) -> None:
+    request_id = caller.start().json()["request_id"]
+    again = caller.start()
+    assert (again.status_code, again.json()["request_id"]) == (409, request_id)
+
+    wrong = [caller.check(request_id, "x").status_code for _ in range(4)]
+    assert wrong == [400, 400, 410, 404]
+
+    request_id = caller.start().json()["request_id"]
+    right = caller.check(request_id, vonage.pin_of(GRACE))
+    assert (right.status_code, right.json()) == (
+        200,
+        {"request_id": request_id, "status": "completed"},
+    )
+    assert caller.check(request_id, vonage.pin_of(GRACE)).status_code == 404
+
+
+def test_a_request_can_be_cancelled_once(caller: Caller) -> None:
+    request_id = caller.start().json()["request_id"]
+    url = f"{caller.base}/v2/verify/{request_id}"
+
+    assert [caller.session.delete(url).status_code for _ in range(2)] == [204, 404]
+    assert caller.session.get(url).status_code == 404
+
+
+def test_it_fails_on_demand_and_then_no_more(caller: Caller, vonage: Vonage) -> None:
+    vonage.fail("start", answer_with(Answer.of(500, {})), times=2)
+    vonage.fail("start", drop)
+    vonage.fail("start", change(request_id="another"), acts=True)
+
+    assert [caller.start().status_code for _ in range(2)] == [500, 500]
+    with pytest.raises(requests.ConnectionError):
+        caller.start()
+    assert caller.start().json() == {"request_id": "another"}
+    assert caller.start().status_code == 409
+
+
+def test_it_answers_slowly_on_demand(caller: Caller, vonage: Vonage) -> None:
+    vonage.fail("start", drip)
+
+    with pytest.raises(requests.ReadTimeout):
+        caller.session.post(f"{caller.base}/v2/verify", json={}, timeout=0.3)
+
+
+def test_it_calls_nobody_but_this_machine(vonage: Vonage) -> None:
+    with pytest.raises(ValueError, match="this machine only"):
+        vonage.deliver("http://example.org/answer", {})
+
+
+def test_a_webhook_that_nobody_answers_is_no_answer(vonage: Vonage) -> None:
+    assert vonage.deliver("http://localhost:1/answer", {}) == 0
+
+
+def test_the_page_shows_the_phones_and_replies(vonage: Vonage, caller: Caller) -> None:
+    caller.send(text="Come to https://group.example.org/signup")
+    page = create_page(vonage, "http://localhost:1/answer", "http://localhost:8000").test_client()
+
+    shown = page.get("/").text
+    assert "+12025550101" in shown
+    assert '<a href="https://group.example.org/signup"' in shown
+    assert page.post("/reply", data={"phone": "12025550177", "text": "Hello"}).status_code == 303
+    assert [text.ours for text in vonage.texts] == [False]
+    assert page.post("/reply", data={"phone": GRACE, "text": " Yes "}).status_code == 303
+    assert vonage.texts[-1].ours
+    assert "Yes" in page.get("/").text
+
+
+def test_certificates_are_made_and_not_kept_in_the_project(vonage_server: Server) -> None:
+    assert not list(Path(__file__).parent.parent.glob("*.pem"))
+    assert vonage_server.certificate.exists()

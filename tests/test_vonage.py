@@ -1,0 +1,197 @@
+"""The SDK, made safe: each trap of it that was measured, and that ours does not fall into it."""
+
+import logging
+import time
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from flask import Flask
+
+import app as program
+from simulator.vonage import Answer, Vonage, answer_with, drip, drop, hang
+from vonage_client import PinRejected, VonageRefused, VonageUnavailable, VonageUnreached
+
+from .conftest import GRACE, MALLORY, Group
+
+REQUEST_ID = "36e7060d-2b23-4257-bad0-773ab47f85ef"
+
+
+def test_a_text_after_a_pin_is_still_a_form(app: Flask, vonage: Vonage) -> None:
+    with app.app_context():
+        program.start_pin(GRACE)
+        program.send_text(GRACE, "Hello")
+        program.start_pin(MALLORY)
+
+    first, text, second = vonage.requests
+    assert text.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert parse_qs(text.body.decode())["text"] == ["Hello"]
+    assert first.headers["content-type"] == second.headers["content-type"] == "application/json"
+    assert vonage.thread(GRACE)[1] == "Hello"
+
+
+def test_the_order_for_a_pin(app: Flask, vonage: Vonage) -> None:
+    with app.app_context():
+        program.start_pin(GRACE)
+
+    assert vonage.requests[0].body == (
+        b'{"brand": "Trusted Group", "workflow": [{"to": "12025550101", "channel": "sms"}],'
+        b' "channel_timeout": 300, "code_length": 6}'
+    )
+
+
+CALLS: dict[str, Any] = {
+    "text": lambda: program.send_text(GRACE, "Hello"),
+    "start": lambda: program.start_pin(GRACE),
+    "check": lambda: program.check_pin(REQUEST_ID, "123456"),
+    "cancel": lambda: program.cancel_pin(REQUEST_ID),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("acts", [True, False])
+def test_a_dropped_connection_is_one_request_and_not_ten(
+    app: Flask, vonage: Vonage, call: str, acts: bool
+) -> None:
+    vonage.fail(call, drop, acts=acts, times=50)
+
+    with app.app_context(), pytest.raises(VonageUnavailable) as failure:
+        CALLS[call]()
+
+    assert len(vonage.calls(call)) == 1
+    assert not isinstance(failure.value, VonageUnreached)
+    assert len(vonage.texts) == (1 if acts and call in ("text", "start") else 0)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_nothing_is_sent_again_on_vonages_advice(
+    app: Flask, vonage: Vonage, call: str, status: int
+) -> None:
+    later = answer_with(Answer(status, b"{}", headers={"Retry-After": "1"}))
+    vonage.fail(call, later, times=50)
+
+    with app.app_context(), pytest.raises(VonageUnavailable):
+        CALLS[call]()
+
+    assert len(vonage.calls(call)) == 1
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(
+    app: Flask, vonage: Vonage, vonage_server: Any, call: str, status: int
+) -> None:
+    to = {"Location": f"https://{vonage_server.host}/elsewhere"}
+    vonage.fail(call, answer_with(Answer(status, b"{}", headers=to)))
+
+    with app.app_context(), pytest.raises(VonageUnavailable):
+        CALLS[call]()
+
+    assert len(vonage.requests) == 1
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_connection_that_is_refused_is_known_to_have_asked_nothing(
+    settings: dict[str, str], call: str
+) -> None:
+    nobody = {"VONAGE_API_HOST": "localhost:1", "VONAGE_REST_HOST": "localhost:1"}
+    app = program.create_app(settings | nobody)
+
+    with app.app_context(), pytest.raises(VonageUnreached):
+        CALLS[call]()
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "localhost:0"])
+def test_a_host_that_cannot_be_found_is_unreached(settings: dict[str, str], host: str) -> None:
+    app = program.create_app(settings | {"VONAGE_API_HOST": host})
+
+    with app.app_context(), pytest.raises(VonageUnavailable):
+        CALLS["check"]()
+
+
+def test_a_server_that_is_not_vonage_is_not_talked_to(
+    app: Flask, vonage: Vonage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its certificate is not signed by anybody whom we trust."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+
+    with app.app_context(), pytest.raises(VonageUnavailable):
+        CALLS["check"]()
+
+    assert vonage.requests == []
+
+
+@pytest.mark.parametrize("how", [hang(30), drip], ids=["hang", "drip"])
+def test_vonage_has_eight_seconds_in_all_however_it_spends_them(
+    app: Flask, vonage: Vonage, how: Any
+) -> None:
+    """The bound is the promise itself: 30 s of silence, or an answer that would take 5 minutes."""
+    vonage.fail("check", how, acts=False)
+    vonage.fail("start", how, acts=False)
+    began = time.monotonic()
+
+    with app.app_context():
+        with pytest.raises(VonageUnavailable):
+            CALLS["check"]()
+        with pytest.raises(VonageUnavailable):
+            CALLS["start"]()
+
+    assert 7 < time.monotonic() - began < 9.5
+    assert vonage.calls("start") == []  # the second call of one request had no time left
+
+
+@pytest.mark.parametrize("size", [70_000, 50_000_000])
+def test_an_answer_that_is_too_long_is_not_read(app: Flask, vonage: Vonage, size: int) -> None:
+    vonage.fail("check", answer_with(Answer(200, b" " * size + b"{}")))
+
+    with app.app_context(), pytest.raises(VonageUnavailable):
+        CALLS["check"]()
+
+
+@pytest.mark.parametrize("status", [400, 404, 410])
+def test_a_pin_is_rejected_by_status_and_not_by_title(
+    app: Flask, vonage: Vonage, status: int
+) -> None:
+    vonage.fail("check", answer_with(Answer.of(status, {"title": "Fine", "status": "completed"})))
+
+    with app.app_context(), pytest.raises(PinRejected):
+        CALLS["check"]()
+
+
+def test_a_request_that_is_over_need_not_be_cancelled(app: Flask, vonage: Vonage) -> None:
+    with app.app_context():
+        CALLS["cancel"]()
+
+    assert len(vonage.calls("cancel")) == 1
+
+
+def test_of_a_text_in_parts_one_that_failed_is_a_failure(app: Flask, vonage: Vonage) -> None:
+    parts = [{"status": "0", "message-id": "1"}, {"status": "1", "error-text": "Throttled"}]
+    body = {"message-count": "2", "messages": parts}
+    vonage.fail("text", answer_with(Answer.of(200, body)))
+
+    with app.app_context(), pytest.raises(VonageUnavailable):
+        CALLS["text"]()
+
+
+def test_wrong_credentials_are_refused_by_both_apis(settings: dict[str, str]) -> None:
+    app = program.create_app(settings | {"VONAGE_API_SECRET": "another"})
+
+    for call in CALLS:
+        with app.app_context(), pytest.raises(VonageRefused, match="vonage-credentials"):
+            CALLS[call]()
+
+
+def test_the_log_says_what_happened_and_nothing_more(
+    group: Group, grace_texted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("vonage").setLevel(logging.DEBUG)
+    group.vonage.fail("check", answer_with(Answer.of(500, {"detail": grace_texted})))
+
+    group.browser().sign_up(GRACE, "grace", grace_texted)
+
+    assert "The call to Vonage (check) failed: HTTP 500" in caplog.text
+    assert grace_texted not in caplog.text
+    assert GRACE not in caplog.text
