@@ -294,6 +294,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.register_error_handler(VonageError, show_vonage_trouble)
     app.context_processor(lambda: {"member": current_member(), "is_admin": is_admin()})
     app.template_filter("span")(say_span)
+    app.template_filter("ago")(say_ago)
     app.template_filter("date")(say_date)
     return app
 
@@ -1661,6 +1662,10 @@ def say_span(seconds: int) -> str:
             count = seconds // size
             return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
     return "less than a minute"
+
+
+def say_ago(seconds: int) -> str:
+    return f"{say_span(seconds)} ago" if seconds >= MINUTE else "just now"
 
 
 def say_date(at: int) -> str:

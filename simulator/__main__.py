@@ -75,6 +75,17 @@ def wait_until_up(app: subprocess.Popen[bytes], url: str) -> None:
     raise SystemExit("The program did not answer within 20 seconds.")
 
 
+def stop(app: subprocess.Popen[bytes]) -> None:
+    """End the program in order, and in any case: a second Ctrl-C must not leave it running."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    app.terminate()
+    try:
+        app.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        os.killpg(app.pid, signal.SIGKILL)
+
+
 def flask(command: list[str], settings: dict[str, str]) -> None:
     subprocess.run([sys.executable, "-m", "flask", *command], cwd=ROOT, env=settings, check=True)
 
@@ -117,8 +128,7 @@ def main() -> None:
         except KeyboardInterrupt:
             print("\nThe demo is over; nothing of it is kept.")
         finally:
-            app.terminate()
-            app.wait()
+            stop(app)
             phones.shutdown()
 
 

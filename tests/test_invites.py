@@ -241,7 +241,7 @@ def test_when_vonage_refuses_the_text_the_admin_reads_what_to_fix(
     page = ada.get(answer.location).text
 
     assert words in page
-    assert "number ending in 01" in page  # the invite stands
+    assert "Number ending in 01" in page  # the invite stands
     assert f"{spent} of 100 texts" in page  # nothing was paid
     assert ada.post("/invite", phone=f"+{GRACE}").status_code == 303  # and may be tried at once
     assert len(group.vonage.thread(GRACE)) == 1

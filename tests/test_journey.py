@@ -37,7 +37,7 @@ def test_an_admin_invites_from_the_page_and_is_named_as_the_inviter(group: Group
     answer = ada.post("/invite", phone="+1 (202) 555-0101", username="")
     assert answer.status_code == 303
     page = ada.get(answer.location).text
-    assert "number ending in 01" in page
+    assert "Number ending in 01" in page
     assert "Texted, waiting for a reply" in page
 
     assert group.text(GRACE) == 204
