@@ -431,17 +431,13 @@ def notice_new_key() -> None:
         return
     with transaction() as db:
         theirs = db.execute("PRAGMA application_id").fetchone()[0]
-        db.execute(
-            f"PRAGMA application_id = {ours}"
-        )  # a PRAGMA takes no parameters; this is an int
+        db.execute(f"PRAGMA application_id = {ours:d}")  # a PRAGMA takes no parameters
         if theirs in (0, ours):
             return
         db.execute("DELETE FROM whitelist")
         db.execute("DELETE FROM pending_verifications")
         record("key_changed")
-    click.echo(
-        "SECRET_KEY is new: open invites are dropped. The webhook's address is now", err=True
-    )
+    click.echo("SECRET_KEY is new: open invites are dropped. The webhook's new address:", err=True)
     click.echo(webhook_url(), err=True)
 
 
@@ -577,8 +573,7 @@ class MemberSessions(ServerSideSessionInterface):
 
 
 def session_limits() -> tuple[int, int]:
-    """When a session used now ends if it is not used again, and the most that it may live at
-    all."""
+    """When a session ends that is used now and never again; and how long it may live at all."""
     config = current_app.config
     return now() + config["SESSION_DAYS"] * DAY, config["SESSION_MAX_DAYS"] * DAY
 
@@ -620,9 +615,9 @@ class Mistake(Exception):
         self.sentence = sentence
 
 
-def say(sentence: str, **values: object) -> str:
-    text: str = get_template_attribute("_sentences.html", "sentences")[sentence]
-    return text.format(**values)
+def say(sentence: str) -> str:
+    sentences: dict[str, str] = get_template_attribute("_sentences.html", "sentences")
+    return sentences.get(sentence, sentences["error"])
 
 
 class Form:
@@ -675,7 +670,8 @@ def require_member() -> Member:
     return member
 
 
-PLAIN_PATH = re.compile(r"/([\w~%@:+=-][\w~%@:+=.-]*/?)*(\?[\w~%@:+=.&/-]*)?", re.ASCII)
+PATH_PART = r"[\w~%@:+=-][\w~%@:+=.-]*"
+PLAIN_PATH = re.compile(rf"/(?:{PATH_PART}(?:/{PATH_PART})*/?)?(?:\?[\w~%@:+=.&/-]*)?", re.ASCII)
 
 
 def parse_next(text: str) -> str | None:
@@ -692,15 +688,10 @@ def parse_next(text: str) -> str | None:
 
 def add_security_headers(response: Response) -> Response:
     config = current_app.config
-    policy = [
-        "default-src 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-        "form-action 'self'",
-    ]
-    if config["COOKIE_DOMAIN"]:  # a form's answer may lead to a guarded program
-        policy[-1] += " https://{0} https://*.{0}".format(config["COOKIE_DOMAIN"])
-    response.headers["Content-Security-Policy"] = "; ".join(policy)
+    policy = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+    if config["COOKIE_DOMAIN"]:  # the answer to a form may lead to a guarded program
+        policy += " https://{0} https://*.{0}".format(config["COOKIE_DOMAIN"])
+    response.headers["Content-Security-Policy"] = policy
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["X-Frame-Options"] = "DENY"
@@ -718,9 +709,8 @@ def show_error(error: HTTPException) -> ResponseReturnValue:
     response = error.get_response()
     if response.status_code < 400:
         return response  # abort(redirect(...))
-    key = f"error-{response.status_code}"
-    known = key in get_template_attribute("_sentences.html", "sentences")
-    sentence = say(key if known else "error")
+    strange_host = isinstance(error, SecurityError)
+    sentence = say("strange-host" if strange_host else f"error-{response.status_code}")
     response.data = render_template("errors/error.html", name=error.name, sentence=sentence)
     response.content_type = "text/html; charset=utf-8"
     return response
@@ -747,7 +737,7 @@ def show_database_trouble(error: sqlite3.OperationalError) -> ResponseReturnValu
     return show_trouble()
 
 
-def show_vonage_trouble(error: "VonageError") -> ResponseReturnValue:
+def show_vonage_trouble(error: VonageError) -> ResponseReturnValue:
     return show_trouble()
 
 
@@ -832,9 +822,8 @@ def parse_phone(text: str) -> str:
 
     Letters are refused first: the library would read "+4477O0900001" as another, shorter number.
     """
-    text = "".join(
-        c for c in text if unicodedata.category(c) != "Cf"
-    ).strip()  # contacts paste U+202A..E
+    # Phones paste invisible marks of writing direction around a number.
+    text = "".join(c for c in text if unicodedata.category(c) != "Cf").strip()
     if not text:
         raise Mistake("phone", "phone-missing")
     if len(text) > 40 or not re.fullmatch(r"[+\uFF0B]?[\d\s()./\u2010-\u2015\u2212-]+", text):
@@ -856,17 +845,16 @@ def parse_phone(text: str) -> str:
 
 def parse_username(text: str) -> str:
     """Lower-case ASCII, 1 to 30 characters. Raises Mistake."""
-    name = text.strip()
-    if not name:
+    if not text.strip():
         raise Mistake("username", "username-missing")
-    # ASCII is asked before lower(), which would turn the Kelvin sign into a k.
-    if not name.isascii() or not re.fullmatch(
-        r"[a-z0-9](?:[a-z0-9_-]{0,28}[a-z0-9])?", name.lower()
-    ):
+    if not text.strip().isascii():  # asked before lower(), which makes a k of the Kelvin sign
         raise Mistake("username", "username-unreadable")
-    if name.lower() in RESERVED_NAMES:
+    name = text.strip().lower()
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9_-]{0,28}[a-z0-9])?", name):
+        raise Mistake("username", "username-unreadable")
+    if name in RESERVED_NAMES:
         raise Mistake("username", "username-reserved")
-    return name.lower()
+    return name
 
 
 def parse_optional_username(text: str) -> str:
@@ -929,8 +917,7 @@ def refuse_over_budget() -> str | None:
 
 
 def send_invite(invite_id: int, phone: str) -> None:
-    """Text the invite. Raises VonageError; the invite stands all the same, and shows what is
-    wrong."""
+    """Text the invite. Raises VonageError; the invite stands, and its state says what is wrong."""
     config = current_app.config
     text = render_template("sms/invite.txt", code=config["INVITE_CODE"].upper()).strip()
     try:
@@ -938,20 +925,18 @@ def send_invite(invite_id: int, phone: str) -> None:
     except VonageError as error:
         with transaction() as db:
             db.execute("UPDATE whitelist SET delivery = ? WHERE id = ?", (error.reason, invite_id))
-            if isinstance(
-                error, VonageRefused | VonageUnreached
-            ):  # nothing went out, nothing is paid
-                give_back(db, "text_sent", "text_refused", invite_id, error.reason)
+            if not isinstance(error, VonageUnavailable) or isinstance(error, VonageUnreached):
+                give_back("text_sent", "text_refused", invite_id, None, error.reason)
         raise
     get_db().execute("UPDATE whitelist SET message_id = ? WHERE id = ?", (message_id, invite_id))
 
 
-def give_back(db: sqlite3.Connection, sent: str, refused: str, invite_id: int, reason: str) -> None:
-    """Take the newest text of an invite out of the budget: Vonage did not send it."""
-    db.execute(
-        "UPDATE journal SET event = ?, detail = ? WHERE id ="
-        " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ?)",
-        (refused, reason, sent, invite_id),
+def give_back(sent: str, refused: str, invite_id: int, detail: str | None, reason: str) -> None:
+    """Take a text out of the budget: Vonage did not send it. Its line says so from now on."""
+    get_db().execute(
+        "UPDATE journal SET event = ?, detail = ?"
+        " WHERE event = ? AND invite_id = ? AND detail IS ?",
+        (refused, reason, sent, invite_id, detail),
     )
 
 
@@ -981,35 +966,33 @@ def webhook_url() -> str:
 def read_fields() -> dict[str, Any]:
     """The fields of a form or of a JSON object; none at all where a name is odd or stands twice,
     with which a signature could be made to cover something else than we read."""
-    pairs: list[tuple[str, Any]]
-    if request.is_json:
-        try:
-            found = json.loads(request.get_data(), object_pairs_hook=list)
-        except (ValueError, RecursionError):
-            return {}
-        pairs = (
-            found if isinstance(found, list) and all(isinstance(p, tuple) for p in found) else []
-        )
-    else:
-        pairs = list(request.form.items(multi=True))
+    pairs = read_json_pairs() if request.is_json else list(request.form.items(multi=True))
     fields = dict(pairs)
-    sound = len(fields) == len(pairs) and all(
-        re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in fields
-    )
-    return fields if sound else {}
+    is_sound = len(fields) == len(pairs)
+    return fields if is_sound and all(FIELD_NAME.fullmatch(name) for name in fields) else {}
+
+
+FIELD_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def read_json_pairs() -> list[tuple[str, Any]]:
+    try:
+        found = json.loads(request.get_data(), object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        return []
+    is_object = isinstance(found, list) and all(isinstance(pair, tuple) for pair in found)
+    return found if is_object else []
 
 
 def is_signed(fields: Mapping[str, Any]) -> bool:
     """Whether `sig` is ours and covers every field, the time among them."""
-    secret, method = (
-        current_app.config[f"VONAGE_SIGNATURE_{name}"] for name in ("SECRET", "METHOD")
-    )
+    secret = current_app.config["VONAGE_SIGNATURE_SECRET"]
     if not secret or not {"sig", "timestamp"} <= fields.keys():
         return False
     if not all(isinstance(value, str | int) for value in fields.values()):
         return False
     texts = {name: json.dumps(v) if isinstance(v, bool) else str(v) for name, v in fields.items()}
-    expected = signature(texts, secret, method)
+    expected = signature(texts, secret, current_app.config["VONAGE_SIGNATURE_METHOD"])
     return hmac.compare_digest(texts["sig"].lower().encode("utf-8", "replace"), expected.encode())
 
 
@@ -1053,14 +1036,12 @@ class Inbound:
 def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
     """The SMS API's fields or the Messages API's. None for what cannot be a friend's reply: a
     part of a long text, a picture, a receipt, a sender that is no phone."""
-    id, sender = (
-        fields.get("messageId", fields.get("message_uuid")),
-        fields.get("msisdn", fields.get("from")),
-    )
+    message_id = fields.get("messageId", fields.get("message_uuid"))
+    sender = fields.get("msisdn", fields.get("from"))
     text = fields.get("text")
-    if not isinstance(id, str) or not isinstance(text, str) or not isinstance(sender, str | int):
+    if not (isinstance(message_id, str) and message_id and isinstance(text, str)):
         return None
-    if not id or str(fields.get("concat", "")).lower() == "true":
+    if not isinstance(sender, str | int) or str(fields.get("concat", "")).lower() == "true":
         return None
     try:
         phone = parse_phone(f"+{str(sender).removeprefix('+')}")
@@ -1068,7 +1049,7 @@ def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
         return None
     words = re.findall(r"[^\W_]+", text.casefold())
     sent_at = parse_time(fields.get("timestamp")) or parse_time(fields.get("message-timestamp"))
-    return Inbound(id, phone, words, sent_at or now())
+    return Inbound(message_id, phone, words, sent_at or now())
 
 
 def parse_time(text: object) -> int | None:
@@ -1077,9 +1058,9 @@ def parse_time(text: object) -> int | None:
         if re.fullmatch(r"[0-9]{1,12}", str(text)):
             return int(str(text))
         at = datetime.fromisoformat(str(text))
+        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
     except ValueError:
         return None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
 
 
 @webhooks.post("/answer")
@@ -1158,11 +1139,7 @@ def send_pin(message: Inbound) -> None:
     try:
         request_id = start_or_restart_pin(message.phone, order)
     except VonageRefused as error:
-        with transaction() as db:
-            db.execute(
-                "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?", (order.invite_id,)
-            )
-            give_back(db, "pin_sent", "pin_refused", order.invite_id, error.reason)
+        uncount_pin(message, order, error.reason)
         return
     if not store_pin(message, order, request_id):  # withdrawn meanwhile
         with suppress(VonageError):
@@ -1192,13 +1169,16 @@ def count_pin(message: Inbound) -> PinOrder | None:
         return order
 
 
+def uncount_pin(message: Inbound, order: PinOrder, reason: str) -> None:
+    with transaction() as db:
+        uncount = "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?"
+        db.execute(uncount, (order.invite_id,))
+        give_back("pin_sent", "pin_refused", order.invite_id, message.id, reason)
+
+
 def was_counted(invite: sqlite3.Row, message: Inbound) -> bool:
-    return bool(
-        find_row(
-            "SELECT 1 FROM journal WHERE event = 'pin_sent' AND invite_id = ? AND detail = ?",
-            *(invite["id"], message.id),
-        )
-    )
+    line = "SELECT 1 FROM journal WHERE event = 'pin_sent' AND invite_id = ? AND detail = ?"
+    return find_row(line, invite["id"], message.id) is not None
 
 
 def refuse_pin(invite: sqlite3.Row) -> str | None:
@@ -1356,8 +1336,10 @@ def sign_in(attempt: Attempt) -> SignedIn:
     try:
         check_pin(found.request_id, attempt.pin)
         return complete_sign_in(attempt, found)
-    except PinRejected:
+    except PinRejected as rejection:
         release_lease(attempt, found, answered=True)
+        if rejection.is_final:
+            forget_pin(found.request_id)
         raise Mistake("pin", "pin-wrong") from None
     except (Mistake, VonageError) as error:
         release_lease(attempt, found, answered=False, asked=not isinstance(error, VonageUnreached))
@@ -1526,6 +1508,14 @@ def release_lease(attempt: Attempt, check: Check, answered: bool, asked: bool = 
         )
         if not asked:
             db.execute("UPDATE whitelist SET tries = tries - 1 WHERE id = ?", (check.whitelist_id,))
+
+
+def forget_pin(request_id: str) -> None:
+    """Vonage has ended it: nobody need spend more tries on it."""
+    get_db().execute(
+        "DELETE FROM pending_verifications WHERE request_id = ? AND author_id IS NULL",
+        (request_id,),
+    )
 
 
 def wait_for_twin(attempt: Attempt) -> SignedIn:

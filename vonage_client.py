@@ -54,7 +54,11 @@ class VonageUnreached(VonageUnavailable):
 
 
 class PinRejected(VonageError):
-    """Wrong, expired, used, or tried too often: Vonage's 400, 404 and 410 at a check."""
+    """Vonage's answer to a check is no: wrong (400), or over, with no other try (404 and 410)."""
+
+    def __init__(self, is_final: bool) -> None:
+        super().__init__()
+        self.is_final = is_final
 
 
 class PinStillRunning(VonageUnavailable):
@@ -98,7 +102,7 @@ def understand_status(call: str, response: requests.Response) -> VonageError:
     """By status and call, never by title: Vonage's titles differ between sources, and repeat."""
     status = response.status_code
     if call == "check" and status in (400, 404, 410):
-        return PinRejected()
+        return PinRejected(is_final=status != 400)
     if call == "start" and status == 409:
         return understand_conflict(response)
     if 400 <= status < 500 and status not in (408, 409, 425, 429):

@@ -102,9 +102,9 @@ def test_every_sentence_and_every_event_of_the_program_has_its_words(group: Grou
     assert {name for name in used if f'"{name}":' not in sentences} == set()
 
     events = set(re.findall(r'record\(\s*"(\w+)"', source))
-    events |= set(re.findall(r'(?:withdraw_invite|give_back)\(.*?, "(\w+)", ?\w', source))
+    events |= set(re.findall(r'withdraw_invite\(.*?, "(\w+)", ?\w', source))
     events |= set(re.findall(r'withdraw_invite\(.*?, "(\w+)"\)', source)) | {"joined", "signed_in"}
-    events |= set(re.findall(r'give_back\(db, "\w+", "(\w+)"', source))
+    events |= set(re.findall(r'give_back\("\w+", "(\w+)"', source))
     journal = (ROOT / "templates/_journal.html").read_text()
     assert events >= {"invited", "text_refused", "pin_refused", "revoked", "stopped", "signed_out"}
     assert {name for name in events if f'"{name}"' not in journal} == set()
@@ -121,12 +121,12 @@ def test_times_are_said_as_people_say_them(group: Group) -> None:
     assert said == [less, less, "1 min", "59 min", "1 h", "23 h", "1 day", "6 days"]
 
 
-@pytest.mark.parametrize("code", [400, 401, 403, 404, 405, 413, 500, 503])
+@pytest.mark.parametrize("code", [401, 403, 404, 405, 413, 500, 503])
 def test_every_error_has_a_sentence_of_its_own(group: Group, code: int) -> None:
     with group.app.test_request_context():
         from app import say
 
-        assert len(say(f"error-{code}")) > 20
+        assert say(f"error-{code}") != say("error-418") == say("error")
         assert render_template("errors/error.html", name="No", sentence="x").count("<h1>") == 1
 
 

@@ -270,6 +270,13 @@ def test_a_guarded_program_below_the_cookie_domain_may_be_gone_to(
     assert "https://*.example.org" in policy["Content-Security-Policy"]
 
 
+def test_a_path_made_to_keep_us_busy_is_dropped(app: Flask) -> None:
+    """It would take a pattern that can match in many ways for ever."""
+    with app.app_context():
+        assert parse_next("/" + "a" * 15_000 + "\n") is None
+        assert parse_next("/" + "a/" * 7_000 + "!") is None
+
+
 def test_browsers_resolve_what_is_allowed_to_our_own_site(app: Flask) -> None:
     """Judged by the URL parser of a real JavaScript engine, where one is installed."""
     with app.app_context():

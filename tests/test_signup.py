@@ -141,6 +141,7 @@ def test_a_pin_that_vonage_ended_asks_for_a_new_text(group: Group, grace_texted:
         grace.sign_up(GRACE, "grace", wrong_pin(grace_texted))
 
     assert SENTENCE in grace.sign_up(GRACE, "grace", grace_texted).text
+    assert group.one("SELECT tries FROM whitelist") == 3  # what is over costs no more
     group.text(GRACE)
     assert grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE)).status_code == 303
 
