@@ -250,7 +250,7 @@ def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
             problems.append(f"{name} {error}")
         if text is None and setting.required:
             problems.append(f"{name} is missing (see .env.example)")
-    problems += contradictions(settings) if not problems else []
+    problems += contradictions(settings)
     if problems:
         raise WrongSettings(problems)
     return settings
@@ -258,10 +258,14 @@ def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
 
 def contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong between settings that are right one by one."""
-    if settings["SESSION_MAX_DAYS"] < settings["SESSION_DAYS"]:
+    if settings.get("SESSION_MAX_DAYS", 4000) < settings.get("SESSION_DAYS", 1):
         yield "SESSION_MAX_DAYS must not be less than SESSION_DAYS"
-    url, domain = urlsplit(settings["BASE_URL"]), settings["COOKIE_DOMAIN"]
-    if domain and (url.scheme != "https" or not f".{url.hostname}".endswith(f".{domain}")):
+    url, domain = urlsplit(settings.get("BASE_URL", "")), settings.get("COOKIE_DOMAIN")
+    if (
+        domain
+        and url.hostname
+        and (url.scheme != "https" or not f".{url.hostname}".endswith(f".{domain}"))
+    ):
         yield "COOKIE_DOMAIN must be the https host of BASE_URL, or a domain above it"
 
 
@@ -276,7 +280,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.update(read_settings({**env_file, **os.environ, **(config or {})}))
     configure_flask(app)
     app.config.update((k, v) for k, v in (config or {}).items() if k not in SETTINGS)
-    silence_secrets()
+    app.url_map.merge_slashes = False  # the redirect would be built from Host
+    silence_secrets(app)
     app.session_interface = MemberSessions(app)
     app.extensions["vonage"] = Vonage(app.config)
     prepare_database(app)
@@ -319,10 +324,12 @@ def configure_flask(app: Flask) -> None:
     )
 
 
-def silence_secrets() -> None:
-    """The SDK logs PINs, phone numbers and credentials; Flask's own server, the webhook's token."""
+def silence_secrets(app: Flask) -> None:
+    """The SDK logs PINs, phone numbers and credentials; Flask, the address of whatever it serves,
+    and so the webhook's token."""
     logging.getLogger("vonage").addFilter(say_nothing)
     logging.getLogger("werkzeug").addFilter(hide_token)
+    app.logger.addFilter(hide_token)
 
 
 def say_nothing(record: logging.LogRecord) -> bool:
@@ -330,7 +337,7 @@ def say_nothing(record: logging.LogRecord) -> bool:
 
 
 def hide_token(record: logging.LogRecord) -> bool:
-    record.msg = re.sub(r"/(answer|delivery)/\S+", r"/\1/...", record.getMessage())
+    record.msg = re.sub(r"/(answer|delivery)[/?]\S+", r"/\1/...", record.getMessage())
     record.args = ()
     return True
 
@@ -496,6 +503,7 @@ class MemberSession(ServerSideSession):
     """`flask.session` of a member. Whoever is not signed in has none that would be kept."""
 
     expires_at: int | None = None  # set: the row is as it should be, and the cookie is due
+    has_ended: bool = False  # set: the row is gone already, and so must the cookie
     sid: str
     modified: bool
 
@@ -562,7 +570,8 @@ class MemberSessions(ServerSideSessionInterface):
             super().save_session(app, session, response)
             return
         # Signed out. The base class forgets `Secure`; a browser then keeps its __Host- cookie.
-        self._delete_session(self._get_store_id(session.sid))
+        if not session.has_ended:
+            self._delete_session(self._get_store_id(session.sid))
         response.delete_cookie(
             self.get_cookie_name(app),
             domain=self.get_cookie_domain(app),
@@ -835,6 +844,8 @@ def parse_phone(text: str) -> str:
         raise Mistake("phone", "phone-no-country" if national else "phone-impossible") from None
     if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
         raise Mistake("phone", "phone-impossible")
+    if phonenumbers.is_valid_short_number(number):  # "+49 118 33" passes for a number
+        raise Mistake("phone", "phone-impossible")
     if phonenumbers.number_type(number) in REFUSED_NUMBERS:
         raise Mistake("phone", "phone-costly")
     digits = phonenumbers.format_number(number, PhoneNumberFormat.E164).removeprefix("+")
@@ -873,31 +884,58 @@ def texts_in_a_day() -> int:
 
 
 def create_invite(phone: str, username: str | None, inviter: Member | None) -> int:
-    """Store an invite and return its id. It replaces the number's earlier one, and an earlier one
-    for the same name: two open keys to one member would be one too many. Raises Mistake."""
-    digest, actor = phone_digest(phone), inviter and inviter.username
-    expires_at = now() + current_app.config["INVITE_DAYS"] * DAY
-    with transaction() as db:
-        prune(db)
-        refusal = refuse_text(digest)
-        if refusal == "budget-spent":
-            record("budget_reached", actor)
+    """Store an invite and return its id. Raises Mistake."""
+    actor = inviter and inviter.username
+    with transaction():
+        prune(get_db())
+        refusal = refuse_text(phone_digest(phone))
         if refusal is None:
-            db.execute("DELETE FROM pending_verifications WHERE phone_digest = ?", (digest,))
-            db.execute(
-                "DELETE FROM whitelist WHERE phone_digest = ? OR username = ?", (digest, username)
-            )
-            invite_id: int = db.execute(
-                "INSERT INTO whitelist"
-                " (phone_digest, phone_hint, username, invited_by, created_at, expires_at)"
-                " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
-                (digest, phone[-2:], username, inviter and inviter.id, now(), expires_at),
-            ).fetchone()["id"]
+            displace_invites(phone, username, actor)
+            invite_id = insert_invite(phone, username, inviter)
             record("invited", actor, username, invite_id)
             record("text_sent", invite_id=invite_id)
+        elif refusal == "budget-spent":
+            record("budget_reached", actor)
     if refusal is not None:
         raise Mistake("phone", refusal)
     return invite_id
+
+
+def displace_invites(phone: str, username: str | None, actor: str | None) -> None:
+    """An invite replaces the number's earlier one, and an earlier one for the same name: two open
+    keys to one member would be one too many. Their running PINs go with them."""
+    db, digest = get_db(), phone_digest(phone)
+    displaced = db.execute(
+        "DELETE FROM whitelist WHERE phone_digest = ? OR username = ? RETURNING id, phone_digest",
+        (digest, username),
+    ).fetchall()
+    db.execute("DELETE FROM pending_verifications WHERE phone_digest = ?", (digest,))
+    for row in displaced:
+        forget_pins_of_invite(row["id"])
+        if row["phone_digest"] != digest:
+            record("revoked", actor, username, row["id"])
+
+
+def forget_pins_of_invite(invite_id: int) -> None:
+    get_db().execute(
+        "DELETE FROM pending_verifications WHERE whitelist_id = ? AND author_id IS NULL",
+        (invite_id,),
+    )
+
+
+def insert_invite(phone: str, username: str | None, inviter: Member | None) -> int:
+    expires_at = now() + current_app.config["INVITE_DAYS"] * DAY
+    row = (
+        get_db()
+        .execute(
+            "INSERT INTO whitelist"
+            " (phone_digest, phone_hint, username, invited_by, created_at, expires_at)"
+            " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+            (phone_digest(phone), phone[-2:], username, inviter and inviter.id, now(), expires_at),
+        )
+        .fetchone()
+    )
+    return int(row["id"])
 
 
 def refuse_text(digest: str) -> str | None:
@@ -942,14 +980,11 @@ def give_back(sent: str, refused: str, invite_id: int, detail: str | None, reaso
 
 def withdraw_invite(invite_id: int, event: str, actor: str | None = None) -> bool:
     """Delete an open invite, and the PIN that runs for it. False: there is none."""
-    with transaction() as db:
+    with transaction():
         row = find_row("DELETE FROM whitelist WHERE id = ? RETURNING username", invite_id)
         if row is None:
             return False
-        db.execute(
-            "DELETE FROM pending_verifications WHERE whitelist_id = ? AND author_id IS NULL",
-            (invite_id,),
-        )
+        forget_pins_of_invite(invite_id)
         record(event, actor, row["username"], invite_id)
     return True
 
@@ -1011,11 +1046,14 @@ def require_vonage() -> None:
 
 
 def record_refused_webhook() -> None:
-    """One line a minute, so that a flood neither fills the disk nor keeps the database locked."""
-    since = now() - MINUTE, now()
+    """One line a minute, so that a flood does not fill the disk. Looking first, outside of the
+    transaction, keeps the flood from holding the database locked."""
     lately = "SELECT 1 FROM journal WHERE event = 'webhook_refused' AND at > ? AND at <= ?"
-    if not find_row(lately, *since):
-        record("webhook_refused")
+    if find_row(lately, now() - MINUTE, now()):
+        return
+    with transaction():
+        if not find_row(lately, now() - MINUTE, now()):
+            record("webhook_refused")
 
 
 @webhooks.errorhandler(VonageError)
@@ -1039,9 +1077,11 @@ def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
     message_id = fields.get("messageId", fields.get("message_uuid"))
     sender = fields.get("msisdn", fields.get("from"))
     text = fields.get("text")
-    if not (isinstance(message_id, str) and message_id and isinstance(text, str)):
+    if not (
+        isinstance(message_id, str) and isinstance(text, str) and isinstance(sender, str | int)
+    ):
         return None
-    if not isinstance(sender, str | int) or str(fields.get("concat", "")).lower() == "true":
+    if not re.fullmatch(r"[!-~]{1,100}", message_id) or str(fields.get("concat")).lower() == "true":
         return None
     try:
         phone = parse_phone(f"+{str(sender).removeprefix('+')}")
@@ -1123,25 +1163,24 @@ def stop(message: Inbound) -> None:
 
 
 class PinOrder(NamedTuple):
-    """A PIN that is paid for out of the budgets, and not yet asked for."""
+    """A PIN that is counted, and not yet asked for."""
 
     invite_id: int
-    running: str | None  # the request_id that we know of
-    resumed: bool  # this very message was counted before: we failed or died after that
+    former: str | None  # the number's last request_id that we know of
+    is_resumed: bool  # this very message was counted before: we failed or died after that
 
 
 def send_pin(message: Inbound) -> None:
-    """Have a PIN texted to an invited number. Raises VonageUnavailable when Vonage should call
-    again."""
+    """Have a PIN texted to an invited number. Raises VonageUnavailable: call again."""
     order = count_pin(message)
     if order is None:
         return
     try:
-        request_id = start_or_restart_pin(message.phone, order)
+        request_id, *over = start_or_restart_pin(message.phone, order)
     except VonageRefused as error:
         uncount_pin(message, order, error.reason)
         return
-    if not store_pin(message, order, request_id):  # withdrawn meanwhile
+    if not store_pin(message, order, request_id, over):
         with suppress(VonageError):
             cancel_pin(request_id)
 
@@ -1157,34 +1196,37 @@ def count_pin(message: Inbound) -> PinOrder | None:
         )
         if invite is None or invite["pin_message_id"] == message.id:
             return None
-        order = PinOrder(invite["id"], invite["request_id"], was_counted(invite, message))
-        if order.resumed:
-            return order
-        refusal = refuse_pin(invite)
+        counted = find_counted(invite["id"], message.id)
+        if counted and not counted["is_newest"]:
+            return None  # the friend asked again meanwhile: that PIN is the good one
+        is_resumed = counted is not None and abs(now() - counted["at"]) < PIN_LIFETIME
+        refusal = refuse_pin(invite, is_resumed)
         if refusal:
-            record("pin_refused", invite_id=order.invite_id, detail=refusal)
+            record("pin_refused", invite_id=invite["id"], detail=refusal)
             return None
-        db.execute("UPDATE whitelist SET pins_sent = pins_sent + 1 WHERE id = ?", (invite["id"],))
-        record("pin_sent", invite_id=order.invite_id, detail=message.id)
-        return order
+        if not is_resumed:
+            count = "UPDATE whitelist SET pins_sent = pins_sent + 1 WHERE id = ?"
+            db.execute(count, (invite["id"],))
+            record("pin_sent", invite_id=invite["id"], detail=message.id)
+        return PinOrder(invite["id"], invite["request_id"], is_resumed)
 
 
-def uncount_pin(message: Inbound, order: PinOrder, reason: str) -> None:
-    with transaction() as db:
-        uncount = "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?"
-        db.execute(uncount, (order.invite_id,))
-        give_back("pin_sent", "pin_refused", order.invite_id, message.id, reason)
+def find_counted(invite_id: int, message_id: str) -> sqlite3.Row | None:
+    """When this message was counted, and whether it is the invite's newest that was."""
+    return find_row(
+        "SELECT at, id = (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id = ?1)"
+        " AS is_newest FROM journal WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
+        " ORDER BY id DESC",
+        *(invite_id, message_id),
+    )
 
 
-def was_counted(invite: sqlite3.Row, message: Inbound) -> bool:
-    line = "SELECT 1 FROM journal WHERE event = 'pin_sent' AND invite_id = ? AND detail = ?"
-    return find_row(line, invite["id"], message.id) is not None
-
-
-def refuse_pin(invite: sqlite3.Row) -> str | None:
+def refuse_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
     """Why no PIN may be sent for this invite now, or None."""
     if invite["tries"] >= TRIES_PER_INVITE:
         return "tries-spent"
+    if is_resumed:
+        return None
     if invite["pins_sent"] >= PINS_PER_INVITE:
         return "pins-spent"
     lately = count_rows(
@@ -1195,22 +1237,30 @@ def refuse_pin(invite: sqlite3.Row) -> str | None:
     return "pins-too-fast" if lately >= PINS_PER_TEN_MINUTES else refuse_over_budget()
 
 
-def start_or_restart_pin(phone: str, order: PinOrder) -> str:
-    """Vonage runs one request a number. One that we do not know, though we counted this message
-    before, is the one that we died on: adopt it. Any other is an earlier PIN's: the friend asked
-    for a new one."""
+def uncount_pin(message: Inbound, order: PinOrder, reason: str) -> None:
+    with transaction() as db:
+        uncount = "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?"
+        db.execute(uncount, (order.invite_id,))
+        give_back("pin_sent", "pin_refused", order.invite_id, message.id, reason)
+
+
+def start_or_restart_pin(phone: str, order: PinOrder) -> tuple[str, ...]:
+    """The running request_id, and the one that was cancelled for it. Vonage runs one a number. One
+    that we do not know, though we counted this message before, is the one that we died on: adopt
+    it. Any other is an earlier PIN's, and the friend asked for a new one."""
     try:
-        return start_pin(phone)
+        return (start_pin(phone),)
     except PinStillRunning as running:
-        if order.resumed and running.request_id != order.running:
-            return running.request_id
+        if order.is_resumed and running.request_id != order.former:
+            return (running.request_id,)
         cancel_pin(running.request_id)
-        return start_pin(phone)
+        return start_pin(phone), running.request_id
 
 
-def store_pin(message: Inbound, order: PinOrder, request_id: str) -> bool:
-    """Remember the running request, in place of the number's earlier one or of its receipt.
-    False: the invite is gone. A lease that is held stays: somebody's PIN is being checked."""
+def store_pin(message: Inbound, order: PinOrder, request_id: str, over: list[str]) -> bool:
+    """Remember the running request, in place of the one that is over, or of the receipt. A lease
+    that is held stays: somebody's PIN is being checked. False: the invite is gone, or another
+    text, answered faster, has a newer PIN."""
     with transaction() as db:
         stored = db.execute(
             "INSERT INTO pending_verifications"
@@ -1218,8 +1268,12 @@ def store_pin(message: Inbound, order: PinOrder, request_id: str) -> bool:
             " SELECT phone_digest, id, ?, ?, ?, ? FROM whitelist WHERE id = ?"
             " ON CONFLICT (phone_digest) DO UPDATE SET whitelist_id = excluded.whitelist_id,"
             " request_id = excluded.request_id, message_id = excluded.message_id, author_id = NULL,"
-            " started_at = excluded.started_at, expires_at = excluded.expires_at",
-            (request_id, message.id, now(), now() + PIN_LIFETIME, order.invite_id),
+            " started_at = excluded.started_at, expires_at = excluded.expires_at"
+            " WHERE request_id IN (?, ?, excluded.request_id)",
+            (
+                *(request_id, message.id, now(), now() + PIN_LIFETIME, order.invite_id),
+                *(order.former, over[0] if over else None),
+            ),
         )
         return stored.rowcount > 0
 
@@ -1261,6 +1315,10 @@ class Check(NamedTuple):
     bound_to: str | None  # the only name that the invite is good for
 
 
+class NotStored(Exception):
+    """The PIN was right, and is used up, but the database could not keep the sign-in."""
+
+
 class BeingChecked(Exception):
     """This very form is with Vonage at this moment: the button was pressed twice."""
 
@@ -1299,8 +1357,9 @@ def login() -> ResponseReturnValue:
     except Mistake as mistake:
         form.refuse(mistake)
         return show_signup(form, 422)
-    except VonageError:
-        form.refuse(Mistake("form", "pin-unchecked"))
+    except (VonageError, NotStored) as trouble:
+        is_used_up = isinstance(trouble, NotStored)
+        form.refuse(Mistake("form", "pin-used-up" if is_used_up else "pin-unchecked"))
         return show_signup(form, 503)
     return redirect(parse_next(request.form.get("next", "")) or "/", 303)
 
@@ -1335,15 +1394,28 @@ def sign_in(attempt: Attempt) -> SignedIn:
         return found
     try:
         check_pin(found.request_id, attempt.pin)
-        return complete_sign_in(attempt, found)
     except PinRejected as rejection:
         release_lease(attempt, found, answered=True)
         if rejection.is_final:
             forget_pin(found.request_id)
         raise Mistake("pin", "pin-wrong") from None
-    except (Mistake, VonageError) as error:
+    except VonageError as error:
         release_lease(attempt, found, answered=False, asked=not isinstance(error, VonageUnreached))
         raise
+    return complete_or_release(attempt, found)
+
+
+def complete_or_release(attempt: Attempt, check: Check) -> SignedIn:
+    try:
+        return complete_sign_in(attempt, check)
+    except Mistake:
+        release_lease(attempt, check, answered=True)
+        raise
+    except sqlite3.OperationalError as error:
+        current_app.logger.error("A sign-in could not be stored: %s", error)
+        with suppress(sqlite3.OperationalError):
+            release_lease(attempt, check, answered=True)
+        raise NotStored from error
 
 
 def lease_check(attempt: Attempt) -> Check | SignedIn:
@@ -1482,7 +1554,7 @@ def find_or_create_author(username: str, check: Check, invited_by: int | None) -
     if check.bound_to is not None:
         row = find_row("SELECT id FROM authors WHERE username = ?", username)
     elif is_name_taken(username):
-        raise Mistake("username", "username-taken")
+        raise Mistake("username", "username-given-away")
     record("signed_in" if row else "joined", username, invite_id=check.whitelist_id)
     author: sqlite3.Row = (
         row
@@ -1553,12 +1625,14 @@ def logout() -> ResponseReturnValue:
         )
         record("signed_out", member.username)
     session.clear()
+    session.has_ended = True  # type: ignore[attr-defined]
     return redirect("/", 303)
 
 
 # Looking after the group: what admins see and do -------------------------------------------------
 
 admin = Blueprint("admin", __name__)
+MAX_ID = 2**63 - 1  # the largest that SQLite has
 
 
 @admin.before_request
@@ -1606,7 +1680,7 @@ def invite() -> ResponseReturnValue:
     return redirect(url_for("admin.overview", new=invite_id), 303)
 
 
-@admin.post("/invite/<int:invite_id>/revoke")
+@admin.post(f"/invite/<int(max={MAX_ID}):invite_id>/revoke")
 def revoke(invite_id: int) -> ResponseReturnValue:
     if not withdraw_invite(invite_id, "revoked", require_member().username):
         abort(404)

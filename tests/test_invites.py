@@ -54,6 +54,8 @@ def test_a_phone_number_is_understood_however_it_is_written(group: Group, text: 
         ("+999 123 456 789", "phone-impossible"),
         ("+0012025550101", "phone-impossible"),
         ("+112", "phone-impossible"),
+        ("+49 11833", "phone-impossible"),
+        ("+49 116117", "phone-impossible"),
         ("+1 900 555 0100", "phone-costly"),
         ("+44 909 8790000", "phone-costly"),
         ("+44 843 0000000", "phone-costly"),
@@ -163,6 +165,18 @@ def test_a_second_invite_for_one_name_replaces_the_first(group: Group) -> None:
     assert group.rows("SELECT phone_hint, username FROM whitelist") == [("00", "ada")]
     group.text(MALLORY)
     assert len(group.vonage.thread(MALLORY)) == 1
+    assert ("revoked", "ada") in group.rows("SELECT event, subject FROM journal")
+
+
+def test_an_invite_that_is_replaced_by_name_takes_its_pin_along(group: Group) -> None:
+    group.invite(MALLORY, "ada")
+    group.text(MALLORY)
+
+    group.invite(ADA, "ada")
+
+    assert group.rows("SELECT * FROM pending_verifications") == []
+    answer = group.browser().sign_up(MALLORY, "ada", group.vonage.pin_of(MALLORY))
+    assert answer.status_code == 422
 
 
 def test_an_invite_runs_out_after_its_days(group: Group) -> None:

@@ -128,13 +128,17 @@ def test_the_database_is_for_its_owner_only(group: Group, settings: dict[str, st
     assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o600"}
 
 
-def test_the_development_server_does_not_log_the_webhooks_token(
+def test_no_log_line_holds_what_stands_in_a_webhooks_address(
     group: Group, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    line = '"POST /answer/%s HTTP/1.1" 204 -'
+    lines = [f"/answer/{group.token()}", f"/answer?msisdn={GRACE}&text={CODE}", "/answer"]
+    for line in lines:
+        logging.getLogger("werkzeug").info('"POST %s HTTP/1.1" 204 -', line)
+        group.app.logger.error("Exception on %s [POST]", line)
 
-    logging.getLogger("werkzeug").info(line, group.token())
-
-    assert group.token() not in caplog.text
+    assert find_leaks(caplog.text.encode(), {"token": group.token(), "phone": GRACE}) == []
+    assert CODE not in caplog.text
     assert '"POST /answer/... HTTP/1.1" 204 -' in caplog.text
+    assert "Exception on /answer/... [POST]" in caplog.text
+    assert '"POST /answer HTTP/1.1" 204 -' in caplog.text

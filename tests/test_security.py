@@ -125,7 +125,7 @@ def test_a_post_from_our_own_page_is_not(app: Flask, path: str, headers: dict[st
 
 def test_no_route_that_changes_something_was_forgotten(app: Flask) -> None:
     rules = [rule for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())]
-    posts = {re.sub("<int:.*?>", "1", rule.rule) for rule in rules}
+    posts = {re.sub(r"<int\(.*?>", "1", rule.rule) for rule in rules}
 
     assert posts - {"/answer", "/answer/<token>"} == set(POSTS)
 
@@ -318,6 +318,19 @@ def test_a_form_that_is_too_large_is_refused(app: Flask, size: int) -> None:
 
     assert answer.status_code == 413
     assert "too much" in answer.text
+
+
+def test_no_redirect_is_built_from_the_host_header(app: Flask) -> None:
+    answer = app.test_client().get("/", environ_overrides={"PATH_INFO": "//signup"})
+
+    assert answer.status_code == 404
+    assert answer.location is None
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "9" * 30, str(2**63), "x"])
+def test_an_invite_that_cannot_be_is_not_there(ada: Browser, number: str) -> None:
+    assert ada.post(f"/invite/{number}/revoke").status_code == 404
+    assert ada.get(f"/admin?new={number}").status_code == 200
 
 
 def test_ten_thousand_fields_are_too_many(app: Flask) -> None:

@@ -142,6 +142,15 @@ def test_settings_that_contradict_each_other_are_refused(
     assert [problem.split()[0] for problem in wrong.value.problems] == [name]
 
 
+def test_a_contradiction_is_told_together_with_what_is_missing(source: dict[str, str]) -> None:
+    del source["INVITE_CODE"]
+
+    with pytest.raises(WrongSettings) as wrong:
+        read_settings(source | {"SESSION_DAYS": "31", "SESSION_MAX_DAYS": "30"})
+
+    assert len(wrong.value.problems) == 2
+
+
 def run_flask(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "FLASK_APP": str(ROOT / "app.py")} | settings
     return subprocess.run(

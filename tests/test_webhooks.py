@@ -255,6 +255,9 @@ def test_stop_withdraws_the_invite(group: Group, text: str) -> None:
     [
         {"concat": "true", "concat-ref": "4", "concat-total": "2", "concat-part": "1"},
         {"messageId": ""},
+        {"messageId": "\ud800"},
+        {"messageId": "a b"},
+        {"messageId": None},
         {"msisdn": "Vonage"},
         {"msisdn": "123"},
         {"type": "binary", "text": None, "data": "EA06", "udh": "0605"},
@@ -265,7 +268,7 @@ def test_what_cannot_be_a_reply_is_ignored(group: Group, changes: dict[str, str]
     group.invite(GRACE)
     fields = group.vonage.inbound(GRACE, CODE) | changes
 
-    assert group.deliver(fields, group.token()) == 204
+    assert group.deliver(fields, group.token(), as_json=True) == 204
     assert group.vonage.calls("start") == []
 
 
@@ -423,6 +426,83 @@ def test_an_older_pin_is_not_adopted_for_a_text_that_asked_for_a_new_one(group: 
 
     assert len(group.vonage.thread(GRACE)) == 3
     assert group.one("SELECT pins_sent FROM whitelist") == 2
+
+
+def test_of_two_texts_at_once_the_newest_pin_is_the_good_one(group: Group) -> None:
+    """The first is answered so slowly that the second cancels its PIN before it is stored."""
+    group.invite(GRACE)
+
+    def text_again(connection: Any, answer: Answer) -> None:
+        assert group.text(GRACE) == 204
+        connection.answer(answer)
+
+    group.vonage.fail("start", text_again, acts=True)
+
+    assert group.text(GRACE) == 204
+
+    browser = group.browser()
+    assert browser.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE)).status_code == 303
+
+
+def test_a_text_that_comes_late_does_not_end_a_newer_pin(group: Group) -> None:
+    group.invite(GRACE)
+    group.vonage.fail("start", drop, acts=True)
+    late = group.vonage.inbound(GRACE, CODE)
+    assert group.deliver(late) == 503
+    assert group.text(GRACE) == 204
+    sent = group.vonage.thread(GRACE)
+
+    assert group.deliver(late) == 204
+
+    assert group.vonage.thread(GRACE) == sent
+    assert group.one("SELECT pins_sent FROM whitelist") == 2
+    browser = group.browser()
+    assert browser.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE)).status_code == 303
+
+
+def test_a_text_whose_pin_ran_out_before_it_was_known_is_counted_again(group: Group) -> None:
+    with time_machine.travel("2026-11-23 12:00 +0000", tick=True) as clock:
+        group.invite(GRACE)
+        group.vonage.fail("start", drop, acts=True)
+        fields = group.vonage.inbound(GRACE, CODE)
+        assert group.deliver(fields) == 503
+        clock.shift(301)
+
+        assert group.deliver(fields) == 204
+
+        assert len(group.vonage.thread(GRACE)) == 3
+        assert group.one("SELECT pins_sent FROM whitelist") == 2
+
+
+def test_a_text_that_is_taken_up_again_gets_no_pin_that_has_no_try_left(group: Group) -> None:
+    group.invite(GRACE)
+    group.vonage.fail("start", drop)
+    fields = group.vonage.inbound(GRACE, CODE)
+    assert group.deliver(fields) == 503
+    with sqlite3.connect(group.app.config["DATABASE"]) as db:
+        db.execute("UPDATE whitelist SET tries = 10")
+    db.close()
+
+    assert group.deliver(fields) == 204
+    assert len(group.vonage.thread(GRACE)) == 1
+
+
+def test_a_refused_text_gives_back_its_own_count(group: Group) -> None:
+    group.invite(GRACE)
+    second = group.vonage.inbound(GRACE, CODE)
+
+    def refuse_after_another(connection: Any, answer: Answer) -> None:
+        assert group.deliver(second) == 204
+        connection.answer(Answer.of(402, {}))
+
+    group.vonage.fail("start", refuse_after_another)
+    first = group.vonage.inbound(GRACE, CODE)
+
+    assert group.deliver(first) == 204
+
+    counted = group.rows("SELECT detail FROM journal WHERE event = 'pin_sent'")
+    assert counted == [(second["messageId"],)]
+    assert group.one("SELECT pins_sent FROM whitelist") == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 410, 418, 422])
