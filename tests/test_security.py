@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
+from flask.testing import EnvironBuilder
 
 from app import create_app, parse_next
 from simulator.vonage import Vonage
@@ -321,7 +322,8 @@ def test_a_form_that_is_too_large_is_refused(app: Flask, size: int) -> None:
 
 
 def test_no_redirect_is_built_from_the_host_header(app: Flask) -> None:
-    answer = app.test_client().get("/", environ_overrides={"PATH_INFO": "//signup"})
+    environ = EnvironBuilder(app).get_environ() | {"PATH_INFO": "//signup"}
+    answer = app.test_client().open(environ)
 
     assert answer.status_code == 404
     assert answer.location is None
