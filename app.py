@@ -55,6 +55,7 @@ from vonage_sms import SmsMessage
 from vonage_verify import SmsChannel, VerifyRequest
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import RequestRedirect
 
 from vonage_client import (
     BAD_ANSWERS,
@@ -280,7 +281,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.update(read_settings({**env_file, **os.environ, **(config or {})}))
     configure_flask(app)
     app.config.update((k, v) for k, v in (config or {}).items() if k not in SETTINGS)
-    app.url_map.merge_slashes = False  # the redirect would be built from Host
     silence_secrets(app)
     app.session_interface = MemberSessions(app)
     app.extensions["vonage"] = Vonage(app.config)
@@ -651,6 +651,8 @@ def guard() -> ResponseReturnValue | None:
     """What is asked of every request before its view runs."""
     if isinstance(request.routing_exception, SecurityError) and request.path == "/healthz":
         return healthz()  # whoever looks after the box may call it by any name
+    if isinstance(request.routing_exception, RequestRedirect):
+        abort(404)  # Werkzeug would tidy the path, with an address that it builds from Host
     if request.routing_exception is not None:
         raise request.routing_exception
     if "session_error" in g:
