@@ -322,7 +322,7 @@ def test_a_form_that_is_too_large_is_refused(app: Flask, size: int) -> None:
     assert "too much" in answer.text
 
 
-@pytest.mark.parametrize("path", ["//signup", "/static//style.css", "/invite//1/revoke", ""])
+@pytest.mark.parametrize("path", ["//signup", "/static//style.css", ""])
 def test_no_redirect_is_built_from_the_host_header(app: Flask, path: str) -> None:
     environ = EnvironBuilder(app).get_environ() | {"PATH_INFO": path}
     _, status, headers = run_wsgi_app(app, environ)
