@@ -285,9 +285,14 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.session_interface = MemberSessions(app)
     app.extensions["vonage"] = Vonage(app.config)
     prepare_database(app)
+    register_everything(app)
     if app.config["TRUSTED_PROXIES"]:
         proxies = app.config["TRUSTED_PROXIES"]
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+    return app
+
+
+def register_everything(app: Flask) -> None:
     from commands import commands  # they use this module, so it has to be whole by then
 
     for blueprint in (pages, webhooks, admin, commands):
@@ -298,10 +303,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.register_error_handler(sqlite3.OperationalError, show_database_trouble)
     app.register_error_handler(VonageError, show_vonage_trouble)
     app.context_processor(lambda: {"member": current_member(), "is_admin": is_admin()})
-    app.template_filter("span")(say_span)
-    app.template_filter("ago")(say_ago)
-    app.template_filter("date")(say_date)
-    return app
+    app.jinja_env.filters |= {"span": say_span, "ago": say_ago, "date": say_date}
 
 
 def configure_flask(app: Flask) -> None:
@@ -844,15 +846,18 @@ def parse_phone(text: str) -> str:
     except phonenumbers.NumberParseException as error:
         national = error.error_type == error.INVALID_COUNTRY_CODE and text[0] not in "+\uff0b"
         raise Mistake("phone", "phone-no-country" if national else "phone-impossible") from None
-    if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
+    return require_reachable(number)
+
+
+def require_reachable(number: phonenumbers.PhoneNumber) -> str:
+    digits = phonenumbers.format_number(number, PhoneNumberFormat.E164).removeprefix("+")
+    reason = phonenumbers.is_possible_number_with_reason(number)
+    if reason != ValidationResult.IS_POSSIBLE or not 7 <= len(digits) <= 15:
         raise Mistake("phone", "phone-impossible")
     if phonenumbers.is_valid_short_number(number):  # "+49 118 33" passes for a number
         raise Mistake("phone", "phone-impossible")
     if phonenumbers.number_type(number) in REFUSED_NUMBERS:
         raise Mistake("phone", "phone-costly")
-    digits = phonenumbers.format_number(number, PhoneNumberFormat.E164).removeprefix("+")
-    if not 7 <= len(digits) <= 15:
-        raise Mistake("phone", "phone-impossible")
     return digits
 
 

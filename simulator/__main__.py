@@ -109,14 +109,10 @@ def main() -> None:
     vonage = Vonage(signature_secret=secrets.token_hex(16))
     port, phones_port = find_port(8000), find_port(8001)
     app_url, phones_url = f"http://localhost:{port}", f"http://localhost:{phones_port}"
+    page = create_page(vonage, f"{app_url}/answer", app_url)
+    phones = make_server("127.0.0.1", phones_port, page, threaded=True)
+    threading.Thread(target=phones.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder, serving(vonage, Path(folder)) as server:
-        phones = make_server(
-            "127.0.0.1",
-            phones_port,
-            create_page(vonage, f"{app_url}/answer", app_url),
-            threaded=True,
-        )
-        threading.Thread(target=phones.serve_forever, daemon=True).start()
         settings = demo_settings(vonage, server.host, server.certificate, app_url)
         flask(["init-db"], settings)
         app = start_app(port, settings)
@@ -129,7 +125,6 @@ def main() -> None:
             print("\nThe demo is over; nothing of it is kept.")
         finally:
             stop(app)
-            phones.shutdown()
 
 
 if __name__ == "__main__":

@@ -22,38 +22,36 @@ def make_certificate(folder: Path) -> Path:
     """Write a key and a certificate for localhost that vouches for itself; return its path."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Vonage simulator")])
-    today = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    unused: tuple[str, ...] = (
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
+    today, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(today - day).not_valid_after(today + 365 * day)
+    for extension, is_critical in make_extensions(key.public_key()):
+        builder = builder.add_extension(extension, is_critical)
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )
-    unused += ("crl_sign", "encipher_only", "decipher_only")
+    (folder / "vonage.key").write_bytes(secret)
+    (folder / "vonage.pem").write_bytes(certificate)
+    return folder / "vonage.pem"
+
+
+def make_extensions(key: ec.EllipticCurvePublicKey) -> list[tuple[x509.ExtensionType, bool]]:
+    """What Python's strict check of a certificate asks for (since 3.13)."""
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    unused: tuple[str, ...] = ("content_commitment", "key_encipherment", "data_encipherment")
+    unused += ("key_agreement", "crl_sign", "encipher_only", "decipher_only")
     usage = dict.fromkeys(unused, False)
-    public = key.public_key()
-    extensions: list[tuple[x509.ExtensionType, bool]] = [
+    return [
         (x509.BasicConstraints(ca=True, path_length=0), True),
         (x509.KeyUsage(digital_signature=True, key_cert_sign=True, **usage), True),
         (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-        (x509.SubjectKeyIdentifier.from_public_key(public), False),
-        (x509.AuthorityKeyIdentifier.from_issuer_public_key(public), False),
+        (x509.SubjectKeyIdentifier.from_public_key(key), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(key), False),
         (x509.SubjectAlternativeName(names), False),
     ]
-    builder = x509.CertificateBuilder(name, name, public, x509.random_serial_number())
-    builder = builder.not_valid_before(today - datetime.timedelta(days=1))
-    builder = builder.not_valid_after(today + datetime.timedelta(days=365))
-    for extension, critical in extensions:
-        builder = builder.add_extension(extension, critical)
-    certificate = folder / "vonage.pem"
-    certificate.write_bytes(
-        builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    )
-    form = serialization.PrivateFormat.PKCS8
-    secret = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-    (folder / "vonage.key").write_bytes(secret)
-    return certificate
 
 
 class Handler(BaseHTTPRequestHandler):
