@@ -1,6 +1,7 @@
 # make demo    try it, with phones on a page and no account anywhere
 # make serve   the real thing, from the settings in .env
 # make test    install what the tests need, and run them
+# make test-slow  run the tests that take minutes: crashes, full disks (needs strace)
 # make lint    check style and types
 
 PYTHON ?= python3
@@ -8,10 +9,11 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 2
 THREADS ?= 8
+APP ?= app:create_app
 
 BIN = .venv/bin
 
-.PHONY: demo serve test lint install
+.PHONY: demo serve test test-slow lint install
 .DEFAULT_GOAL = demo
 
 demo: .venv/installed
@@ -20,10 +22,13 @@ demo: .venv/installed
 serve: .venv/installed
 	@$(BIN)/flask init-db
 	@exec $(BIN)/granian --interface wsgi --factory --host $(HOST) --port $(PORT) \
-		--workers $(WORKERS) --blocking-threads $(THREADS) --workers-kill-timeout 20 app:create_app
+		--workers $(WORKERS) --blocking-threads $(THREADS) --workers-kill-timeout 20 $(APP)
 
 test: .venv/tests-installed
-	$(BIN)/pytest --cov --cov-report=term-missing --cov-fail-under=95
+	$(BIN)/pytest -m "not slow" --cov --cov-report=term-missing --cov-fail-under=95
+
+test-slow: .venv/tests-installed
+	$(BIN)/pytest -m slow -rs --capture=tee-sys
 
 lint: .venv/tests-installed
 	$(BIN)/ruff check

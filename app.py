@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import click
@@ -58,7 +58,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import RequestRedirect
 
 from vonage_client import (
-    BAD_ANSWERS,
+    CALL_FAILURES,
     GSM_7,
     PinRejected,
     PinStillRunning,
@@ -384,7 +384,7 @@ def get_db() -> sqlite3.Connection:
     return db
 
 
-def find_row(sql: str, *values: object) -> sqlite3.Row | None:
+def fetch_row(sql: str, *values: object) -> sqlite3.Row | None:
     row: sqlite3.Row | None = get_db().execute(sql, values).fetchone()
     return row
 
@@ -450,9 +450,9 @@ def notice_new_key() -> None:
     click.echo(webhook_url(), err=True)
 
 
-def prune(db: sqlite3.Connection) -> None:
+def prune() -> None:
     """Drop what has expired. Called inside writes that happen anyway, so there is no job to run."""
-    at = now()
+    db, at = get_db(), now()
     db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM sessions WHERE expires_at <= ?", (at,))
@@ -527,7 +527,7 @@ class MemberSessions(ServerSideSessionInterface):
             return MemberSession(sid=self._generate_sid(self.sid_length))
 
     def _retrieve_session_data(self, store_id: str) -> dict[str, Any] | None:
-        row = find_row(
+        row = fetch_row(
             "SELECT sessions.*, username FROM sessions JOIN authors ON authors.id = author_id"
             " WHERE id_digest = ? AND expires_at > ?",
             store_id,
@@ -547,11 +547,13 @@ class MemberSessions(ServerSideSessionInterface):
             return
         data = {key: session[key] for key in session.keys() - {"author_id", "_permanent"}}
         try:
-            row = find_row(
-                "UPDATE sessions SET data = ?, seen_at = ?, expires_at = min(?, created_at + ?)"
-                " WHERE id_digest = ? AND expires_at > ? RETURNING expires_at",
-                *(json.dumps(data), now(), *session_limits(), store_id, now()),
-            )
+            with transaction():
+                prune()
+                row = fetch_row(
+                    "UPDATE sessions SET data = ?, seen_at = ?, expires_at = min(?, created_at + ?)"
+                    " WHERE id_digest = ? AND expires_at > ? RETURNING expires_at",
+                    *(json.dumps(data), now(), *session_limits(), store_id, now()),
+                )
         except sqlite3.OperationalError:
             if session.modified:
                 raise
@@ -573,7 +575,7 @@ class MemberSessions(ServerSideSessionInterface):
             return
         # Signed out. The base class forgets `Secure`; a browser then keeps its __Host- cookie.
         if not session.has_ended:
-            self._delete_session(self._get_store_id(session.sid))
+            end_session(session.sid)
         response.delete_cookie(
             self.get_cookie_name(app),
             domain=self.get_cookie_domain(app),
@@ -589,17 +591,19 @@ def session_limits() -> tuple[int, int]:
     return now() + config["SESSION_DAYS"] * DAY, config["SESSION_MAX_DAYS"] * DAY
 
 
+def end_session(sid: str) -> None:
+    get_db().execute("DELETE FROM sessions WHERE id_digest = ?", (session_digest(sid),))
+
+
 def begin_session(author_id: int, sid: str) -> int:
     """Store a session, in the caller's transaction, in place of the one this browser had."""
     expires_at, most = session_limits()
     expires_at = min(expires_at, now() + most)
-    former: str = session.sid  # type: ignore[attr-defined]
-    db = get_db()
-    db.execute("DELETE FROM sessions WHERE id_digest = ?", (session_digest(former),))
-    db.execute(
+    end_session(session.sid)  # type: ignore[attr-defined]
+    get_db().execute(
         "INSERT INTO sessions (id_digest, author_id, device, data, created_at, seen_at, expires_at)"
         " VALUES (?, ?, ?, '{}', ?, ?, ?)",
-        (session_digest(sid), author_id, request.user_agent.string[:200], now(), now(), expires_at),
+        (session_digest(sid), author_id, "", now(), now(), expires_at),
     )
     return expires_at
 
@@ -724,14 +728,14 @@ def show_error(error: HTTPException) -> ResponseReturnValue:
         return response  # abort(redirect(...))
     strange_host = isinstance(error, SecurityError)
     sentence = say("strange-host" if strange_host else f"error-{response.status_code}")
-    response.data = render_template("errors/error.html", name=error.name, sentence=sentence)
+    response.data = render_template("errors/error.html", sentence=sentence)
     response.content_type = "text/html; charset=utf-8"
     return response
 
 
 def show_trouble() -> ResponseReturnValue:
     """503: nothing was lost, and the same again will do soon."""
-    page = render_template("errors/error.html", name="Not now", sentence=say("error-503"))
+    page = render_template("errors/error.html", sentence=say("error-503"))
     return page, 503, {"Retry-After": "5"}
 
 
@@ -751,6 +755,7 @@ def show_database_trouble(error: sqlite3.OperationalError) -> ResponseReturnValu
 
 
 def show_vonage_trouble(error: VonageError) -> ResponseReturnValue:
+    """For a view that catches none: the traceback of a bug would log what the SDK says."""
     return show_trouble()
 
 
@@ -775,7 +780,7 @@ def asking_vonage(call: str) -> Iterator[Vonage]:
     deadline.set(g.setdefault("vonage_deadline", time.monotonic() + VONAGE_SECONDS))
     try:
         yield current_app.extensions["vonage"]
-    except BAD_ANSWERS as error:
+    except CALL_FAILURES as error:
         failure, what = understand_failure(call, error)
         usual = isinstance(failure, PinRejected | PinStillRunning)
         level = logging.INFO if usual else logging.WARNING
@@ -793,13 +798,13 @@ def send_text(phone: str, text: str) -> str:
 
 def start_pin(phone: str) -> str:
     """Have a PIN texted to `phone`; return the request_id. Raises VonageError."""
+    order = VerifyRequest(
+        brand=current_app.config["GROUP_NAME"],
+        workflow=[SmsChannel(to=phone)],
+        channel_timeout=PIN_LIFETIME,
+        code_length=6,
+    )
     with asking_vonage("start") as vonage:
-        order = VerifyRequest(
-            brand=current_app.config["GROUP_NAME"],
-            workflow=[SmsChannel(to=phone)],
-            channel_timeout=PIN_LIFETIME,
-            code_length=6,
-        )
         return parse_request_id(vonage.verify.start_verification(order).request_id)
 
 
@@ -894,13 +899,13 @@ def create_invite(phone: str, username: str | None, inviter: Member | None) -> i
     """Store an invite and return its id. Raises Mistake."""
     actor = inviter and inviter.username
     with transaction():
-        prune(get_db())
-        refusal = refuse_text(phone_digest(phone))
+        prune()
+        refusal = why_no_text(phone_digest(phone))
         if refusal is None:
             displace_invites(phone, username, actor)
             invite_id = insert_invite(phone, username, inviter)
             record("invited", actor, username, invite_id)
-            record("text_sent", invite_id=invite_id)
+            record("text_sent", invite_id=invite_id)  # counted before it is sent; see give_back
         elif refusal == "budget-spent":
             record("budget_reached", actor)
     if refusal is not None:
@@ -945,19 +950,19 @@ def insert_invite(phone: str, username: str | None, inviter: Member | None) -> i
     return int(row["id"])
 
 
-def refuse_text(digest: str) -> str | None:
+def why_no_text(digest: str) -> str | None:
     """Why no invite text may go to this number now, or None."""
-    lately = find_row(
+    lately = fetch_row(
         "SELECT 1 FROM journal JOIN whitelist ON whitelist.id = invite_id"
         " WHERE phone_digest = ? AND event = 'text_sent' AND abs(at - ?) < ?",
         *(digest, now(), MINUTE),
     )
     if lately:
         return "invited-just-now"
-    return refuse_over_budget()
+    return why_over_budget()
 
 
-def refuse_over_budget() -> str | None:
+def why_over_budget() -> str | None:
     return "budget-spent" if texts_in_a_day() >= current_app.config["TEXTS_PER_DAY"] else None
 
 
@@ -970,7 +975,7 @@ def send_invite(invite_id: int, phone: str) -> None:
     except VonageError as error:
         with transaction() as db:
             db.execute("UPDATE whitelist SET delivery = ? WHERE id = ?", (error.reason, invite_id))
-            if not isinstance(error, VonageUnavailable) or isinstance(error, VonageUnreached):
+            if error.sent_nothing:
                 give_back("text_sent", "text_refused", invite_id, None, error.reason)
         raise
     get_db().execute("UPDATE whitelist SET message_id = ? WHERE id = ?", (message_id, invite_id))
@@ -988,7 +993,7 @@ def give_back(sent: str, refused: str, invite_id: int, detail: str | None, reaso
 def withdraw_invite(invite_id: int, event: str, actor: str | None = None) -> bool:
     """Delete an open invite, and the PIN that runs for it. False: there is none."""
     with transaction():
-        row = find_row("DELETE FROM whitelist WHERE id = ? RETURNING username", invite_id)
+        row = fetch_row("DELETE FROM whitelist WHERE id = ? RETURNING username", invite_id)
         if row is None:
             return False
         forget_pins_of_invite(invite_id)
@@ -1005,6 +1010,9 @@ def webhook_url() -> str:
     return f"{current_app.config['BASE_URL']}/answer/{webhook_token()}"
 
 
+FIELD_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
 def read_fields() -> dict[str, Any]:
     """The fields of a form or of a JSON object; none at all where a name is odd or stands twice,
     with which a signature could be made to cover something else than we read."""
@@ -1012,9 +1020,6 @@ def read_fields() -> dict[str, Any]:
     fields = dict(pairs)
     is_sound = len(fields) == len(pairs)
     return fields if is_sound and all(FIELD_NAME.fullmatch(name) for name in fields) else {}
-
-
-FIELD_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def read_json_pairs() -> list[tuple[str, Any]]:
@@ -1027,7 +1032,7 @@ def read_json_pairs() -> list[tuple[str, Any]]:
 
 
 def is_signed(fields: Mapping[str, Any]) -> bool:
-    """Whether `sig` is ours and covers every field, the time among them."""
+    """Whether `sig` was made with our secret, over every field and the time among them."""
     secret = current_app.config["VONAGE_SIGNATURE_SECRET"]
     if not secret or not {"sig", "timestamp"} <= fields.keys():
         return False
@@ -1056,10 +1061,10 @@ def record_refused_webhook() -> None:
     """One line a minute, so that a flood does not fill the disk. Looking first, outside of the
     transaction, keeps the flood from holding the database locked."""
     lately = "SELECT 1 FROM journal WHERE event = 'webhook_refused' AND at > ? AND at <= ?"
-    if find_row(lately, now() - MINUTE, now()):
+    if fetch_row(lately, now() - MINUTE, now()):
         return
     with transaction():
-        if not find_row(lately, now() - MINUTE, now()):
+        if not fetch_row(lately, now() - MINUTE, now()):
             record("webhook_refused")
 
 
@@ -1123,27 +1128,27 @@ def answer(token: str | None = None) -> ResponseReturnValue:
         act = send_pin
     else:
         return "", 204
-    claimed = claim_message(message.id)
-    if claimed:
+    claim = claim_message(message.id)
+    if claim == "ours":
         act_once(act, message)
-    return "", 503 if claimed is None else 204
+    return "", 503 if claim == "busy" else 204
 
 
-def claim_message(message_id: str) -> bool | None:
-    """True: it is ours to act on. False: that was done before. None: somebody is at it right now,
-    or died at it less than 30 s ago."""
-    with transaction() as db:
-        prune(db)
-        ours = find_row(
+def claim_message(message_id: str) -> Literal["ours", "done", "busy"]:
+    """Whether it is ours to act on, or was acted on before, or somebody is at it right now or died
+    at it less than 30 s ago."""
+    with transaction():
+        prune()
+        ours = fetch_row(
             "INSERT INTO inbound_messages (message_id, claimed_at) VALUES (?, ?)"
             " ON CONFLICT DO UPDATE SET claimed_at = excluded.claimed_at"
             " WHERE done_at IS NULL AND claimed_at NOT BETWEEN ? AND ? RETURNING 1",
             *(message_id, now(), now() - CLAIM_LIFETIME + 1, now()),
         )
         if ours:
-            return True
+            return "ours"
         done = "SELECT 1 FROM inbound_messages WHERE message_id = ? AND done_at IS NOT NULL"
-        return False if find_row(done, message_id) else None
+        return "done" if fetch_row(done, message_id) else "busy"
 
 
 def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
@@ -1156,15 +1161,17 @@ def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
             record("webhook_stale")
         done = True
     finally:
-        settle = "UPDATE inbound_messages SET done_at = ?1 WHERE message_id = ?2"
-        undo = "DELETE FROM inbound_messages WHERE message_id = ?2 AND ?1"
-        get_db().execute(settle if done else undo, (now(), message.id))
+        if done:
+            settle = "UPDATE inbound_messages SET done_at = ? WHERE message_id = ?"
+            get_db().execute(settle, (now(), message.id))
+        else:
+            get_db().execute("DELETE FROM inbound_messages WHERE message_id = ?", (message.id,))
 
 
 def stop(message: Inbound) -> None:
     """The friend does not want in."""
     digest = phone_digest(message.phone)
-    invite = find_row("SELECT id FROM whitelist WHERE phone_digest = ?", digest)
+    invite = fetch_row("SELECT id FROM whitelist WHERE phone_digest = ?", digest)
     if invite:
         withdraw_invite(invite["id"], "stopped")
 
@@ -1177,25 +1184,30 @@ class PinOrder(NamedTuple):
     is_resumed: bool  # this very message was counted before: we failed or died after that
 
 
+class StartedPin(NamedTuple):
+    request_id: str
+    replaced: str | None = None  # the request that was cancelled for it
+
+
 def send_pin(message: Inbound) -> None:
     """Have a PIN texted to an invited number. Raises VonageUnavailable: call again."""
     order = count_pin(message)
     if order is None:
         return
     try:
-        request_id, *over = start_or_restart_pin(message.phone, order)
+        started = start_or_restart_pin(message.phone, order)
     except VonageRefused as error:
         uncount_pin(message, order, error.reason)
         return
-    if not store_pin(message, order, request_id, over):
+    if not store_pin(message, order, started):
         with suppress(VonageError):
-            cancel_pin(request_id)
+            cancel_pin(started.request_id)
 
 
 def count_pin(message: Inbound) -> PinOrder | None:
     """Count a PIN before it is asked for, once for each message. None: no PIN is due."""
     with transaction() as db:
-        invite = find_row(
+        invite = fetch_row(
             "SELECT whitelist.*, request_id, pending_verifications.message_id AS pin_message_id"
             " FROM whitelist LEFT JOIN pending_verifications USING (phone_digest)"
             " WHERE phone_digest = ? AND whitelist.expires_at > ?",
@@ -1207,7 +1219,7 @@ def count_pin(message: Inbound) -> PinOrder | None:
         if counted and not counted["is_newest"]:
             return None  # the friend asked again meanwhile: that PIN is the good one
         is_resumed = counted is not None and abs(now() - counted["at"]) < PIN_LIFETIME
-        refusal = refuse_pin(invite, is_resumed)
+        refusal = why_no_pin(invite, is_resumed)
         if refusal:
             record("pin_refused", invite_id=invite["id"], detail=refusal)
             return None
@@ -1220,7 +1232,7 @@ def count_pin(message: Inbound) -> PinOrder | None:
 
 def find_counted(invite_id: int, message_id: str) -> sqlite3.Row | None:
     """When this message was counted, and whether it is the invite's newest that was."""
-    return find_row(
+    return fetch_row(
         "SELECT at, id = (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id = ?1)"
         " AS is_newest FROM journal WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
         " ORDER BY id DESC",
@@ -1228,10 +1240,10 @@ def find_counted(invite_id: int, message_id: str) -> sqlite3.Row | None:
     )
 
 
-def refuse_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
+def why_no_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
     """Why no PIN may be sent for this invite now, or None."""
     if invite["tries"] >= TRIES_PER_INVITE:
-        return "tries-spent"
+        return "tries-spent-admin"
     if is_resumed:
         return None
     if invite["pins_sent"] >= PINS_PER_INVITE:
@@ -1241,7 +1253,7 @@ def refuse_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
         " WHERE event = 'pin_sent' AND invite_id = ? AND abs(at - ?) < ?",
         *(invite["id"], now(), 10 * MINUTE),
     )
-    return "pins-too-fast" if lately >= PINS_PER_TEN_MINUTES else refuse_over_budget()
+    return "pins-too-fast" if lately >= PINS_PER_TEN_MINUTES else why_over_budget()
 
 
 def uncount_pin(message: Inbound, order: PinOrder, reason: str) -> None:
@@ -1251,20 +1263,20 @@ def uncount_pin(message: Inbound, order: PinOrder, reason: str) -> None:
         give_back("pin_sent", "pin_refused", order.invite_id, message.id, reason)
 
 
-def start_or_restart_pin(phone: str, order: PinOrder) -> tuple[str, ...]:
-    """The running request_id, and the one that was cancelled for it. Vonage runs one a number. One
-    that we do not know, though we counted this message before, is the one that we died on: adopt
-    it. Any other is an earlier PIN's, and the friend asked for a new one."""
+def start_or_restart_pin(phone: str, order: PinOrder) -> StartedPin:
+    """Vonage runs one request a number. One that we do not know, though we counted this message
+    before, is the one that we died on: adopt it. Any other is an earlier PIN's, and the friend
+    asked for a new one."""
     try:
-        return (start_pin(phone),)
+        return StartedPin(start_pin(phone))
     except PinStillRunning as running:
         if order.is_resumed and running.request_id != order.former:
-            return (running.request_id,)
+            return StartedPin(running.request_id)
         cancel_pin(running.request_id)
-        return start_pin(phone), running.request_id
+        return StartedPin(start_pin(phone), replaced=running.request_id)
 
 
-def store_pin(message: Inbound, order: PinOrder, request_id: str, over: list[str]) -> bool:
+def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
     """Remember the running request, in place of the one that is over, or of the receipt. A lease
     that is held stays: somebody's PIN is being checked. False: the invite is gone, or another
     text, answered faster, has a newer PIN."""
@@ -1278,8 +1290,8 @@ def store_pin(message: Inbound, order: PinOrder, request_id: str, over: list[str
             " started_at = excluded.started_at, expires_at = excluded.expires_at"
             " WHERE request_id IN (?, ?, excluded.request_id)",
             (
-                *(request_id, message.id, now(), now() + PIN_LIFETIME, order.invite_id),
-                *(order.former, over[0] if over else None),
+                *(started.request_id, message.id, now(), now() + PIN_LIFETIME, order.invite_id),
+                *(order.former, started.replaced),
             ),
         )
         return stored.rowcount > 0
@@ -1317,7 +1329,7 @@ class SignedIn(NamedTuple):
 class Check(NamedTuple):
     """A counted try, with the chosen name leased to it."""
 
-    whitelist_id: int
+    invite_id: int
     request_id: str
     bound_to: str | None  # the only name that the invite is good for
 
@@ -1339,7 +1351,7 @@ def parse_pin(text: str) -> str:
 
 @pages.get("/signup")
 def signup() -> ResponseReturnValue:
-    visitor()
+    ensure_visitor()
     return show_signup(Form("phone", "username", "pin"))
 
 
@@ -1355,7 +1367,7 @@ def login() -> ResponseReturnValue:
         form.read("phone", parse_phone),
         form.read("username", parse_username),
         form.read("pin", parse_pin),
-        visitor(),
+        ensure_visitor(),
     )
     if form.errors:
         return show_signup(form, 422)
@@ -1371,9 +1383,9 @@ def login() -> ResponseReturnValue:
     return redirect(parse_next(request.form.get("next", "")) or "/", 303)
 
 
-def visitor() -> str:
-    """This browser's random mark, by which a lost answer can be given again; a cookie where it
-    has none."""
+def ensure_visitor() -> str:
+    """This browser's random mark, by which a lost answer can be given again. Sets the cookie where
+    there is none."""
     name = current_app.config["VISITOR_COOKIE_NAME"]
     mark = request.cookies.get(name, "")
     if re.fullmatch(r"[A-Za-z0-9_-]{43}", mark):
@@ -1402,12 +1414,14 @@ def sign_in(attempt: Attempt) -> SignedIn:
     try:
         check_pin(found.request_id, attempt.pin)
     except PinRejected as rejection:
-        release_lease(attempt, found, answered=True)
+        release_lease(attempt, answered=True)
         if rejection.is_final:
             forget_pin(found.request_id)
         raise Mistake("pin", "pin-wrong") from None
     except VonageError as error:
-        release_lease(attempt, found, answered=False, asked=not isinstance(error, VonageUnreached))
+        release_lease(attempt, answered=False)
+        if isinstance(error, VonageUnreached):
+            uncount_try(found.invite_id)
         raise
     return complete_or_release(attempt, found)
 
@@ -1416,12 +1430,12 @@ def complete_or_release(attempt: Attempt, check: Check) -> SignedIn:
     try:
         return complete_sign_in(attempt, check)
     except Mistake:
-        release_lease(attempt, check, answered=True)
+        release_lease(attempt, answered=True)
         raise
     except sqlite3.OperationalError as error:
         current_app.logger.error("A sign-in could not be stored: %s", error)
         with suppress(sqlite3.OperationalError):
-            release_lease(attempt, check, answered=True)
+            release_lease(attempt, answered=True)
         raise NotStored from error
 
 
@@ -1429,12 +1443,12 @@ def lease_check(attempt: Attempt) -> Check | SignedIn:
     """Find out what this form may do; if that is to ask Vonage, count the try and lease the name
     first. The receipt of the same form is as good as its first answer."""
     with transaction() as db:
-        prune(db)
+        prune()
         free_stale_leases(db)
         pending = find_pending(attempt)
         if pending is None:
             raise Mistake("pin", "pin-wrong")
-        if pending["author_id"] is not None:
+        if pending["is_receipt"]:
             return read_receipt(attempt, pending)
         if pending["invite_id"] is None:
             raise Mistake("pin", "pin-wrong")
@@ -1450,8 +1464,9 @@ def lease_check(attempt: Attempt) -> Check | SignedIn:
 
 def find_pending(attempt: Attempt) -> sqlite3.Row | None:
     """The number's running PIN or receipt; `invite_id` is null where the invite is gone."""
-    return find_row(
-        "SELECT pending.*, whitelist.id AS invite_id, whitelist.username AS bound_to"
+    return fetch_row(
+        "SELECT pending.*, author_id IS NOT NULL AS is_receipt,"
+        " whitelist.id AS invite_id, whitelist.username AS bound_to"
         " FROM pending_verifications AS pending"
         " LEFT JOIN whitelist ON whitelist.id = whitelist_id AND whitelist.expires_at > ?2"
         " WHERE pending.phone_digest = ?1 AND pending.expires_at > ?2",
@@ -1472,7 +1487,7 @@ def free_stale_leases(db: sqlite3.Connection) -> None:
 def read_receipt(attempt: Attempt, pending: sqlite3.Row) -> SignedIn:
     """The session that this form got before, while that lives. Raises Mistake for other forms."""
     session_id = attempt.session_id(pending["request_id"])
-    row = find_row(
+    row = fetch_row(
         "SELECT expires_at FROM sessions WHERE id_digest = ? AND author_id = ? AND expires_at > ?",
         *(session_digest(session_id), pending["author_id"], now()),
     )
@@ -1492,7 +1507,7 @@ def require_free_name(attempt: Attempt, bound_to: str | None) -> None:
 
 def is_name_taken(name: str) -> bool:
     """By a member, or by somebody whom an open invite names."""
-    taken = find_row(
+    taken = fetch_row(
         "SELECT 1 FROM authors WHERE username = ?1"
         " UNION ALL SELECT 1 FROM whitelist WHERE username = ?1 AND expires_at > ?2",
         *(name, now()),
@@ -1502,7 +1517,7 @@ def is_name_taken(name: str) -> bool:
 
 def count_try(invite_id: int) -> None:
     """Count before the PIN is checked: counted afterwards, many at once would each be the first."""
-    counted = find_row(
+    counted = fetch_row(
         "UPDATE whitelist SET tries = tries + 1 WHERE id = ? AND tries < ? RETURNING tries",
         *(invite_id, TRIES_PER_INVITE),
     )
@@ -1528,10 +1543,10 @@ def complete_sign_in(attempt: Attempt, check: Check) -> SignedIn:
     in one transaction."""
     session_id = attempt.session_id(check.request_id)
     with transaction():
-        invite = find_row(
+        invite = fetch_row(
             "DELETE FROM whitelist WHERE id = ? AND username IS ? AND expires_at > ?"
             " RETURNING invited_by",
-            *(check.whitelist_id, check.bound_to, now()),
+            *(check.invite_id, check.bound_to, now()),
         )
         if invite is None:
             raise Mistake("form", "invite-withdrawn")
@@ -1548,7 +1563,7 @@ def write_receipt(attempt: Attempt, check: Check, author_id: int) -> None:
         " message_id, visitor_digest, author_id, started_at, expires_at)"
         " VALUES (?, ?, ?, '', ?, ?, ?, ?)",
         (
-            *(phone_digest(attempt.phone), check.whitelist_id, check.request_id),
+            *(phone_digest(attempt.phone), check.invite_id, check.request_id),
             *(attempt.digest, author_id, now(), now() + RECEIPT_LIFETIME),
         ),
     )
@@ -1559,10 +1574,10 @@ def find_or_create_author(username: str, check: Check, invited_by: int | None) -
     chosen name while the PIN was being checked: they have it."""
     row = None
     if check.bound_to is not None:
-        row = find_row("SELECT id FROM authors WHERE username = ?", username)
+        row = fetch_row("SELECT id FROM authors WHERE username = ?", username)
     elif is_name_taken(username):
         raise Mistake("username", "username-given-away")
-    record("signed_in" if row else "joined", username, invite_id=check.whitelist_id)
+    record("signed_in" if row else "joined", username, invite_id=check.invite_id)
     author: sqlite3.Row = (
         row
         or get_db()
@@ -1575,18 +1590,19 @@ def find_or_create_author(username: str, check: Check, invited_by: int | None) -
     return int(author["id"])
 
 
-def release_lease(attempt: Attempt, check: Check, answered: bool, asked: bool = True) -> None:
-    """Free the name. What stays of the lease tells a waiting twin that Vonage said no. A try is
-    given back only when it is certain that Vonage was not asked."""
-    with transaction() as db:
-        db.execute(
-            "UPDATE pending_verifications SET username = NULL, leased_until = NULL,"
-            " visitor_digest = iif(?, visitor_digest, NULL)"
-            " WHERE phone_digest = ? AND visitor_digest = ? AND author_id IS NULL",
-            (answered, phone_digest(attempt.phone), attempt.digest),
-        )
-        if not asked:
-            db.execute("UPDATE whitelist SET tries = tries - 1 WHERE id = ?", (check.whitelist_id,))
+def uncount_try(invite_id: int) -> None:
+    """Only where it is certain that Vonage was not asked."""
+    get_db().execute("UPDATE whitelist SET tries = tries - 1 WHERE id = ?", (invite_id,))
+
+
+def release_lease(attempt: Attempt, answered: bool) -> None:
+    """Free the name. Where Vonage answered, what stays of the lease tells so to a waiting twin."""
+    get_db().execute(
+        "UPDATE pending_verifications SET username = NULL, leased_until = NULL,"
+        " visitor_digest = iif(?, visitor_digest, NULL)"
+        " WHERE phone_digest = ? AND visitor_digest = ? AND author_id IS NULL",
+        (answered, phone_digest(attempt.phone), attempt.digest),
+    )
 
 
 def forget_pin(request_id: str) -> None:
@@ -1605,7 +1621,7 @@ def wait_for_twin(attempt: Attempt) -> SignedIn:
         pending = find_pending(attempt)
         if pending is None:
             raise Mistake("pin", "pin-wrong")
-        if pending["author_id"] is not None:
+        if pending["is_receipt"]:
             return read_receipt(attempt, pending)
         if pending["leased_until"] is None:
             if pending["visitor_digest"] == attempt.digest:
@@ -1626,10 +1642,7 @@ def home() -> ResponseReturnValue:
 def logout() -> ResponseReturnValue:
     member = require_member()
     with transaction():
-        get_db().execute(
-            "DELETE FROM sessions WHERE id_digest = ?",
-            (session_digest(session.sid),),  # type: ignore[attr-defined]
-        )
+        end_session(session.sid)  # type: ignore[attr-defined]
         record("signed_out", member.username)
     session.clear()
     session.has_ended = True  # type: ignore[attr-defined]
@@ -1659,6 +1672,7 @@ def show_admin(form: Form, status: int = 200) -> ResponseReturnValue:
         "admin.html",
         form=form,
         invites=find_open_invites(),
+        tries_per_invite=TRIES_PER_INVITE,
         members=find_members(),
         journal=find_journal(),
         texts=texts_in_a_day(),
@@ -1678,7 +1692,7 @@ def invite() -> ResponseReturnValue:
     if form.errors:
         return show_admin(form, 422)
     try:
-        invite_id = create_invite(phone, username or None, current_member())
+        invite_id = create_invite(phone, username or None, require_member())
     except Mistake as mistake:
         form.refuse(mistake)
         return show_admin(form, 422)

@@ -1,6 +1,7 @@
 -- Everything that Trusted Group remembers. No phone number, PIN, invite code or cookie is ever stored:
 -- a phone only as a keyed digest while its invite (or its receipt) is open, a cookie only as its SHA-256.
--- Times are Unix seconds in UTC. Applied at start; every statement may run again.
+-- Times are Unix seconds in UTC. Applied at start to a database whose user_version is lower; a change
+-- of this file needs a higher one, here and in app.py.
 
 CREATE TABLE IF NOT EXISTS authors (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never re-used: an old session cannot become somebody else's
@@ -39,7 +40,7 @@ CREATE TABLE IF NOT EXISTS pending_verifications (
 CREATE TABLE IF NOT EXISTS sessions (
     id_digest TEXT PRIMARY KEY,
     author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
-    device TEXT NOT NULL,
+    device TEXT NOT NULL,  -- what its owner calls it by; empty as yet
     data TEXT NOT NULL,  -- JSON
     created_at INTEGER NOT NULL,
     seen_at INTEGER NOT NULL,

@@ -34,7 +34,10 @@ ANSWER_BYTES = 64 * 1024
 
 
 class VonageError(Exception):
-    """Vonage did not do what we asked. `reason` names the sentence that the person is told."""
+    """Vonage did not do what we asked. `reason` names the sentence that the person is told;
+    `sent_nothing` says that certainly no text went out."""
+
+    sent_nothing = False
 
     def __init__(self, reason: str = "vonage-unavailable") -> None:
         super().__init__(reason)
@@ -44,6 +47,8 @@ class VonageError(Exception):
 class VonageRefused(VonageError):
     """Asking again does not help: the account, the settings or the number must change."""
 
+    sent_nothing = True
+
 
 class VonageUnavailable(VonageError):
     """It may work later. Whether this request was acted on is not known."""
@@ -51,6 +56,11 @@ class VonageUnavailable(VonageError):
 
 class VonageUnreached(VonageUnavailable):
     """There was no connection: it is certain that nothing was asked."""
+
+    sent_nothing = True
+
+    def __init__(self) -> None:
+        super().__init__("vonage-unreached")
 
 
 class PinRejected(VonageError):
@@ -69,8 +79,8 @@ class PinStillRunning(VonageUnavailable):
         self.request_id = request_id
 
 
-# What the SDK raises when an answer is not what it should be, and what the network raises.
-BAD_ANSWERS = (
+# What the SDK and the network raise when a call or its answer is not what it should be.
+CALL_FAILURES = (
     SdkError,
     OSError,  # the errors of `requests` and timeouts among them
     urllib3.exceptions.HTTPError,
@@ -114,7 +124,7 @@ def understand_status(call: str, response: requests.Response) -> VonageError:
 def understand_conflict(response: requests.Response) -> VonageError:
     try:
         return PinStillRunning(parse_request_id(response.json()["request_id"]))
-    except BAD_ANSWERS:
+    except CALL_FAILURES:
         return VonageUnavailable()
 
 

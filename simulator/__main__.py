@@ -15,6 +15,8 @@ from pathlib import Path
 import requests
 from werkzeug.serving import make_server
 
+from app import SETTINGS
+
 from .page import create_page
 from .server import serving
 from .vonage import Vonage
@@ -39,20 +41,25 @@ def find_port(wish: int) -> int:
 
 def demo_settings(vonage: Vonage, host: str, certificate: Path, app_url: str) -> dict[str, str]:
     folder = certificate.parent
-    return os.environ | {
-        "SECRET_KEY": secrets.token_hex(32),
-        "BASE_URL": app_url,
-        "INVITE_CODE": INVITE_CODE,
-        "ADMINS": "ada",
-        "VONAGE_API_KEY": vonage.api_key,
-        "VONAGE_API_SECRET": vonage.api_secret,
-        "VONAGE_NUMBER": vonage.number,
-        "VONAGE_SIGNATURE_SECRET": vonage.signature_secret or "",
-        "VONAGE_API_HOST": host,
-        "VONAGE_REST_HOST": host,
-        "REQUESTS_CA_BUNDLE": str(certificate),
-        "DATABASE": str(folder / "group.db"),
-    }
+    unset = dict.fromkeys(SETTINGS, "")  # nothing of the real settings, in .env or elsewhere
+    return (
+        os.environ
+        | unset
+        | {
+            "SECRET_KEY": secrets.token_hex(32),
+            "BASE_URL": app_url,
+            "INVITE_CODE": INVITE_CODE,
+            "ADMINS": "ada",
+            "VONAGE_API_KEY": vonage.api_key,
+            "VONAGE_API_SECRET": vonage.api_secret,
+            "VONAGE_NUMBER": vonage.number,
+            "VONAGE_SIGNATURE_SECRET": vonage.signature_secret or "",
+            "VONAGE_API_HOST": host,
+            "VONAGE_REST_HOST": host,
+            "REQUESTS_CA_BUNDLE": str(certificate),
+            "DATABASE": str(folder / "group.db"),
+        }
+    )
 
 
 def start_app(port: int, settings: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -27,7 +27,7 @@ class Text(NamedTuple):
     at: float
     phone: str
     text: str
-    ours: bool  # the phone's owner wrote it
+    is_reply: bool  # the phone's owner wrote it
 
 
 @dataclass
@@ -194,14 +194,14 @@ class Vonage:
         except Refused as refused:
             return refused.answer
 
-    def is_ours(self, request: Request) -> bool:
+    def has_credentials(self, request: Request) -> bool:
         pair = f"{self.api_key}:{self.api_secret}".encode()
         expected = "Basic " + base64.b64encode(pair).decode()
         return request.headers.get("authorization") == expected
 
     def send_text(self, request: Request) -> Answer:
         """SMS API: 200 to everything; the status of the message says what happened."""
-        if not self.is_ours(request):
+        if not self.has_credentials(request):
             raise sms_status(4, "Bad Credentials")
         is_form = request.headers.get("content-type", "").startswith(FORM)
         pairs = parse_qs(request.body.decode(), strict_parsing=False) if is_form else {}
@@ -218,7 +218,7 @@ class Vonage:
         text = fields["text"]
         if fields.get("type", "text") == "text":  # what the alphabet lacks is lost on the way
             text = "".join(c if c in GSM_7 else "?" for c in text)
-        self.texts.append(Text(time.time(), fields["to"], text, ours=False))
+        self.texts.append(Text(time.time(), fields["to"], text, is_reply=False))
         message = {"to": fields["to"], "message-id": str(uuid.uuid4()), "status": "0"}
         message |= {"remaining-balance": "38.07243628", "message-price": "0.04120000"}
         message |= {"network": "310004"}
@@ -234,7 +234,7 @@ class Vonage:
         pin = "".join(secrets.choice("0123456789") for _ in range(length))
         self.verifications[request_id] = Verification(phone, pin, time.time() + lifetime)
         text = f"{pin} is your {brand} PIN. It is good for {lifetime // 60} minutes."
-        self.texts.append(Text(time.time(), phone, text, ours=False))
+        self.texts.append(Text(time.time(), phone, text, is_reply=False))
         return Answer.of(202, {"request_id": request_id})
 
     def read_order(self, request: Request) -> tuple[str, str, int, int]:
@@ -258,7 +258,7 @@ class Vonage:
         return phone, brand, length, lifetime
 
     def read_json(self, request: Request) -> dict[str, Any]:
-        if not self.is_ours(request):
+        if not self.has_credentials(request):
             detail = "You did not provide correct credentials."
             raise problem(401, "Unauthorized", detail)
         if request.headers.get("content-type") != JSON:
@@ -293,7 +293,7 @@ class Vonage:
         raise problem(410, "Invalid Code", detail)
 
     def cancel(self, request: Request) -> Answer:
-        if not self.is_ours(request):
+        if not self.has_credentials(request):
             raise problem(401, "Unauthorized", "You did not provide correct credentials.")
         request_id, _ = self.find_running(request)
         del self.verifications[request_id]
@@ -303,7 +303,7 @@ class Vonage:
 
     def thread(self, phone: str) -> list[str]:
         """What this phone received, oldest first."""
-        return [text.text for text in self.texts if text.phone == phone and not text.ours]
+        return [text.text for text in self.texts if text.phone == phone and not text.is_reply]
 
     def pin_of(self, phone: str) -> str:
         """The newest PIN that this phone received."""
@@ -364,7 +364,7 @@ class Vonage:
 
     def reply(self, url: str, phone: str, text: str) -> None:
         """A person writes back: delivered as Vonage does it, again and again until it is taken."""
-        self.texts.append(Text(time.time(), phone, text, ours=True))
+        self.texts.append(Text(time.time(), phone, text, is_reply=True))
         fields = self.inbound(phone, text)
         for pause in (0.5, 1, 2, 4, 8, 16, 0):
             status = self.deliver(url, fields)

@@ -2,12 +2,14 @@
 simulator, over real HTTPS, through the real SDK."""
 
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -216,17 +218,28 @@ class Served:
         except requests.RequestException:
             return False
 
-    def start(self) -> None:
+    def start(self, factory: str = "app:create_app") -> None:
         port = self.url.rsplit(":", 1)[1]
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
         command += ["--workers", "2", "--blocking-threads", "8", "--port", port]
         # A worker that is told to stop while it starts does not hear it (granian 2.8).
-        command += ["--workers-kill-timeout", "3", "app:create_app"]
+        command += ["--workers-kill-timeout", "3", factory]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment(), stdout=log, stderr=subprocess.STDOUT
+                command,
+                cwd=ROOT,
+                env=self.environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that all of it can be killed at once
             )
         wait_for(self.is_up)
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout=20)
 
     def stop(self) -> None:
         self.process.terminate()

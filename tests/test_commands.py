@@ -33,7 +33,7 @@ def test_the_first_admin_is_invited_by_command(group: Group) -> None:
     [
         (["12025550100"], "Begin with + and the country code"),
         (["+1900555010"], "There is no such number"),
-        (["+12025550100", "--username", "root"], "kept for the machine"),
+        (["+12025550100", "--username", "root"], "That name is reserved"),
         (["+12025550100", "--username", ""], "Choose a username"),
     ],
 )

@@ -42,7 +42,7 @@ def test_every_command_stands_in_the_readme(group: Group) -> None:
         assert f"`flask {name}" in README
         assert command.help
     for target in re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M):
-        assert f"make {target}" in README or target == "install"
+        assert f"`make {target}" in README or target == "install"
 
 
 def test_files_that_are_named_exist() -> None:
@@ -60,7 +60,7 @@ def test_the_example_of_the_readme_runs(served: Served, tmp_path: Path) -> None:
     form = {"phone": f"+{GRACE}", "username": "grace", "pin": served.vonage.pin_of(GRACE)}
     grace.post(f"{served.url}/login", data=form)
     visit = (
-        "from clubhouse import app; client = app.test_client(); "
+        "from clubhouse import create_app; client = create_app().test_client(); "
         "answer = client.get('/clubhouse'); print(answer.status_code, answer.location); "
         f"client.set_cookie('session', '{grace.cookies['session']}'); "
         "print(client.get('/clubhouse').text)"

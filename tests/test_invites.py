@@ -288,9 +288,23 @@ def test_when_vonage_stumbles_the_invite_stands_and_the_admin_is_told(
     answer = ada.post("/invite", phone=f"+{GRACE}")
 
     assert "Vonage did not answer as it should" in ada.get(answer.location).text
+    assert "3 of 100 texts" in ada.get("/admin").text  # it may have gone out, so it counts
     assert group.text(GRACE) == 204
+    assert "Texted back; the PIN went out" in ada.get("/admin").text
     grace = group.browser()
     assert grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE)).status_code == 303
+
+
+def test_a_text_that_certainly_was_not_sent_is_told_as_that(
+    settings: dict[str, str], vonage: Vonage
+) -> None:
+    nobody = settings | {"VONAGE_REST_HOST": "localhost:1"}
+    group = Group(create_app(nobody), vonage)
+
+    result = group.command("invite", f"+{GRACE}")
+
+    assert "Vonage could not be reached, so no text was sent." in result.output
+    assert group.rows("SELECT event FROM journal") == [("invited",), ("text_refused",)]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def wrong_pin(pin: str) -> str:
         ("phone", "<script>", "not a phone number"),
         ("username", "", "Choose a username"),
         ("username", "gr ace", "Use 1 to 30 letters"),
-        ("username", "admin", "kept for the machine"),
+        ("username", "admin", "That name is reserved"),
         ("pin", "", "Type the 6 digits"),
         ("pin", "12345", "A PIN has 6 digits"),
         ("pin", "1234567", "A PIN has 6 digits"),
@@ -127,7 +127,7 @@ def test_ten_tries_an_invite_and_a_new_pin_does_not_reset_them(group: Group) -> 
         answer = grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
 
         assert answer.status_code == 422
-        assert "Ask the person who invited you to do it again" in answer.text
+        assert "Ask the person who invited you to invite you again" in answer.text
         assert len(group.vonage.calls("check")) == 10
         pins = len(group.vonage.calls("start"))
         assert group.text(GRACE) == 204

@@ -175,9 +175,9 @@ def test_the_page_shows_the_phones_and_replies(vonage: Vonage, caller: Caller) -
     assert "+12025550101" in shown
     assert '<a href="https://group.example.org/signup"' in shown
     assert page.post("/reply", data={"phone": "12025550177", "text": "Hello"}).status_code == 303
-    assert [text.ours for text in vonage.texts] == [False]
+    assert [text.is_reply for text in vonage.texts] == [False]
     assert page.post("/reply", data={"phone": GRACE, "text": " Yes "}).status_code == 303
-    assert vonage.texts[-1].ours
+    assert vonage.texts[-1].is_reply
     assert "Yes" in page.get("/").text
 
 
