@@ -233,7 +233,7 @@ class Served:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that all of it can be killed at once
             )
-        wait_for(self.is_up)
+        wait_for(lambda: all(self.is_up() for _ in range(10)), seconds=60)  # both workers
 
     def kill(self) -> None:
         """As a power cut would."""

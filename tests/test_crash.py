@@ -1,0 +1,373 @@
+"""Killed at any instant: afterwards every invited friend gets in by doing what a person would
+do, no text goes out twice for one message, and nobody is two members."""
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask
+
+from app import create_app
+from simulator.vonage import Answer, Connection, Vonage
+
+from .conftest import GRACE, ROOT, Group, Served, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+class Friend:
+    """One of many, with a browser that survives the server."""
+
+    def __init__(self, number: int, group: Group) -> None:
+        self.phone = str(int(GRACE) + number % 90)
+        self.name = f"friend-{number}"
+        self.group = group
+        self.browser = requests.Session()
+        self.browser.trust_env = False
+        self.browser.headers["Sec-Fetch-Site"] = "same-origin"
+
+    def invite(self) -> None:
+        self.group.invite(self.phone)
+
+    def pins(self) -> list[str]:
+        return [text[:6] for text in self.group.vonage.thread(self.phone) if text[:6].isdigit()]
+
+    def sign_up(self, url: str) -> int:
+        """The status of the answer; 0 where there was none."""
+        form = {"phone": f"+{self.phone}", "username": self.name, "pin": self.pins()[-1]}
+        try:
+            self.browser.get(f"{url}/signup", timeout=15)
+            answer = self.browser.post(f"{url}/login", data=form, timeout=15, allow_redirects=False)
+        except requests.RequestException:
+            return 0
+        return answer.status_code
+
+    def is_in(self, url: str) -> bool:
+        return f"You are in, {self.name}" in self.browser.get(url, timeout=15).text
+
+    def get_in(self, url: str, text: Callable[[str], int]) -> None:
+        """Press the button again; where the PIN is used up, text the code again."""
+        if self.sign_up(url) == 303:
+            return
+        let_time_pass(self.group)
+        if self.sign_up(url) != 303:
+            assert text(self.phone) == 204
+            assert self.sign_up(url) == 303
+
+
+def let_time_pass(group: Group) -> None:
+    """Half a minute, in which leases and claims of the dead run out."""
+    with sqlite3.connect(group.app.config["DATABASE"]) as db:
+        db.execute("UPDATE inbound_messages SET claimed_at = claimed_at - 31")
+        db.execute("UPDATE pending_verifications SET leased_until = leased_until - 31")
+    db.close()
+
+
+def check_books(friend: Friend) -> None:
+    """Whatever happened on the way: one member, no invite left, the database whole."""
+    group = friend.group
+    named = "SELECT count(*) FROM authors WHERE username = ?"
+    assert group.one(named, friend.name) == 1
+    assert group.rows("SELECT * FROM whitelist") == []
+    joined = "SELECT count(*) FROM journal WHERE event = 'joined' AND actor = ?"
+    assert group.one(joined, friend.name) == 1
+    assert group.one("PRAGMA integrity_check") == "ok"
+    assert group.rows("PRAGMA foreign_key_check") == []
+
+
+@pytest.fixture
+def settings(settings: dict[str, str]) -> dict[str, str]:
+    return settings | {"TEXTS_PER_DAY": "100000"}
+
+
+@pytest.fixture
+def local(served: Served, vonage: Vonage) -> Group:
+    """The same database, seen from this process."""
+    return Group(create_app(served.settings), vonage)
+
+
+def crash_points(path: str, statements: int) -> Iterator[str]:
+    yield from (f"{path} {number}" for number in range(1, statements + 1))
+    yield f"{path} answer"
+
+
+def restart(served: Served, crash: str | None) -> None:
+    served.kill()
+    served.settings.pop("CRASH", None)
+    if crash:
+        served.settings["CRASH"] = crash
+    served.start("tests.crashing:create_app" if crash else "app:create_app")
+
+
+def count_statements(group: Group, act: Callable[[], object]) -> int:
+    from app import get_db
+
+    seen: list[str] = []
+    with group.app.app_context():
+        get_db().set_trace_callback(seen.append)
+        act()
+        get_db().set_trace_callback(None)
+    return len(seen)
+
+
+def test_killed_before_any_statement_of_the_webhook(served: Served, local: Group) -> None:
+    """Vonage calls again with the same message, and one PIN goes out in all."""
+    probe = Friend(89, local)
+    probe.invite()
+    statements = count_statements(local, lambda: local.text(probe.phone))
+    probe_browser = local.browser()
+    probe_browser.sign_up(probe.phone, probe.name, probe.pins()[-1])
+    points = list(crash_points("/answer", statements))
+
+    for number, point in enumerate(points):
+        friend = Friend(number, local)
+        friend.invite()
+        fields = served.vonage.inbound(friend.phone, "sunflower")
+        restart(served, point)
+        assert served.vonage.deliver(f"{served.url}/answer", fields) == 0, point
+        restart(served, None)
+        let_time_pass(local)
+        assert served.vonage.deliver(f"{served.url}/answer", fields) == 204, point
+        assert len(friend.pins()) == 1, point
+        friend.get_in(served.url, served.text)
+        assert friend.is_in(served.url), point
+        check_books(friend)
+    print(f"\nwebhook: {len(points)} points; lost 0, doubled 0, locked out 0")
+    assert len(points) > 20
+
+
+def test_killed_before_any_statement_of_a_sign_up(served: Served, local: Group) -> None:
+    probe = Friend(89, local)
+    probe.invite()
+    local.text(probe.phone)
+    browser = local.browser()
+    browser.get("/signup")
+    act = lambda: browser.sign_up(probe.phone, probe.name, probe.pins()[-1])  # noqa: E731
+    points = list(crash_points("/login", count_statements(local, act)))
+
+    for number, point in enumerate(points):
+        friend = Friend(number, local)
+        friend.invite()
+        assert local.text(friend.phone) == 204
+        restart(served, point)
+        assert friend.sign_up(served.url) == 0, point
+        restart(served, None)
+        friend.get_in(served.url, served.text)
+        assert friend.is_in(served.url), point
+        assert len(friend.pins()) <= 2
+        check_books(friend)
+    print(f"\nsign-up: {len(points)} points; lost 0, doubled 0, locked out 0")
+    assert len(points) > 20
+
+
+@pytest.mark.parametrize("acts", [False, True], ids=["request read", "before the answer"])
+@pytest.mark.parametrize("call", ["start", "check"])
+def test_killed_while_vonage_is_asked(served: Served, local: Group, call: str, acts: bool) -> None:
+    friend = Friend(1, local)
+    friend.invite()
+
+    def kill(connection: Connection, answer: Answer) -> None:
+        served.kill()
+
+    fields = served.vonage.inbound(friend.phone, "sunflower")
+    if call == "check":
+        assert served.vonage.deliver(f"{served.url}/answer", fields) == 204
+    served.vonage.fail(call, kill, acts=acts)
+    if call == "check":
+        assert friend.sign_up(served.url) == 0
+    else:
+        assert served.vonage.deliver(f"{served.url}/answer", fields) == 0
+    restart(served, None)
+    let_time_pass(local)
+    assert served.vonage.deliver(f"{served.url}/answer", fields) == 204
+
+    assert len(friend.pins()) == 1
+    friend.get_in(served.url, served.text)
+    assert friend.is_in(served.url)
+    check_books(friend)
+
+
+def test_killed_while_an_invite_is_texted(served: Served, local: Group) -> None:
+    """The command dies after Vonage read its request; the admin invites again."""
+    friend = Friend(1, local)
+
+    def kill(connection: Connection, answer: Answer) -> None:
+        subprocess.run(["pkill", "-9", "-f", f"flask invite .{friend.phone}"], check=True)
+
+    served.vonage.fail("text", kill, acts=True)
+    assert served.command("invite", f"+{friend.phone}").returncode == -9
+    assert local.one("SELECT count(*) FROM whitelist") == 1
+    assert served.text(friend.phone) == 204  # the text did go out
+    friend.get_in(served.url, served.text)
+    check_books(friend)
+
+
+def test_requests_in_flight_are_finished_when_the_server_is_told_to_stop(
+    served: Served, local: Group
+) -> None:
+    friend = Friend(1, local)
+    friend.invite()
+    served.text(friend.phone)
+    wait_for(lambda: all(served.is_up() for _ in range(20)))
+
+    def stop(connection: Connection, answer: Answer) -> None:
+        served.process.terminate()
+        connection.wait(1)
+        connection.answer(answer)
+
+    served.vonage.fail("check", stop, acts=True)
+
+    assert friend.sign_up(served.url) == 303
+    served.process.wait(timeout=20)
+    served.start()
+    assert friend.is_in(served.url)
+
+
+# System calls
+
+SIGN_UP = """
+import sys
+from app import create_app
+client = create_app().test_client()
+client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
+client.set_cookie("visitor", "v" * 43)
+phone, username, pin = sys.argv[1:]
+form = {"phone": phone, "username": username, "pin": pin}
+print("begin", flush=True)
+print("status", client.post("/login", data=form).status_code, flush=True)
+"""
+WRITES = "pwrite64,fdatasync,fsync,unlink,ftruncate"
+
+
+def strace(
+    settings: dict[str, str], inject: str, friend: Friend
+) -> subprocess.CompletedProcess[str]:
+    keep = {k: os.environ[k] for k in ("PATH", "HOME", "REQUESTS_CA_BUNDLE")}
+    command = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={inject}"]
+    command += ["-e", f"trace={WRITES}", sys.executable, "-c", SIGN_UP]
+    return subprocess.run(
+        [*command, f"+{friend.phone}", friend.name, friend.pins()[-1]],
+        cwd=ROOT,
+        env=keep | settings | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def traceable() -> None:
+    if shutil.which("strace") is None:
+        pytest.fail("strace is not installed: apt-get install strace")
+    probe = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True)
+    if probe.returncode:
+        pytest.skip(f"strace cannot trace here: {probe.stderr.strip()}")
+
+
+def same_browser(group: Group) -> Any:
+    browser = group.browser()
+    browser.client.set_cookie("visitor", "v" * 43)
+    return browser
+
+
+def get_in_locally(friend: Friend) -> None:
+    """Half a minute later: the same browser again; where the PIN is used up, a new text."""
+    group, browser = friend.group, same_browser(friend.group)
+    let_time_pass(group)
+    if browser.sign_up(friend.phone, friend.name, friend.pins()[-1]).status_code != 303:
+        assert group.text(friend.phone) == 204
+        pin = friend.pins()[-1]
+        assert browser.sign_up(friend.phone, friend.name, pin).status_code == 303
+    assert browser.username() == friend.name
+
+
+def test_killed_at_every_write_of_a_sign_up(
+    app: Flask, settings: dict[str, str], vonage: Vonage, traceable: None
+) -> None:
+    """strace counts each system call by itself, so each has a sweep of its own."""
+    group = Group(app, vonage)
+    friends = (Friend(number, group) for number in range(1, 1000))
+    killed: dict[str, int] = {}
+    for call in WRITES.split(","):
+        for number in range(1, 100):
+            friend = next(friends)
+            friend.invite()
+            assert group.text(friend.phone) == 204
+            result = strace(settings, f"{call}:signal=SIGKILL:when={number}", friend)
+            was_killed = "status" not in result.stdout
+            assert was_killed or "status 303" in result.stdout, result.stdout + result.stderr
+            get_in_locally(friend)
+            check_books(friend)
+            if not was_killed:
+                killed[call] = number - 1
+                break
+    print(f"\nwrites of a sign-up: killed at {killed}; lost 0, doubled 0, locked out 0")
+    assert killed["pwrite64"] > 10
+    assert killed["fdatasync"] > 2
+    assert killed.keys() == set(WRITES.split(","))
+
+
+def test_the_disk_is_full_from_any_write_of_a_sign_up_on(
+    app: Flask, settings: dict[str, str], vonage: Vonage, traceable: None
+) -> None:
+    group = Group(app, vonage)
+    full = 0
+    for number in range(1, 98):
+        friend = Friend(number, group)
+        friend.invite()
+        assert group.text(friend.phone) == 204
+        result = strace(settings, f"pwrite64:error=ENOSPC:when={number}+", friend)
+        outcome = re.search(r"status (\d+)", result.stdout)
+        if "begin" in result.stdout:  # else it was full at start, which is one clear line
+            assert outcome is not None, result.stderr
+            assert outcome[1] in ("303", "503"), result.stdout + result.stderr
+        else:
+            assert result.returncode != 0
+            assert "cannot be used" in result.stderr
+        full += outcome is None or outcome[1] == "503"
+        get_in_locally(friend)
+        check_books(friend)
+        if outcome and outcome[1] == "303":
+            break
+    print(f"\nfull disk: {full} points; lost 0, doubled 0, locked out 0")
+    assert full > 5
+
+
+def test_a_tiny_disk_that_fills_up(served: Served, tmp_path: Path) -> None:
+    """The same with a real file system, where one can be mounted."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(small)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        served.kill()
+        served.settings["DATABASE"] = str(small / "group.db")
+        served.start()
+        assert served.command("invite", f"+{GRACE}").returncode == 0
+        filler = small / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        answer = requests.post(
+            f"{served.url}/answer", data=served.vonage.inbound(GRACE, "sunflower"), timeout=15
+        )
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert requests.get(served.url, timeout=15).status_code == 200
+        filler.unlink()
+        assert served.text(GRACE) == 204
+        assert len(served.vonage.thread(GRACE)) == 2
+    finally:
+        served.kill()
+        subprocess.run(["umount", "-l", str(small)], check=True)

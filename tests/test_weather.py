@@ -1,0 +1,223 @@
+"""Bad luck that nobody is to blame for: locks, slow answers, wrong clocks. Nothing is lost by
+it."""
+
+import os
+import sqlite3
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import requests
+import time_machine
+
+from app import DAY, HOUR, WrongSettings, create_app
+from simulator.vonage import Vonage, hang
+
+from .conftest import ADA, GRACE, MALLORY, Group, Served, wait_for
+
+YEAR = 365 * DAY
+
+
+@pytest.fixture
+def local(served: Served, vonage: Vonage) -> Group:
+    return Group(create_app(served.settings), vonage)
+
+
+class Lock:
+    """Another program that has the database locked."""
+
+    def __init__(self, database: str) -> None:
+        self.db = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+        self.db.execute("BEGIN IMMEDIATE")
+
+    def release(self) -> None:
+        self.db.execute("ROLLBACK")
+        self.db.close()
+
+
+def test_a_database_that_is_locked_for_a_second_is_noticed_by_nobody(
+    served: Served, local: Group
+) -> None:
+    local.invite(GRACE)
+    lock = Lock(served.settings["DATABASE"])
+    threading.Timer(1, lock.release).start()
+
+    assert served.text(GRACE) == 204
+    assert len(served.vonage.thread(GRACE)) == 2
+
+
+def test_a_database_that_stays_locked_is_told_and_then_all_goes_on(
+    served: Served, local: Group
+) -> None:
+    local.invite(GRACE)
+    assert served.text(GRACE) == 204
+    form = {"phone": f"+{GRACE}", "username": "grace", "pin": served.vonage.pin_of(GRACE)}
+    grace = served.browser()
+    lock = Lock(served.settings["DATABASE"])
+    try:
+        refused = grace.post(f"{served.url}/login", data=form, timeout=30)
+        again = served.vonage.deliver(f"{served.url}/answer", served.vonage.inbound(GRACE, "stop"))
+        assert grace.get(served.url, timeout=5).status_code == 200  # who only reads is served
+        assert grace.get(f"{served.url}/healthz", timeout=5).status_code == 200
+    finally:
+        lock.release()
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    assert "Nothing was lost" in refused.text
+    assert again == 503
+    assert served.vonage.calls("check") == []
+    assert "You are in, grace" in grace.post(f"{served.url}/login", data=form, timeout=30).text
+
+
+def test_while_vonage_hangs_other_visitors_are_served(served: Served, local: Group) -> None:
+    """Six PIN checks hang; whoever looks at a page meanwhile gets it, and the six get an answer."""
+    phones = [str(int(GRACE) + number) for number in range(6)]
+    for phone in phones:
+        local.invite(phone)
+        assert local.text(phone) == 204
+    served.vonage.fail("check", hang(60), times=6)
+    answers = []
+
+    def sign_up(phone: str) -> None:
+        form = {"phone": f"+{phone}", "username": f"friend{phone}"}
+        form["pin"] = served.vonage.pin_of(phone)
+        answers.append(served.browser().post(f"{served.url}/login", data=form, timeout=10))
+
+    friends = [threading.Thread(target=sign_up, args=(phone,)) for phone in phones]
+    for friend in friends:
+        friend.start()
+    wait_for(lambda: len(served.vonage.calls("check")) == 6)
+    for _ in range(20):
+        assert served.browser().get(served.url, timeout=5).status_code == 200
+    assert answers == []
+    for friend in friends:
+        friend.join()
+
+    assert [answer.status_code for answer in answers] == [503] * 6
+    assert all("It is still good" in answer.text for answer in answers)
+
+
+def test_debug_mode_gives_a_visitor_no_debugger(served: Served) -> None:
+    served.kill()
+    served.settings["FLASK_DEBUG"] = "1"
+    served.start()
+
+    assert requests.get(f"{served.url}/console", timeout=5).status_code == 404
+    page = requests.get(f"{served.url}/?__debugger__=yes&cmd=resource&f=debugger.js", timeout=5)
+    assert "Friends only" in page.text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_one_clear_line(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+
+    with pytest.raises(WrongSettings, match=r"DATABASE .* cannot be used"):
+        create_app(settings | {"DATABASE": str(folder / "group.db")})
+
+
+def test_a_folder_that_is_read_only_is_one_clear_line(settings: dict[str, str]) -> None:
+    """/proc is one that root cannot write to either."""
+    with pytest.raises(WrongSettings) as wrong:
+        create_app(settings | {"DATABASE": "/proc/group/group.db"})
+
+    assert len(wrong.value.problems) == 1
+    assert "cannot be used" in wrong.value.problems[0]
+
+
+# Clocks
+
+JUMPS = [HOUR, -HOUR, DAY, -DAY, YEAR, -YEAR]
+START = "2026-11-23 12:00 +0000"
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_after_a_jump_of_the_clock_an_invited_friend_can_still_get_in(
+    group: Group, jump: int
+) -> None:
+    """Perhaps by a new text, perhaps by a new invite; and once in, they stay."""
+    with time_machine.travel(START, tick=True) as clock:
+        group.invite(GRACE)
+        assert group.text(GRACE) == 204
+        clock.shift(jump)
+        grace = group.browser()
+        answer = grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+        if answer.status_code != 303:
+            group.text(GRACE)
+            answer = grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+        if answer.status_code != 303:
+            group.invite(GRACE)
+            assert group.text(GRACE) == 204
+            answer = grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+        assert answer.status_code == 303
+        assert grace.username() == "grace"
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_after_a_jump_and_back_everything_is_as_it_was(group: Group, jump: int) -> None:
+    """A clock that was wrong while others joined keeps nobody out when it is right again."""
+    with time_machine.travel(START, tick=True) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        clock.shift(jump)
+        group.join(MALLORY, "henry")
+        clock.shift(-jump)
+        if ada.username() is None:  # a year ahead, her session had run out
+            assert jump == YEAR
+            ada = group.join(ADA, "ada", bound=True)
+        assert ada.get("/admin").status_code == 200
+        assert ada.post("/invite", phone=f"+{GRACE}").status_code == 303
+        assert group.text(GRACE) == 204
+        grace = group.browser()
+        pin = group.vonage.pin_of(GRACE)
+        assert grace.sign_up(GRACE, "grace", pin).status_code == 303
+        assert grace.username() == "grace"
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_nothing_that_was_used_comes_back_by_a_jump(group: Group, jump: int) -> None:
+    with time_machine.travel(START, tick=True) as clock:
+        group.invite(GRACE)
+        fields = group.vonage.inbound(GRACE, "sunflower")
+        assert group.deliver(fields) == 204
+        pin = group.vonage.pin_of(GRACE)
+        grace = group.browser()
+        assert grace.sign_up(GRACE, "grace", pin).status_code == 303
+        cookie = grace.cookie()
+        grace.post("/logout")
+        asked = len(group.vonage.requests)
+        clock.shift(jump)
+
+        assert group.deliver(fields) == 204  # the text
+        for name in ("grace", "mallory"):  # the PIN, the receipt, the invite
+            assert grace.sign_up(GRACE, name, pin).status_code == 422
+        grace.client.set_cookie("session", cookie)  # the session
+        assert grace.username() is None
+        assert len(group.vonage.requests) == asked
+
+
+def test_a_budget_spent_on_a_wrong_clock_does_not_last(
+    settings: dict[str, str], vonage: Vonage
+) -> None:
+    group = Group(create_app(settings | {"TEXTS_PER_DAY": "1"}), vonage)
+    with time_machine.travel(START, tick=True) as clock:
+        clock.shift(YEAR)
+        group.invite(GRACE)
+        clock.shift(-YEAR)
+
+        group.invite(MALLORY)
+
+        assert len(vonage.thread(MALLORY)) == 1
+
+
+@pytest.mark.filterwarnings("ignore:System time is way off")
+def test_the_clock_of_this_machine_is_not_needed_to_be_right(group: Group) -> None:
+    """At boot a small machine may believe that it is 1970."""
+    with time_machine.travel(60, tick=True):
+        grace = group.join(GRACE, "grace")
+        assert grace.username() == "grace"
+    assert time.time() > YEAR
