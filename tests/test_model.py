@@ -14,7 +14,7 @@ import time_machine
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app import DAY, create_app
+from app import DAY, create_app, withdraw_invite
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage
 
@@ -121,6 +121,15 @@ class Journey(RuleBasedStateMachine):
     @rule(phone=phones)
     def stop(self, phone: str) -> None:
         assert self.group.text(phone, "STOP") == 204
+        self.invites.pop(phone, None)
+
+    @rule(phone=phones)
+    def revoke(self, phone: str) -> None:
+        """What the button on the admin's page does."""
+        found = self.group.rows("SELECT id FROM whitelist WHERE phone_hint = ?", phone[-2:])
+        with self.group.app.app_context():
+            for (invite_id,) in found:
+                assert withdraw_invite(invite_id, "revoked", "ada")
         self.invites.pop(phone, None)
 
     @rule(phone=phones)

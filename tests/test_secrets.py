@@ -2,6 +2,8 @@
 WAL, nor the logs, at any level."""
 
 import base64
+import hashlib
+import hmac
 import logging
 import re
 from pathlib import Path
@@ -118,6 +120,35 @@ def test_a_deleted_invite_leaves_no_digest_in_free_pages(group: Group) -> None:
 
     assert group.rows("SELECT * FROM whitelist") == []
     assert [digest for digest in digests if digest.encode() in database] == []
+
+
+def test_a_stolen_database_names_no_number_to_who_tries_them_all(
+    group: Group, settings: dict[str, str]
+) -> None:
+    """Whoever has a copy, and knows the program, but not SECRET_KEY: all of 10,000 numbers
+    around the right one, by every plain hash, and keyed with every string that stands in the
+    database."""
+    group.invite(GRACE)
+    group.text(GRACE)
+    tables = ("whitelist", "pending_verifications", "journal", "inbound_messages")
+    found = {
+        str(v) for table in tables for row in group.rows(f"SELECT * FROM {table}") for v in row
+    }
+    candidates = [str(number) for number in range(int(GRACE) - 5000, int(GRACE) + 5000)]
+    assert GRACE in candidates
+
+    for phone in candidates:
+        for text in (phone, f"+{phone}", f'["{phone}"]'):
+            hashes = {hashlib.new(name, text.encode()).hexdigest() for name in ("sha256", "md5")}
+            assert not hashes & found
+    for key in found | {"", "phone"}:
+        derived = hmac.digest(key.encode(), b"phone", "sha256")
+        for secret in (key.encode(), derived):
+            digest = hmac.digest(secret, f'["{GRACE}"]'.encode(), "sha256").hex()
+            assert digest not in found
+    derived = hmac.digest(settings["SECRET_KEY"].encode(), b"phone", "sha256")
+    digest = hmac.digest(derived, f'["{GRACE}"]'.encode(), "sha256").hex()
+    assert digest in found  # with the key, this search would have found it
 
 
 def test_the_database_is_for_its_owner_only(group: Group, settings: dict[str, str]) -> None:

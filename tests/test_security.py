@@ -307,6 +307,13 @@ def test_what_is_typed_is_shown_as_text(app: Flask, field: str) -> None:
     assert '"><script' not in page
 
 
+@pytest.mark.parametrize("field", ["phone", "username"])
+def test_what_an_admin_types_is_shown_as_text(ada: Browser, field: str) -> None:
+    page = ada.post("/invite", **{field: "\"><script>alert(1)</script>'"}).text
+
+    assert "<script>alert" not in page
+
+
 def test_the_address_of_a_page_that_is_not_there_is_not_repeated(app: Flask) -> None:
     answer = app.test_client().get("/<script>alert(1)</script>")
 

@@ -31,6 +31,8 @@ def wrong_pin(pin: str) -> str:
         ("username", "", "Choose a username"),
         ("username", "gr ace", "Use 1 to 30 letters"),
         ("username", "admin", "That name is reserved"),
+        ("username", "a" * 10_000, "Use 1 to 30 letters"),
+        ("username", "\u0430da", "Use 1 to 30 letters"),
         ("pin", "", "Type the 6 digits"),
         ("pin", "12345", "A PIN has 6 digits"),
         ("pin", "1234567", "A PIN has 6 digits"),
@@ -251,6 +253,29 @@ def test_an_invite_that_changes_while_its_pin_is_checked_lets_nobody_in(
     assert grace.username() is None
     assert group.rows("SELECT * FROM authors") == []
     assert group.rows("SELECT * FROM sessions") == []
+
+
+def test_a_member_who_is_removed_while_their_pin_is_checked_stays_out(group: Group) -> None:
+    """A removal takes the invites that are bound to the name along."""
+    group.join(GRACE, "grace")
+    group.invite(GRACE, "grace")
+    group.text(GRACE)
+
+    def remove() -> None:
+        with sqlite3.connect(group.app.config["DATABASE"]) as db:
+            db.execute("PRAGMA foreign_keys = ON")
+            db.execute("DELETE FROM authors WHERE username = 'grace'")
+            db.execute("DELETE FROM whitelist WHERE username = 'grace'")
+        db.close()
+
+    group.vonage.fail("check", in_flight(group, remove), acts=True)
+    grace = group.browser()
+
+    answer = grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+
+    assert "Your invite was withdrawn" in answer.text
+    assert group.rows("SELECT * FROM authors") == []
+    assert grace.username() is None
 
 
 def test_a_name_that_is_given_away_while_the_pin_is_checked(

@@ -136,6 +136,21 @@ def test_a_forged_webhook_is_refused_and_starts_nothing(
     assert group.one("SELECT event FROM journal ORDER BY id DESC") == "webhook_refused"
 
 
+@pytest.mark.parametrize("method", VECTOR_SIGNATURES)
+@pytest.mark.parametrize("how", ["another secret", "another method"])
+def test_in_every_method_a_wrong_signature_is_refused(
+    settings: dict[str, str], method: str, how: str
+) -> None:
+    others = {"md5hash": "md5", "md5": "sha1", "sha1": "sha256", "sha256": "sha512"}
+    mallory = Vonage(
+        signature_secret="another" if how == "another secret" else SIGNATURE_SECRET,
+        signature_method=method if how == "another secret" else others.get(method, "md5hash"),
+    )
+    group = Group(create_app(settings | {"VONAGE_SIGNATURE_METHOD": method}), mallory)
+
+    assert group.deliver(mallory.inbound(GRACE, CODE)) == 401
+
+
 @pytest.mark.parametrize(
     "change",
     [{"sig": None}, {"sig": 5}, {"sig": ["0"]}, {"sig": {}}, {"sig": True}]
