@@ -244,7 +244,8 @@ def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     problems: list[str] = []
     for name, setting in SETTINGS.items():
-        text = str(source.get(name) or "").strip() or setting.default
+        given = source.get(name)
+        text = ("" if given is None else str(given).strip()) or setting.default
         try:
             settings[name] = setting.parse(text) if text is not None else None
         except ValueError as error:
@@ -387,6 +388,15 @@ def get_db() -> sqlite3.Connection:
 def fetch_row(sql: str, *values: object) -> sqlite3.Row | None:
     row: sqlite3.Row | None = get_db().execute(sql, values).fetchone()
     return row
+
+
+def fetch_rows(sql: str, *values: object) -> list[sqlite3.Row]:
+    return get_db().execute(sql, values).fetchall()
+
+
+def insert_row(sql: str, *values: object) -> int:
+    """Run an INSERT that ends in RETURNING id, and return that."""
+    return int(get_db().execute(sql, values).fetchone()["id"])
 
 
 def count_rows(sql: str, *values: object) -> int:
@@ -916,12 +926,12 @@ def create_invite(phone: str, username: str | None, inviter: Member | None) -> i
 def displace_invites(phone: str, username: str | None, actor: str | None) -> None:
     """An invite replaces the number's earlier one, and an earlier one for the same name: two open
     keys to one member would be one too many. Their running PINs go with them."""
-    db, digest = get_db(), phone_digest(phone)
-    displaced = db.execute(
+    digest = phone_digest(phone)
+    displaced = fetch_rows(
         "DELETE FROM whitelist WHERE phone_digest = ? OR username = ? RETURNING id, phone_digest",
-        (digest, username),
-    ).fetchall()
-    db.execute("DELETE FROM pending_verifications WHERE phone_digest = ?", (digest,))
+        *(digest, username),
+    )
+    get_db().execute("DELETE FROM pending_verifications WHERE phone_digest = ?", (digest,))
     for row in displaced:
         forget_pins_of_invite(row["id"])
         if row["phone_digest"] != digest:
@@ -937,17 +947,12 @@ def forget_pins_of_invite(invite_id: int) -> None:
 
 def insert_invite(phone: str, username: str | None, inviter: Member | None) -> int:
     expires_at = now() + current_app.config["INVITE_DAYS"] * DAY
-    row = (
-        get_db()
-        .execute(
-            "INSERT INTO whitelist"
-            " (phone_digest, phone_hint, username, invited_by, created_at, expires_at)"
-            " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
-            (phone_digest(phone), phone[-2:], username, inviter and inviter.id, now(), expires_at),
-        )
-        .fetchone()
+    return insert_row(
+        "INSERT INTO whitelist"
+        " (phone_digest, phone_hint, username, invited_by, created_at, expires_at)"
+        " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+        *(phone_digest(phone), phone[-2:], username, inviter and inviter.id, now(), expires_at),
     )
-    return int(row["id"])
 
 
 def why_no_text(digest: str) -> str | None:
@@ -1302,8 +1307,7 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A form with a PIN, from a browser. `digest` is the same for the same form from the same
-    browser."""
+    """A form with a PIN. `digest` is the same for the same form from the same browser."""
 
     phone: str
     username: str
@@ -1315,8 +1319,7 @@ class Attempt:
         return keyed_digest("visitor", self.visitor, self.phone, self.username, self.pin)
 
     def session_id(self, request_id: str) -> str:
-        """The cookie that this sign-in gets: random to everybody else, the same when asked
-        again."""
+        """The cookie of this sign-in: the same when asked again, and nobody else can guess it."""
         return keyed_digest("session", self.visitor, request_id)
 
 
@@ -1442,9 +1445,9 @@ def complete_or_release(attempt: Attempt, check: Check) -> SignedIn:
 def lease_check(attempt: Attempt) -> Check | SignedIn:
     """Find out what this form may do; if that is to ask Vonage, count the try and lease the name
     first. The receipt of the same form is as good as its first answer."""
-    with transaction() as db:
+    with transaction():
         prune()
-        free_stale_leases(db)
+        free_stale_leases()
         pending = find_pending(attempt)
         if pending is None:
             raise Mistake("pin", "pin-wrong")
@@ -1458,7 +1461,7 @@ def lease_check(attempt: Attempt) -> Check | SignedIn:
             raise Mistake("pin", "being-checked")
         require_free_name(attempt, pending["bound_to"])
         count_try(pending["invite_id"])
-        lease_name(db, attempt)
+        lease_name(attempt)
         return Check(pending["invite_id"], pending["request_id"], pending["bound_to"])
 
 
@@ -1474,9 +1477,9 @@ def find_pending(attempt: Attempt) -> sqlite3.Row | None:
     )
 
 
-def free_stale_leases(db: sqlite3.Connection) -> None:
+def free_stale_leases() -> None:
     """A lease is held while now < leased_until <= now + 30: one from a wrong clock holds nobody."""
-    db.execute(
+    get_db().execute(
         "UPDATE pending_verifications"
         " SET username = NULL, leased_until = NULL, visitor_digest = NULL"
         " WHERE leased_until IS NOT NULL AND leased_until NOT BETWEEN ? AND ?",
@@ -1525,11 +1528,11 @@ def count_try(invite_id: int) -> None:
         raise Mistake("pin", "tries-spent")
 
 
-def lease_name(db: sqlite3.Connection, attempt: Attempt) -> None:
+def lease_name(attempt: Attempt) -> None:
     """Hold the name while Vonage is asked, so that of two friends who choose it the slower one
     learns so before a PIN is burnt."""
     try:
-        db.execute(
+        get_db().execute(
             "UPDATE pending_verifications SET username = ?, leased_until = ?, visitor_digest = ?"
             " WHERE phone_digest = ?",
             (attempt.username, now() + LEASE_LIFETIME, attempt.digest, phone_digest(attempt.phone)),
@@ -1572,22 +1575,16 @@ def write_receipt(attempt: Attempt, check: Check, author_id: int) -> None:
 def find_or_create_author(username: str, check: Check, invited_by: int | None) -> int:
     """The member whom the invite names, or a new one. Somebody may have been invited for the
     chosen name while the PIN was being checked: they have it."""
-    row = None
-    if check.bound_to is not None:
-        row = fetch_row("SELECT id FROM authors WHERE username = ?", username)
-    elif is_name_taken(username):
+    if check.bound_to is None and is_name_taken(username):
         raise Mistake("username", "username-given-away")
-    record("signed_in" if row else "joined", username, invite_id=check.invite_id)
-    author: sqlite3.Row = (
-        row
-        or get_db()
-        .execute(
-            "INSERT INTO authors (username, invited_by, joined_at) VALUES (?, ?, ?) RETURNING id",
-            (username, invited_by, now()),
-        )
-        .fetchone()
+    known = fetch_row("SELECT id FROM authors WHERE username = ?", username)
+    record("signed_in" if known else "joined", username, invite_id=check.invite_id)
+    if known:
+        return int(known["id"])
+    return insert_row(
+        "INSERT INTO authors (username, invited_by, joined_at) VALUES (?, ?, ?) RETURNING id",
+        *(username, invited_by, now()),
     )
-    return int(author["id"])
 
 
 def uncount_try(invite_id: int) -> None:
@@ -1652,7 +1649,7 @@ def logout() -> ResponseReturnValue:
 # Looking after the group: what admins see and do -------------------------------------------------
 
 admin = Blueprint("admin", __name__)
-MAX_ID = 2**63 - 1  # the largest that SQLite has
+ROW_ID = f"<int(max={2**63 - 1}):row_id>"  # SQLite has no larger
 
 
 @admin.before_request
@@ -1685,10 +1682,8 @@ def show_admin(form: Form, status: int = 200) -> ResponseReturnValue:
 @admin.post("/invite")
 def invite() -> ResponseReturnValue:
     form = Form("phone", "username")
-    phone, username = (
-        form.read("phone", parse_phone),
-        form.read("username", parse_optional_username),
-    )
+    phone = form.read("phone", parse_phone)
+    username = form.read("username", parse_optional_username)
     if form.errors:
         return show_admin(form, 422)
     try:
@@ -1701,43 +1696,78 @@ def invite() -> ResponseReturnValue:
     return redirect(url_for("admin.overview", new=invite_id), 303)
 
 
-@admin.post(f"/invite/<int(max={MAX_ID}):invite_id>/revoke")
-def revoke(invite_id: int) -> ResponseReturnValue:
-    if not withdraw_invite(invite_id, "revoked", require_member().username):
+@admin.post(f"/invite/{ROW_ID}/revoke")
+def revoke(row_id: int) -> ResponseReturnValue:
+    if not withdraw_invite(row_id, "revoked", require_member().username):
         abort(404)
     return redirect("/admin", 303)
 
 
+@admin.post(f"/members/{ROW_ID}/remove")
+def remove(row_id: int) -> ResponseReturnValue:
+    name = find_member_name(row_id)
+    if name in current_app.config["ADMINS"]:
+        form = Form("phone", "username")
+        form.refuse(Mistake("members", "admin-stays"))
+        return show_admin(form, 422)
+    if not remove_member(row_id, require_member().username):
+        abort(404)
+    return redirect("/admin", 303)
+
+
+@admin.post(f"/members/{ROW_ID}/sign-out")
+def sign_out_member(row_id: int) -> ResponseReturnValue:
+    name = find_member_name(row_id)
+    with transaction() as db:
+        db.execute("DELETE FROM sessions WHERE author_id = ?", (row_id,))
+        record("signed_out_everywhere", require_member().username, name)
+    return redirect("/admin", 303)
+
+
+def find_member_name(author_id: int) -> str:
+    row = fetch_row("SELECT username FROM authors WHERE id = ?", author_id)
+    if row is None:
+        abort(404)
+    return str(row["username"])
+
+
+def remove_member(author_id: int, actor: str) -> bool:
+    """Take a member out, at once and everywhere: sessions and receipts go with the row, and so does
+    every invite that is bound to the name. False: there is none."""
+    with transaction() as db:
+        row = fetch_row("DELETE FROM authors WHERE id = ? RETURNING username", author_id)
+        if row is None:
+            return False
+        name = row["username"]
+        for invite in fetch_rows("DELETE FROM whitelist WHERE username = ? RETURNING id", name):
+            forget_pins_of_invite(invite["id"])
+        db.execute("DELETE FROM pending_verifications WHERE username = ?", (name,))
+        record("removed", actor, name)
+    return True
+
+
 def find_open_invites() -> list[sqlite3.Row]:
     """Newest first, each with the last that the journal knows of it."""
-    return (
-        get_db()
-        .execute(
-            "SELECT whitelist.*, authors.username AS inviter, event, at, detail FROM whitelist"
-            " LEFT JOIN authors ON authors.id = whitelist.invited_by"
-            " LEFT JOIN journal ON journal.id ="
-            " (SELECT max(id) FROM journal WHERE invite_id = whitelist.id)"
-            " WHERE expires_at > ? ORDER BY whitelist.id DESC",
-            (now(),),
-        )
-        .fetchall()
+    return fetch_rows(
+        "SELECT whitelist.*, authors.username AS inviter, event, at, detail FROM whitelist"
+        " LEFT JOIN authors ON authors.id = whitelist.invited_by"
+        " LEFT JOIN journal ON journal.id ="
+        " (SELECT max(id) FROM journal WHERE invite_id = whitelist.id)"
+        " WHERE expires_at > ? ORDER BY whitelist.id DESC",
+        now(),
     )
 
 
 def find_members() -> list[sqlite3.Row]:
-    return (
-        get_db()
-        .execute(
-            "SELECT authors.*, inviters.username AS inviter FROM authors"
-            " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
-            " ORDER BY authors.username"
-        )
-        .fetchall()
+    return fetch_rows(
+        "SELECT authors.*, inviters.username AS inviter FROM authors"
+        " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
+        " ORDER BY authors.username"
     )
 
 
 def find_journal(lines: int = 50) -> list[sqlite3.Row]:
-    return get_db().execute("SELECT * FROM journal ORDER BY id DESC LIMIT ?", (lines,)).fetchall()
+    return fetch_rows("SELECT * FROM journal ORDER BY id DESC LIMIT ?", lines)
 
 
 def say_span(seconds: int) -> str:

@@ -109,6 +109,7 @@ OWN: list[dict[str, str]] = [
     {"Origin": "http://localhost:8000"},
 ]
 POSTS = ["/login", "/logout", "/invite", "/invite/1/revoke"]
+POSTS += ["/members/1/remove", "/members/1/sign-out"]
 
 
 @pytest.mark.parametrize("path", POSTS)

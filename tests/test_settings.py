@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,12 @@ def test_what_people_write_is_understood(
     source: dict[str, str], name: str, value: str, expected: object
 ) -> None:
     assert read_settings(source | {name: value})[name] == expected
+
+
+def test_a_number_in_the_factorys_config_is_as_good_as_its_text(source: dict[str, Any]) -> None:
+    assert read_settings(source | {"TEXTS_PER_DAY": 5})["TEXTS_PER_DAY"] == 5
+    with pytest.raises(WrongSettings, match="TEXTS_PER_DAY must be"):
+        read_settings(source | {"TEXTS_PER_DAY": 0})
 
 
 @pytest.mark.parametrize(

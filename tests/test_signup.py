@@ -255,29 +255,6 @@ def test_an_invite_that_changes_while_its_pin_is_checked_lets_nobody_in(
     assert group.rows("SELECT * FROM sessions") == []
 
 
-def test_a_member_who_is_removed_while_their_pin_is_checked_stays_out(group: Group) -> None:
-    """A removal takes the invites that are bound to the name along."""
-    group.join(GRACE, "grace")
-    group.invite(GRACE, "grace")
-    group.text(GRACE)
-
-    def remove() -> None:
-        with sqlite3.connect(group.app.config["DATABASE"]) as db:
-            db.execute("PRAGMA foreign_keys = ON")
-            db.execute("DELETE FROM authors WHERE username = 'grace'")
-            db.execute("DELETE FROM whitelist WHERE username = 'grace'")
-        db.close()
-
-    group.vonage.fail("check", in_flight(group, remove), acts=True)
-    grace = group.browser()
-
-    answer = grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
-
-    assert "Your invite was withdrawn" in answer.text
-    assert group.rows("SELECT * FROM authors") == []
-    assert grace.username() is None
-
-
 def test_a_name_that_is_given_away_while_the_pin_is_checked(
     group: Group, ada: Browser, grace_texted: str
 ) -> None:

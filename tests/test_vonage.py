@@ -137,7 +137,7 @@ def test_vonage_has_eight_seconds_in_all_however_it_spends_them(
         with pytest.raises(VonageUnavailable):
             CALLS["start"]()
 
-    assert 7 < time.monotonic() - began < 9.5
+    assert 7 < time.monotonic() - began < 10
     assert vonage.calls("start") == []  # the second call of one request had no time left
 
 

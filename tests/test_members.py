@@ -1,0 +1,128 @@
+"""An admin takes somebody out, or signs them out: at once and everywhere."""
+
+import threading
+
+import pytest
+from flask import session
+from flask.typing import ResponseReturnValue
+
+from simulator.vonage import Answer, Connection
+
+from .conftest import GRACE, MALLORY, Browser, Group
+
+
+@pytest.fixture
+def grace(group: Group, ada: Browser) -> Browser:
+    return group.join(GRACE, "grace")
+
+
+def member_id(group: Group, name: str) -> int:
+    return int(group.one("SELECT id FROM authors WHERE username = ?", name))
+
+
+def test_a_removed_member_is_out_at_once_with_all_that_is_theirs(
+    group: Group, ada: Browser, grace: Browser
+) -> None:
+    group.invite(MALLORY, "grace")
+    group.text(MALLORY)
+
+    assert ada.post(f"/members/{member_id(group, 'grace')}/remove").location == "/admin"
+
+    assert grace.username() is None
+    assert group.rows("SELECT username FROM authors") == [("ada",)]
+    assert group.one("SELECT count(*) FROM sessions") == 1
+    assert group.rows("SELECT * FROM whitelist") == []
+    assert group.rows("SELECT * FROM pending_verifications WHERE author_id IS NOT 1") == []
+    pin = group.vonage.pin_of(MALLORY)
+    assert group.browser().sign_up(MALLORY, "grace", pin).status_code == 422
+    assert "ada removed grace" in ada.get("/admin").text
+
+
+def test_a_request_in_flight_does_not_save_a_removed_member(
+    group: Group, ada: Browser, grace: Browser
+) -> None:
+    started, removed = threading.Event(), threading.Event()
+
+    def slow() -> ResponseReturnValue:
+        session["seen"] = True
+        started.set()
+        removed.wait(5)
+        return "done"
+
+    group.app.view_functions["pages.home"] = slow
+    request = threading.Thread(target=grace.get, args=("/",))
+    request.start()
+    assert started.wait(5)
+    ada.post(f"/members/{member_id(group, 'grace')}/remove")
+    removed.set()
+    request.join()
+
+    assert group.one("SELECT count(*) FROM sessions") == 1
+    assert grace.get("/admin").location == "/signup?next=/admin"
+
+
+def test_a_member_who_is_removed_while_their_pin_is_checked_stays_out(
+    group: Group, ada: Browser, grace: Browser
+) -> None:
+    group.invite(GRACE, "grace")
+    group.text(GRACE)
+    removed = []
+
+    def remove(connection: Connection, answer: Answer) -> None:
+        removed.append(ada.post(f"/members/{member_id(group, 'grace')}/remove").status_code)
+        connection.answer(answer)
+
+    group.vonage.fail("check", remove, acts=True)
+    again = group.browser()
+
+    answer = again.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+
+    assert removed == [303]
+    assert answer.status_code == 422
+    assert "Your invite was withdrawn" in answer.text
+    assert again.username() is None
+
+
+def test_an_old_cookie_is_not_good_for_a_namesake(
+    group: Group, ada: Browser, grace: Browser
+) -> None:
+    ada.post(f"/members/{member_id(group, 'grace')}/remove")
+    namesake = group.join(MALLORY, "grace")
+
+    assert grace.username() is None
+    assert namesake.username() == "grace"
+
+
+def test_signing_somebody_out_everywhere_leaves_them_a_member(
+    group: Group, ada: Browser, grace: Browser
+) -> None:
+    second = group.join(GRACE, "grace", bound=True)
+
+    assert ada.post(f"/members/{member_id(group, 'grace')}/sign-out").location == "/admin"
+
+    assert grace.username() is second.username() is None
+    assert ada.username() == "ada"
+    assert "ada signed grace out everywhere" in ada.get("/admin").text
+    assert group.join(GRACE, "grace", bound=True).username() == "grace"
+
+
+def test_an_admin_is_not_removed_while_in_admins(group: Group, ada: Browser) -> None:
+    page = ada.post("/members/1/remove")
+
+    assert page.status_code == 422
+    assert "Take the name out of ADMINS" in page.text
+    assert ada.username() == "ada"
+    assert "Remove ada" not in page.text
+
+
+@pytest.mark.parametrize("act", ["remove", "sign-out"])
+@pytest.mark.parametrize("number", ["99", "0", "-1", "x", "9" * 30])
+def test_whoever_is_not_there_cannot_be_removed(ada: Browser, act: str, number: str) -> None:
+    assert ada.post(f"/members/{number}/{act}").status_code == 404
+
+
+@pytest.mark.parametrize("act", ["remove", "sign-out"])
+def test_only_admins_remove(group: Group, ada: Browser, grace: Browser, act: str) -> None:
+    assert grace.post(f"/members/1/{act}").status_code == 403
+    assert group.browser().post(f"/members/1/{act}").location == "/signup"
+    assert ada.username() == "ada"
