@@ -1774,7 +1774,7 @@ def say_span(seconds: int) -> str:
     """As a person would say it: "5 min", "3 h", "2 days"."""
     for size, unit in ((DAY, "day"), (HOUR, "h"), (MINUTE, "min")):
         if seconds >= size:
-            count = seconds // size
+            count = (seconds + size // 2) // size
             return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
     return "less than a minute"
 

@@ -118,7 +118,7 @@ def test_times_are_said_as_people_say_them(group: Group) -> None:
         ]
         assert group.app.jinja_env.filters["date"](1795392000) == "23 November 2026"
     less = "less than a minute"
-    assert said == [less, less, "1 min", "59 min", "1 h", "23 h", "1 day", "6 days"]
+    assert said == [less, less, "1 min", "60 min", "1 h", "24 h", "1 day", "7 days"]
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 405, 413, 500, 503])
