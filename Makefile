@@ -11,6 +11,8 @@ WORKERS ?= 2
 THREADS ?= 8
 APP ?= app:create_app
 
+# Threads wait for Vonage and not for the processor: granian's warning about their number is not for us.
+
 BIN = .venv/bin
 
 .PHONY: demo serve test test-slow lint install
@@ -21,7 +23,7 @@ demo: .venv/installed
 
 serve: .venv/installed
 	@$(BIN)/flask init-db
-	@exec $(BIN)/granian --interface wsgi --factory --host $(HOST) --port $(PORT) \
+	@exec $(BIN)/granian --interface wsgi --no-ws --factory --host $(HOST) --port $(PORT) \
 		--workers $(WORKERS) --blocking-threads $(THREADS) --workers-kill-timeout 20 $(APP)
 
 test: .venv/tests-installed

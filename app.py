@@ -142,9 +142,9 @@ def parse_base_url(text: str) -> str:
 
 
 CARRIER_KEYWORDS = {
-    *("CANCEL", "HELP", "INFO", "OPTIN", "OPTOUT", "QUIT", "REVOKE", "START", "STOP", "STOPALL"),
-    *("SUBSCRIBE", "UNSTOP", "UNSUBSCRIBE"),
-}
+    "CANCEL", "HELP", "INFO", "OPTIN", "OPTOUT", "QUIT", "REVOKE", "START", "STOP", "STOPALL",
+    "SUBSCRIBE", "UNSTOP", "UNSUBSCRIBE",
+}  # fmt: skip
 
 
 def parse_invite_code(text: str) -> str:
@@ -385,21 +385,24 @@ def get_db() -> sqlite3.Connection:
     return db
 
 
-def fetch_row(sql: str, *values: object) -> sqlite3.Row | None:
+Values = tuple[object, ...]
+
+
+def fetch_row(sql: str, values: Values = ()) -> sqlite3.Row | None:
     row: sqlite3.Row | None = get_db().execute(sql, values).fetchone()
     return row
 
 
-def fetch_rows(sql: str, *values: object) -> list[sqlite3.Row]:
+def fetch_rows(sql: str, values: Values = ()) -> list[sqlite3.Row]:
     return get_db().execute(sql, values).fetchall()
 
 
-def insert_row(sql: str, *values: object) -> int:
+def insert_row(sql: str, values: Values) -> int:
     """Run an INSERT that ends in RETURNING id, and return that."""
     return int(get_db().execute(sql, values).fetchone()["id"])
 
 
-def count_rows(sql: str, *values: object) -> int:
+def count_rows(sql: str, values: Values) -> int:
     count: int = get_db().execute(sql, values).fetchone()[0]
     return count
 
@@ -540,8 +543,7 @@ class MemberSessions(ServerSideSessionInterface):
         row = fetch_row(
             "SELECT sessions.*, username FROM sessions JOIN authors ON authors.id = author_id"
             " WHERE id_digest = ? AND expires_at > ?",
-            store_id,
-            now(),
+            (store_id, now()),
         )
         if row is None:
             return None
@@ -562,7 +564,7 @@ class MemberSessions(ServerSideSessionInterface):
                 row = fetch_row(
                     "UPDATE sessions SET data = ?, seen_at = ?, expires_at = min(?, created_at + ?)"
                     " WHERE id_digest = ? AND expires_at > ? RETURNING expires_at",
-                    *(json.dumps(data), now(), *session_limits(), store_id, now()),
+                    (json.dumps(data), now(), *session_limits(), store_id, now()),
                 )
         except sqlite3.OperationalError:
             if session.modified:
@@ -840,9 +842,9 @@ REFUSED_NUMBERS = (
     PhoneNumberType.UAN,
 )
 RESERVED_NAMES = {
-    *("admin", "administrator", "anonymous", "everyone", "guest", "me", "member", "null", "root"),
-    *("support", "system", "undefined"),
-}
+    "admin", "administrator", "anonymous", "everyone", "guest", "me", "member", "null", "root",
+    "support", "system", "undefined",
+}  # fmt: skip
 
 
 def parse_phone(text: str) -> str:
@@ -900,8 +902,7 @@ def texts_in_a_day() -> int:
     return count_rows(
         "SELECT count(*) FROM journal"
         " WHERE event IN ('text_sent', 'pin_sent') AND at > ? AND at < ?",
-        now() - DAY,
-        now() + DAY,
+        (now() - DAY, now() + DAY),
     )
 
 
@@ -929,7 +930,7 @@ def displace_invites(phone: str, username: str | None, actor: str | None) -> Non
     digest = phone_digest(phone)
     displaced = fetch_rows(
         "DELETE FROM whitelist WHERE phone_digest = ? OR username = ? RETURNING id, phone_digest",
-        *(digest, username),
+        (digest, username),
     )
     get_db().execute("DELETE FROM pending_verifications WHERE phone_digest = ?", (digest,))
     for row in displaced:
@@ -951,7 +952,7 @@ def insert_invite(phone: str, username: str | None, inviter: Member | None) -> i
         "INSERT INTO whitelist"
         " (phone_digest, phone_hint, username, invited_by, created_at, expires_at)"
         " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
-        *(phone_digest(phone), phone[-2:], username, inviter and inviter.id, now(), expires_at),
+        (phone_digest(phone), phone[-2:], username, inviter and inviter.id, now(), expires_at),
     )
 
 
@@ -960,7 +961,7 @@ def why_no_text(digest: str) -> str | None:
     lately = fetch_row(
         "SELECT 1 FROM journal JOIN whitelist ON whitelist.id = invite_id"
         " WHERE phone_digest = ? AND event = 'text_sent' AND abs(at - ?) < ?",
-        *(digest, now(), MINUTE),
+        (digest, now(), MINUTE),
     )
     if lately:
         return "invited-just-now"
@@ -998,7 +999,7 @@ def give_back(sent: str, refused: str, invite_id: int, detail: str | None, reaso
 def withdraw_invite(invite_id: int, event: str, actor: str | None = None) -> bool:
     """Delete an open invite, and the PIN that runs for it. False: there is none."""
     with transaction():
-        row = fetch_row("DELETE FROM whitelist WHERE id = ? RETURNING username", invite_id)
+        row = fetch_row("DELETE FROM whitelist WHERE id = ? RETURNING username", (invite_id,))
         if row is None:
             return False
         forget_pins_of_invite(invite_id)
@@ -1066,10 +1067,10 @@ def record_refused_webhook() -> None:
     """One line a minute, so that a flood does not fill the disk. Looking first, outside of the
     transaction, keeps the flood from holding the database locked."""
     lately = "SELECT 1 FROM journal WHERE event = 'webhook_refused' AND at > ? AND at <= ?"
-    if fetch_row(lately, now() - MINUTE, now()):
+    if fetch_row(lately, (now() - MINUTE, now())):
         return
     with transaction():
-        if not fetch_row(lately, now() - MINUTE, now()):
+        if not fetch_row(lately, (now() - MINUTE, now())):
             record("webhook_refused")
 
 
@@ -1148,12 +1149,12 @@ def claim_message(message_id: str) -> Literal["ours", "done", "busy"]:
             "INSERT INTO inbound_messages (message_id, claimed_at) VALUES (?, ?)"
             " ON CONFLICT DO UPDATE SET claimed_at = excluded.claimed_at"
             " WHERE done_at IS NULL AND claimed_at NOT BETWEEN ? AND ? RETURNING 1",
-            *(message_id, now(), now() - CLAIM_LIFETIME + 1, now()),
+            (message_id, now(), now() - CLAIM_LIFETIME + 1, now()),
         )
         if ours:
             return "ours"
         done = "SELECT 1 FROM inbound_messages WHERE message_id = ? AND done_at IS NOT NULL"
-        return "done" if fetch_row(done, message_id) else "busy"
+        return "done" if fetch_row(done, (message_id,)) else "busy"
 
 
 def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
@@ -1176,7 +1177,7 @@ def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
 def stop(message: Inbound) -> None:
     """The friend does not want in."""
     digest = phone_digest(message.phone)
-    invite = fetch_row("SELECT id FROM whitelist WHERE phone_digest = ?", digest)
+    invite = fetch_row("SELECT id FROM whitelist WHERE phone_digest = ?", (digest,))
     if invite:
         withdraw_invite(invite["id"], "stopped")
 
@@ -1216,7 +1217,7 @@ def count_pin(message: Inbound) -> PinOrder | None:
             "SELECT whitelist.*, request_id, pending_verifications.message_id AS pin_message_id"
             " FROM whitelist LEFT JOIN pending_verifications USING (phone_digest)"
             " WHERE phone_digest = ? AND whitelist.expires_at > ?",
-            *(phone_digest(message.phone), now()),
+            (phone_digest(message.phone), now()),
         )
         if invite is None or invite["pin_message_id"] == message.id:
             return None
@@ -1241,7 +1242,7 @@ def find_counted(invite_id: int, message_id: str) -> sqlite3.Row | None:
         "SELECT at, id = (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id = ?1)"
         " AS is_newest FROM journal WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
         " ORDER BY id DESC",
-        *(invite_id, message_id),
+        (invite_id, message_id),
     )
 
 
@@ -1256,7 +1257,7 @@ def why_no_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
     lately = count_rows(
         "SELECT count(*) FROM journal"
         " WHERE event = 'pin_sent' AND invite_id = ? AND abs(at - ?) < ?",
-        *(invite["id"], now(), 10 * MINUTE),
+        (invite["id"], now(), 10 * MINUTE),
     )
     return "pins-too-fast" if lately >= PINS_PER_TEN_MINUTES else why_over_budget()
 
@@ -1295,10 +1296,10 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
             " started_at = excluded.started_at, expires_at = excluded.expires_at"
             " WHERE request_id IN (?, ?, excluded.request_id)",
             (
-                *(started.request_id, message.id, now(), now() + PIN_LIFETIME, order.invite_id),
-                *(order.former, started.replaced),
+                started.request_id, message.id, now(), now() + PIN_LIFETIME, order.invite_id,
+                order.former, started.replaced,
             ),
-        )
+        )  # fmt: skip
         return stored.rowcount > 0
 
 
@@ -1473,7 +1474,7 @@ def find_pending(attempt: Attempt) -> sqlite3.Row | None:
         " FROM pending_verifications AS pending"
         " LEFT JOIN whitelist ON whitelist.id = whitelist_id AND whitelist.expires_at > ?2"
         " WHERE pending.phone_digest = ?1 AND pending.expires_at > ?2",
-        *(phone_digest(attempt.phone), now()),
+        (phone_digest(attempt.phone), now()),
     )
 
 
@@ -1492,7 +1493,7 @@ def read_receipt(attempt: Attempt, pending: sqlite3.Row) -> SignedIn:
     session_id = attempt.session_id(pending["request_id"])
     row = fetch_row(
         "SELECT expires_at FROM sessions WHERE id_digest = ? AND author_id = ? AND expires_at > ?",
-        *(session_digest(session_id), pending["author_id"], now()),
+        (session_digest(session_id), pending["author_id"], now()),
     )
     if row is None or pending["visitor_digest"] != attempt.digest:
         raise Mistake("pin", "pin-wrong")
@@ -1513,7 +1514,7 @@ def is_name_taken(name: str) -> bool:
     taken = fetch_row(
         "SELECT 1 FROM authors WHERE username = ?1"
         " UNION ALL SELECT 1 FROM whitelist WHERE username = ?1 AND expires_at > ?2",
-        *(name, now()),
+        (name, now()),
     )
     return taken is not None
 
@@ -1522,7 +1523,7 @@ def count_try(invite_id: int) -> None:
     """Count before the PIN is checked: counted afterwards, many at once would each be the first."""
     counted = fetch_row(
         "UPDATE whitelist SET tries = tries + 1 WHERE id = ? AND tries < ? RETURNING tries",
-        *(invite_id, TRIES_PER_INVITE),
+        (invite_id, TRIES_PER_INVITE),
     )
     if counted is None:
         raise Mistake("pin", "tries-spent")
@@ -1549,7 +1550,7 @@ def complete_sign_in(attempt: Attempt, check: Check) -> SignedIn:
         invite = fetch_row(
             "DELETE FROM whitelist WHERE id = ? AND username IS ? AND expires_at > ?"
             " RETURNING invited_by",
-            *(check.invite_id, check.bound_to, now()),
+            (check.invite_id, check.bound_to, now()),
         )
         if invite is None:
             raise Mistake("form", "invite-withdrawn")
@@ -1566,10 +1567,10 @@ def write_receipt(attempt: Attempt, check: Check, author_id: int) -> None:
         " message_id, visitor_digest, author_id, started_at, expires_at)"
         " VALUES (?, ?, ?, '', ?, ?, ?, ?)",
         (
-            *(phone_digest(attempt.phone), check.invite_id, check.request_id),
-            *(attempt.digest, author_id, now(), now() + RECEIPT_LIFETIME),
+            phone_digest(attempt.phone), check.invite_id, check.request_id,
+            attempt.digest, author_id, now(), now() + RECEIPT_LIFETIME,
         ),
-    )
+    )  # fmt: skip
 
 
 def find_or_create_author(username: str, check: Check, invited_by: int | None) -> int:
@@ -1577,13 +1578,13 @@ def find_or_create_author(username: str, check: Check, invited_by: int | None) -
     chosen name while the PIN was being checked: they have it."""
     if check.bound_to is None and is_name_taken(username):
         raise Mistake("username", "username-given-away")
-    known = fetch_row("SELECT id FROM authors WHERE username = ?", username)
+    known = fetch_row("SELECT id FROM authors WHERE username = ?", (username,))
     record("signed_in" if known else "joined", username, invite_id=check.invite_id)
     if known:
         return int(known["id"])
     return insert_row(
         "INSERT INTO authors (username, invited_by, joined_at) VALUES (?, ?, ?) RETURNING id",
-        *(username, invited_by, now()),
+        (username, invited_by, now()),
     )
 
 
@@ -1725,7 +1726,7 @@ def sign_out_member(row_id: int) -> ResponseReturnValue:
 
 
 def find_member_name(author_id: int) -> str:
-    row = fetch_row("SELECT username FROM authors WHERE id = ?", author_id)
+    row = fetch_row("SELECT username FROM authors WHERE id = ?", (author_id,))
     if row is None:
         abort(404)
     return str(row["username"])
@@ -1735,11 +1736,11 @@ def remove_member(author_id: int, actor: str) -> bool:
     """Take a member out, at once and everywhere: sessions and receipts go with the row, and so does
     every invite that is bound to the name. False: there is none."""
     with transaction() as db:
-        row = fetch_row("DELETE FROM authors WHERE id = ? RETURNING username", author_id)
+        row = fetch_row("DELETE FROM authors WHERE id = ? RETURNING username", (author_id,))
         if row is None:
             return False
         name = row["username"]
-        for invite in fetch_rows("DELETE FROM whitelist WHERE username = ? RETURNING id", name):
+        for invite in fetch_rows("DELETE FROM whitelist WHERE username = ? RETURNING id", (name,)):
             forget_pins_of_invite(invite["id"])
         db.execute("DELETE FROM pending_verifications WHERE username = ?", (name,))
         record("removed", actor, name)
@@ -1754,7 +1755,7 @@ def find_open_invites() -> list[sqlite3.Row]:
         " LEFT JOIN journal ON journal.id ="
         " (SELECT max(id) FROM journal WHERE invite_id = whitelist.id)"
         " WHERE expires_at > ? ORDER BY whitelist.id DESC",
-        now(),
+        (now(),),
     )
 
 
@@ -1767,7 +1768,7 @@ def find_members() -> list[sqlite3.Row]:
 
 
 def find_journal(lines: int = 50) -> list[sqlite3.Row]:
-    return fetch_rows("SELECT * FROM journal ORDER BY id DESC LIMIT ?", lines)
+    return fetch_rows("SELECT * FROM journal ORDER BY id DESC LIMIT ?", (lines,))
 
 
 def say_span(seconds: int) -> str:
