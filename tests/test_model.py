@@ -147,6 +147,12 @@ class Journey(RuleBasedStateMachine):
             invite.pin, invite.wrong = self.vonage.pin_of(phone), 0
             invite.pin_ends_at = time.time() + 300
 
+    @rule(phone=phones)
+    def keep_texting(self, phone: str) -> None:
+        for _ in range(3):
+            self.text(phone)
+            self.time_passes(301)
+
     @rule(phone=phones, username=names, is_right=st.sampled_from([True, True, False]))
     def sign_up(self, phone: str, username: str, is_right: bool) -> None:
         invite = self.open_invite(phone)
@@ -201,6 +207,13 @@ class Journey(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 59, 61, 299, 301, 601, 3 * DAY, 8 * DAY, 29 * DAY]))
     def time_passes(self, seconds: int) -> None:
         self.travelling.shift(seconds)
+
+    @precondition(lambda self: self.devices)
+    @rule()
+    def a_year_of_visits(self) -> None:
+        for _ in range(13):
+            self.time_passes(29 * DAY)
+            self.whoever_came_in_stays_in()
 
     # What always holds
 

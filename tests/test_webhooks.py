@@ -318,6 +318,21 @@ def test_one_text_delivered_many_times_sends_one_pin(group: Group) -> None:
     assert group.one("SELECT pins_sent FROM whitelist") == 1
 
 
+def test_a_text_that_was_acted_on_does_nothing_for_a_later_invite(group: Group) -> None:
+    with time_machine.travel("2026-11-23 12:00 +0000", tick=True) as clock:
+        group.invite(GRACE)
+        fields = group.vonage.inbound(GRACE, CODE)
+        assert group.deliver(fields) == 204
+        pin = group.vonage.pin_of(GRACE)
+        assert group.browser().sign_up(GRACE, "grace", pin).status_code == 303
+        clock.shift(120)
+        group.invite(GRACE, "grace")
+
+        assert group.deliver(fields) == 204
+
+        assert len(group.vonage.calls("start")) == 1
+
+
 def claim(group: Group, fields: dict[str, str]) -> None:
     """As a worker leaves it that dies between the claim and the answer."""
     with sqlite3.connect(group.app.config["DATABASE"]) as db:
