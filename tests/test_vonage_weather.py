@@ -112,7 +112,7 @@ class Journey:
 
 
 def expected(call: str, name: str) -> int:
-    """The table of DESIGN 7."""
+    """What the friend, or Vonage, is answered."""
     if call == "start":
         return 204 if name in REFUSALS | REJECTIONS else 503
     return 422 if name in REJECTIONS else 503
