@@ -259,3 +259,9 @@ def served(settings: dict[str, str], vonage: Vonage, tmp_path: Path) -> Iterator
         yield served
     finally:
         served.stop()
+
+
+@pytest.fixture
+def local(served: Served, vonage: Vonage) -> Group:
+    """The database of the served program, seen from this process."""
+    return Group(create_app(served.settings), vonage)

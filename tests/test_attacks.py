@@ -21,12 +21,6 @@ def settings(settings: dict[str, str]) -> dict[str, str]:
     return settings | {"TEXTS_PER_DAY": "100000"}
 
 
-@pytest.fixture
-def local(served: Served, vonage: Vonage) -> Group:
-    """The same database, seen from this process."""
-    return Group(create_app(served.settings), vonage)
-
-
 def at_once(count: int, act: Any) -> list[Any]:
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(act, range(count)))

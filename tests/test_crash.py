@@ -16,7 +16,6 @@ import pytest
 import requests
 from flask import Flask
 
-from app import create_app
 from simulator.vonage import Answer, Connection, Vonage
 
 from .conftest import GRACE, ROOT, Group, Served, wait_for
@@ -87,12 +86,6 @@ def check_books(friend: Friend) -> None:
 @pytest.fixture
 def settings(settings: dict[str, str]) -> dict[str, str]:
     return settings | {"TEXTS_PER_DAY": "100000"}
-
-
-@pytest.fixture
-def local(served: Served, vonage: Vonage) -> Group:
-    """The same database, seen from this process."""
-    return Group(create_app(served.settings), vonage)
 
 
 def crash_points(path: str, statements: int) -> Iterator[str]:

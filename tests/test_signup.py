@@ -308,26 +308,40 @@ def test_a_lease_from_a_clock_that_was_ahead_holds_nobody(group: Group, grace_te
 # Twice the same
 
 
-def test_a_double_click_signs_in_once(group: Group, grace_texted: str) -> None:
-    grace = group.browser()
-    grace.get("/signup")
-    twin = group.browser()
-    twin.client.set_cookie("visitor", grace.cookie("visitor"))
-    answers: list[Any] = []
-    press = lambda: answers.append(twin.sign_up(GRACE, "grace", grace_texted))  # noqa: E731
-    second = threading.Thread(target=press)
+Fault = Callable[[Connection, Answer], None]
+
+
+def press_twice(group: Group, pin: str, how: Fault, acts: bool) -> tuple[Browser, Browser, Any]:
+    """The same form twice from one browser, the second while Vonage checks the first; Vonage's
+    answer is `how`. Returns both ends of the browser, and both statuses."""
+    first, second = group.browser(), group.browser()
+    first.get("/signup")
+    second.client.set_cookie("visitor", first.cookie("visitor"))
+    statuses: list[int] = []
+
+    def press(browser: Browser) -> None:
+        statuses.append(browser.sign_up(GRACE, "grace", pin).status_code)
+
+    again = threading.Thread(target=press, args=(second,))
 
     def press_again(connection: Connection, answer: Answer) -> None:
-        second.start()
+        again.start()
         connection.wait(0.5)
-        connection.answer(answer)
+        how(connection, answer)
 
-    group.vonage.fail("check", press_again, acts=True)
-    first = grace.sign_up(GRACE, "grace", grace_texted)
-    second.join()
+    group.vonage.fail("check", press_again, acts=acts)
+    press(first)
+    again.join()
+    return first, second, statuses
 
-    assert first.status_code == answers[0].status_code == 303
-    assert grace.cookie() == twin.cookie()
+
+def test_a_double_click_signs_in_once(group: Group, grace_texted: str) -> None:
+    right: Fault = lambda connection, answer: connection.answer(answer)  # noqa: E731
+
+    first, second, statuses = press_twice(group, grace_texted, right, acts=True)
+
+    assert statuses == [303, 303]
+    assert first.cookie() == second.cookie()
     assert len(group.vonage.calls("check")) == 1
     assert group.one("SELECT count(*) FROM sessions") == 1
     assert group.one("SELECT count(*) FROM authors") == 1
@@ -342,26 +356,11 @@ def test_a_double_click_signs_in_once(group: Group, grace_texted: str) -> None:
     ],
 )
 def test_a_double_click_is_told_twice_what_went_wrong_once(
-    group: Group, grace_texted: str, how: Callable[[Connection, Answer], None], status: int
+    group: Group, grace_texted: str, how: Fault, status: int
 ) -> None:
-    grace = group.browser()
-    grace.get("/signup")
-    twin = group.browser()
-    twin.client.set_cookie("visitor", grace.cookie("visitor"))
-    answers: list[Any] = []
-    press = lambda: answers.append(twin.sign_up(GRACE, "grace", grace_texted))  # noqa: E731
-    second = threading.Thread(target=press)
+    *_, statuses = press_twice(group, grace_texted, how, acts=False)
 
-    def press_again(connection: Connection, answer: Answer) -> None:
-        second.start()
-        connection.wait(0.5)
-        how(connection, answer)
-
-    group.vonage.fail("check", press_again)
-    first = grace.sign_up(GRACE, "grace", grace_texted)
-    second.join()
-
-    assert first.status_code == answers[0].status_code == status
+    assert statuses == [status, status]
     assert len(group.vonage.calls("check")) == 1
     assert group.one("SELECT tries FROM whitelist") == 1
 

@@ -20,11 +20,6 @@ from .conftest import ADA, GRACE, MALLORY, Group, Served, wait_for
 YEAR = 365 * DAY
 
 
-@pytest.fixture
-def local(served: Served, vonage: Vonage) -> Group:
-    return Group(create_app(served.settings), vonage)
-
-
 class Lock:
     """Another program that has the database locked."""
 
