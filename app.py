@@ -988,10 +988,10 @@ def send_invite(invite_id: int, phone: str) -> None:
 
 
 def give_back(sent: str, refused: str, invite_id: int, detail: str | None, reason: str) -> None:
-    """Take a text out of the budget: Vonage did not send it. Its line says so from now on."""
+    """Take the newest such text out of the budget: Vonage did not send it, and its line says so."""
     get_db().execute(
-        "UPDATE journal SET event = ?, detail = ?"
-        " WHERE event = ? AND invite_id = ? AND detail IS ?",
+        "UPDATE journal SET event = ?, detail = ? WHERE id ="
+        " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ? AND detail IS ?)",
         (refused, reason, sent, invite_id, detail),
     )
 

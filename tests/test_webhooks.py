@@ -514,6 +514,22 @@ def test_a_text_whose_pin_ran_out_before_it_was_known_is_counted_again(group: Gr
         assert group.one("SELECT pins_sent FROM whitelist") == 2
 
 
+def test_of_a_text_that_was_counted_twice_one_refusal_gives_back_one(group: Group) -> None:
+    """The first PIN did go out, though its answer was lost; the second was refused."""
+    with time_machine.travel("2026-11-23 12:00 +0000", tick=True) as clock:
+        group.invite(GRACE)
+        group.vonage.fail("start", drop, acts=True)
+        fields = group.vonage.inbound(GRACE, CODE)
+        assert group.deliver(fields) == 503
+        clock.shift(301)
+        group.vonage.fail("start", answer_with(Answer.of(402, {})))
+
+        assert group.deliver(fields) == 204
+
+        assert group.one("SELECT count(*) FROM journal WHERE event = 'pin_sent'") == 1
+        assert group.one("SELECT pins_sent FROM whitelist") == 1
+
+
 def test_a_text_that_is_taken_up_again_gets_no_pin_that_has_no_try_left(group: Group) -> None:
     group.invite(GRACE)
     group.vonage.fail("start", drop)
