@@ -131,6 +131,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def is_within(host: str, domain: str) -> bool:
+    return f".{host}".endswith(f".{domain}")
+
+
 def parse_base_url(text: str) -> str:
     match = re.fullmatch(r"(https?)://([a-z0-9.-]*[a-z0-9])(:[0-9]{1,5})?/?", text.lower())
     if not match or (match[1] == "http" and not is_loopback(match[2])):
@@ -263,11 +267,8 @@ def contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
     if settings.get("SESSION_MAX_DAYS", 4000) < settings.get("SESSION_DAYS", 1):
         yield "SESSION_MAX_DAYS must not be less than SESSION_DAYS"
     url, domain = urlsplit(settings.get("BASE_URL", "")), settings.get("COOKIE_DOMAIN")
-    if (
-        domain
-        and url.hostname
-        and (url.scheme != "https" or not f".{url.hostname}".endswith(f".{domain}"))
-    ):
+    host = url.hostname
+    if domain and host and not (url.scheme == "https" and is_within(host, domain)):
         yield "COOKIE_DOMAIN must be the https host of BASE_URL, or a domain above it"
 
 
@@ -710,7 +711,7 @@ def parse_next(text: str) -> str | None:
         return text
     domain = current_app.config["COOKIE_DOMAIN"]
     match = re.fullmatch(r"https://([a-z0-9.-]+)(?::[0-9]{1,5})?(?:[/?][!-\[\]-~]*)?", text)
-    if domain and match and f".{match[1]}".endswith(f".{domain}"):
+    if domain and match and is_within(match[1], domain):
         return text
     return None
 
