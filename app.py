@@ -316,7 +316,9 @@ def configure_flask(app: Flask) -> None:
         TRUSTED_HOSTS=[host, "localhost", "127.0.0.1"] if is_loopback(host) else [host],
         MAX_CONTENT_LENGTH=MAX_BODY,
         PROPAGATE_EXCEPTIONS=False,  # a visitor sees the error page, in debug mode too
-        PERMANENT_SESSION_LIFETIME=app.config["SESSION_DAYS"] * DAY,
+        # The cookie's life. That of an unused session is shorter, and the table knows it: a cookie
+        # that ended with it could not be renewed by those who only visit guarded programs.
+        PERMANENT_SESSION_LIFETIME=app.config["SESSION_MAX_DAYS"] * DAY,
         SESSION_REFRESH_EACH_REQUEST=False,  # True brings ended sessions back, and writes on reads
         SESSION_COOKIE_NAME=f"__{'Secure' if domain else 'Host'}-session" if https else "session",
         SESSION_COOKIE_DOMAIN=domain,
@@ -518,7 +520,7 @@ def session_digest(sid: str) -> str:
 class MemberSession(ServerSideSession):
     """`flask.session` of a member. Whoever is not signed in has none that would be kept."""
 
-    expires_at: int | None = None  # set: the row is as it should be, and the cookie is due
+    is_stored = False  # set: the row is as it should be, and the cookie is due
     has_ended: bool = False  # set: the row is gone already, and so must the cookie
     sid: str
     modified: bool
@@ -556,7 +558,7 @@ class MemberSessions(ServerSideSessionInterface):
         return session.modified or bool(g.get("session_is_due"))
 
     def _upsert_session(self, lifetime: Any, session: Any, store_id: str) -> None:
-        if session.expires_at is not None:
+        if session.is_stored:
             return
         data = {key: session[key] for key in session.keys() - {"author_id", "_permanent"}}
         try:
@@ -564,23 +566,23 @@ class MemberSessions(ServerSideSessionInterface):
                 prune()
                 row = fetch_row(
                     "UPDATE sessions SET data = ?, seen_at = ?, expires_at = min(?, created_at + ?)"
-                    " WHERE id_digest = ? AND expires_at > ? RETURNING expires_at",
+                    " WHERE id_digest = ? AND expires_at > ? RETURNING 1",
                     (json.dumps(data), now(), *session_limits(), store_id, now()),
                 )
         except sqlite3.OperationalError:
             if session.modified:
                 raise
             return  # a renewal can wait for the next page
-        session.expires_at = row and row["expires_at"]
+        session.is_stored = row is not None
 
     def _delete_session(self, store_id: str) -> None:
         get_db().execute("DELETE FROM sessions WHERE id_digest = ?", (store_id,))
 
     def should_set_cookie(self, app: Flask, session: Any) -> bool:
-        return session.expires_at is not None
+        return bool(session.is_stored)
 
     def get_expiration_time(self, app: Flask, session: Any) -> datetime | None:
-        return datetime.fromtimestamp(session.expires_at or 0, UTC)
+        return datetime.now(UTC) + app.permanent_session_lifetime
 
     def save_session(self, app: Flask, session: Any, response: Response) -> None:
         if session or not session.modified:
@@ -608,24 +610,22 @@ def end_session(sid: str) -> None:
     get_db().execute("DELETE FROM sessions WHERE id_digest = ?", (session_digest(sid),))
 
 
-def begin_session(author_id: int, sid: str) -> int:
+def begin_session(author_id: int, sid: str) -> None:
     """Store a session, in the caller's transaction, in place of the one this browser had."""
-    expires_at, most = session_limits()
-    expires_at = min(expires_at, now() + most)
+    unused_until, most = session_limits()
     end_session(session.sid)  # type: ignore[attr-defined]
     get_db().execute(
         "INSERT INTO sessions (id_digest, author_id, device, data, created_at, seen_at, expires_at)"
         " VALUES (?, ?, ?, '{}', ?, ?, ?)",
-        (session_digest(sid), author_id, "", now(), now(), expires_at),
+        (session_digest(sid), author_id, "", now(), now(), min(unused_until, now() + most)),
     )
-    return expires_at
 
 
-def adopt_session(author_id: int, sid: str, expires_at: int) -> None:
+def adopt_session(author_id: int, sid: str) -> None:
     """Give this browser the cookie of a session whose row is already stored."""
     session.clear()
     session["author_id"] = author_id
-    session.sid, session.expires_at = sid, expires_at  # type: ignore[attr-defined]
+    session.sid, session.is_stored = sid, True  # type: ignore[attr-defined]
 
 
 # Guards and error pages --------------------------------------------------------------------------
@@ -1328,7 +1328,6 @@ class Attempt:
 class SignedIn(NamedTuple):
     author_id: int
     session_id: str
-    expires_at: int
 
 
 class Check(NamedTuple):
@@ -1493,12 +1492,12 @@ def read_receipt(attempt: Attempt, pending: sqlite3.Row) -> SignedIn:
     """The session that this form got before, while that lives. Raises Mistake for other forms."""
     session_id = attempt.session_id(pending["request_id"])
     row = fetch_row(
-        "SELECT expires_at FROM sessions WHERE id_digest = ? AND author_id = ? AND expires_at > ?",
+        "SELECT 1 FROM sessions WHERE id_digest = ? AND author_id = ? AND expires_at > ?",
         (session_digest(session_id), pending["author_id"], now()),
     )
     if row is None or pending["visitor_digest"] != attempt.digest:
         raise Mistake("pin", "pin-wrong")
-    return SignedIn(pending["author_id"], session_id, row["expires_at"])
+    return SignedIn(pending["author_id"], session_id)
 
 
 def require_free_name(attempt: Attempt, bound_to: str | None) -> None:
@@ -1556,9 +1555,9 @@ def complete_sign_in(attempt: Attempt, check: Check) -> SignedIn:
         if invite is None:
             raise Mistake("form", "invite-withdrawn")
         author_id = find_or_create_author(attempt.username, check, invite["invited_by"])
-        expires_at = begin_session(author_id, session_id)
+        begin_session(author_id, session_id)
         write_receipt(attempt, check, author_id)
-    return SignedIn(author_id, session_id, expires_at)
+    return SignedIn(author_id, session_id)
 
 
 def write_receipt(attempt: Attempt, check: Check, author_id: int) -> None:
