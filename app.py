@@ -803,8 +803,14 @@ def asking_vonage(call: str) -> Iterator[Vonage]:
 
 def send_text(phone: str, text: str) -> str:
     """Send an SMS and return Vonage's id of it. Raises VonageError."""
-    kind = "text" if set(text) <= GSM_7 else "unicode"
-    message = SmsMessage(to=phone, from_=current_app.config["VONAGE_NUMBER"], text=text, type=kind)
+    receipts = webhook_url("delivery")
+    message = SmsMessage(
+        to=phone,
+        from_=current_app.config["VONAGE_NUMBER"],
+        text=text,
+        type="text" if set(text) <= GSM_7 else "unicode",
+        callback=receipts if len(receipts) <= 100 else None,  # Vonage takes no longer address
+    )
     with asking_vonage("text") as vonage:
         return str(vonage.sms.send(message).messages[0].message_id)
 
@@ -1013,8 +1019,8 @@ def withdraw_invite(invite_id: int, event: str, actor: str | None = None) -> boo
 webhooks = Blueprint("webhooks", __name__)
 
 
-def webhook_url() -> str:
-    return f"{current_app.config['BASE_URL']}/answer/{webhook_token()}"
+def webhook_url(webhook: Literal["answer", "delivery"] = "answer") -> str:
+    return f"{current_app.config['BASE_URL']}/{webhook}/{webhook_token()}"
 
 
 FIELD_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -1302,6 +1308,52 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
             ),
         )  # fmt: skip
         return stored.rowcount > 0
+
+
+UNDELIVERED = ("expired", "failed", "rejected", "undeliverable")
+WHY_UNDELIVERED = {
+    "undelivered-number": ("1", "3", "5", "9", "11", "12"),
+    "undelivered-absent": ("2", "7", "8"),
+    "undelivered-blocked": ("4", "6", "10", "14", "50", "51", "52", "53", "54"),
+}  # the codes of Vonage's delivery receipts, by what there is to do
+
+
+def parse_receipt(fields: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Vonage's id of a text, and "delivered" or why it was not. None: nothing is decided yet."""
+    message_id = fields.get("messageId", fields.get("message_uuid"))
+    status, code = str(fields.get("status")).lower(), str(fields.get("err-code"))
+    if not isinstance(message_id, str):
+        return None
+    if status == "delivered":
+        return message_id, status
+    if status not in UNDELIVERED:
+        return None
+    known = (why for why, codes in WHY_UNDELIVERED.items() if code in codes)
+    return message_id, next(known, "undelivered")
+
+
+@webhooks.post("/delivery")
+@webhooks.post("/delivery/<token>")
+def delivery(token: str | None = None) -> ResponseReturnValue:
+    """What became of an invite text. 204: noted, or not one of ours; 503: we may not know yet that
+    it is one of ours, because the answer with its id is still on the way."""
+    receipt = parse_receipt(g.fields)
+    return "", 204 if receipt is None or note_delivery(*receipt) else 503
+
+
+def note_delivery(message_id: str, outcome: str) -> bool:
+    """Vonage's first word that is final counts, however often and in whatever order it calls."""
+    with transaction():
+        invite = fetch_row(
+            "UPDATE whitelist SET delivery = ? WHERE message_id = ? AND delivery IS NULL"
+            " RETURNING id",
+            (outcome, message_id),
+        )
+        if invite and outcome != "delivered":
+            record("text_undelivered", invite_id=invite["id"], detail=outcome)
+    on_the_way = "SELECT 1 FROM whitelist WHERE created_at > ?"
+    on_the_way += " AND message_id IS NULL AND delivery IS NULL"
+    return invite is not None or fetch_row(on_the_way, (now() - MINUTE,)) is None
 
 
 # Signing up and in: a form, a lease, a check, one transaction ------------------------------------

@@ -23,6 +23,7 @@ from .vonage import Vonage
 
 ROOT = Path(__file__).parent.parent
 ADA = "+12025550100"
+UNREACHABLE = "12025550198"
 INVITE_CODE = "sunflower"
 
 
@@ -106,6 +107,8 @@ def say_where_to_click(app_url: str, phones_url: str) -> None:
   The PIN arrives there; enter it at {app_url}/signup with the username ada.
   Then invite a second phone, such as +12025550101, and come in with it in a private window.
 
+  What an admin sees when a text does not arrive: invite +{UNREACHABLE}.
+
   Ctrl-C ends it all.
 """)
 
@@ -114,6 +117,8 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     vonage = Vonage(signature_secret=secrets.token_hex(16))
+    vonage.sends_receipts = True
+    vonage.unreachable.add(UNREACHABLE)
     port, phones_port = find_port(8000), find_port(8001)
     app_url, phones_url = f"http://localhost:{port}", f"http://localhost:{phones_port}"
     page = create_page(vonage, f"{app_url}/answer", app_url)

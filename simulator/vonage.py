@@ -22,12 +22,15 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class Text(NamedTuple):
-    """One message in a phone's thread."""
+    """One message in a phone's thread. Of a text by the SMS API: its id, and where its delivery
+    receipt goes."""
 
     at: float
     phone: str
     text: str
     is_reply: bool  # the phone's owner wrote it
+    id: str = ""
+    callback: str = ""
 
 
 @dataclass
@@ -143,6 +146,8 @@ class Vonage:
         self.signature_secret, self.signature_method = signature_secret, signature_method
         self.wrong_pins_allowed = 3
         self.barred: set[str] = set()  # numbers that cannot be texted
+        self.unreachable: set[str] = set()  # numbers whose texts are taken, and never arrive
+        self.sends_receipts = False
         self.texts: list[Text] = []
         self.requests: list[Request] = []
         self.verifications: dict[str, Verification] = {}
@@ -201,6 +206,22 @@ class Vonage:
 
     def send_text(self, request: Request) -> Answer:
         """SMS API: 200 to everything; the status of the message says what happened."""
+        fields = self.read_text(request)
+        text = fields["text"]
+        if fields.get("type", "text") == "text":  # what the alphabet lacks is lost on the way
+            text = "".join(c if c in GSM_7 else "?" for c in text)
+        id = str(uuid.uuid4())
+        sent = Text(time.time(), fields["to"], text, False, id, fields.get("callback", ""))
+        if sent.phone not in self.unreachable:
+            self.texts.append(sent)
+        if self.sends_receipts and sent.callback:
+            threading.Thread(target=self.send_receipt, args=(sent,), daemon=True).start()
+        message = {"to": sent.phone, "message-id": id, "status": "0"}
+        message |= {"remaining-balance": "38.07243628", "message-price": "0.04120000"}
+        message |= {"network": "310004"}
+        return Answer.of(200, {"message-count": "1", "messages": [message]})
+
+    def read_text(self, request: Request) -> dict[str, str]:
         if not self.has_credentials(request):
             raise sms_status(4, "Bad Credentials")
         is_form = request.headers.get("content-type", "").startswith(FORM)
@@ -215,14 +236,7 @@ class Vonage:
             raise sms_status(15, "Illegal Sender Address - rejected")
         if fields["to"] in self.barred:
             raise sms_status(7, "Number barred.")
-        text = fields["text"]
-        if fields.get("type", "text") == "text":  # what the alphabet lacks is lost on the way
-            text = "".join(c if c in GSM_7 else "?" for c in text)
-        self.texts.append(Text(time.time(), fields["to"], text, is_reply=False))
-        message = {"to": fields["to"], "message-id": str(uuid.uuid4()), "status": "0"}
-        message |= {"remaining-balance": "38.07243628", "message-price": "0.04120000"}
-        message |= {"network": "310004"}
-        return Answer.of(200, {"message-count": "1", "messages": [message]})
+        return fields
 
     def start(self, request: Request) -> Answer:
         phone, brand, length, lifetime = self.read_order(request)
@@ -317,7 +331,6 @@ class Vonage:
     def inbound(self, phone: str, text: str, **changes: str) -> dict[str, str]:
         """The fields of the SMS API's webhook for a text from `phone`, signed where the account
         signs. `changes` are made before it is signed."""
-        now = time.time()
         fields = {
             "msisdn": phone,
             "to": self.number,
@@ -326,13 +339,39 @@ class Vonage:
             "type": "text" if set(text) <= GSM_7 else "unicode",
             "keyword": (text.split() or [""])[0].upper(),
             "api-key": self.api_key,
-            "message-timestamp": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now)),
+            "message-timestamp": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
         } | changes
-        if self.signature_secret is not None:
-            fields = {"timestamp": str(int(now)), "nonce": str(uuid.uuid4())} | fields
-            sig = signature(fields, self.signature_secret, self.signature_method)
-            fields["sig"] = sig if self.signature_method == "md5hash" else sig.upper()
-        return fields
+        return self.sign(fields)
+
+    def sign(self, fields: dict[str, str]) -> dict[str, str]:
+        if self.signature_secret is None:
+            return fields
+        fields = {"timestamp": str(int(time.time())), "nonce": str(uuid.uuid4())} | fields
+        sig = signature(fields, self.signature_secret, self.signature_method)
+        return fields | {"sig": sig if self.signature_method == "md5hash" else sig.upper()}
+
+    def receipt(self, message_id: str, status: str, code: str, **changes: str) -> dict[str, str]:
+        """The fields of a delivery receipt of the SMS API, signed as the others are."""
+        fields = {
+            "msisdn": "12025550100",
+            "to": self.number,
+            "network-code": "310004",
+            "messageId": message_id,
+            "price": "0.04120000",
+            "status": status,
+            "scts": time.strftime("%y%m%d%H%M", time.gmtime()),
+            "err-code": code,
+            "api-key": self.api_key,
+            "message-timestamp": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
+        } | changes
+        return self.sign(fields)
+
+    def send_receipt(self, sent: Text) -> None:
+        is_lost = sent.phone in self.unreachable
+        status, code = ("failed", "12") if is_lost else ("delivered", "0")
+        time.sleep(1)
+        fields = self.receipt(sent.id, status, code, msisdn=sent.phone)
+        self.deliver_until_taken(sent.callback, fields)
 
     def inbound_message(self, phone: str, text: str, **changes: Any) -> dict[str, Any]:
         """The same in the shape of the Messages API, which some accounts send."""
@@ -363,9 +402,11 @@ class Vonage:
             return 0
 
     def reply(self, url: str, phone: str, text: str) -> None:
-        """A person writes back: delivered as Vonage does it, again and again until it is taken."""
+        """A person writes back."""
         self.texts.append(Text(time.time(), phone, text, is_reply=True))
-        fields = self.inbound(phone, text)
+        self.deliver_until_taken(url, self.inbound(phone, text))
+
+    def deliver_until_taken(self, url: str, fields: dict[str, Any]) -> None:
         for pause in (0.5, 1, 2, 4, 8, 16, 0):
             status = self.deliver(url, fields)
             if status and status != 429 and status < 500:

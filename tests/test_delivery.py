@@ -1,0 +1,151 @@
+"""What became of an invite text: Vonage's delivery receipts, and what the admin reads."""
+
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app import create_app
+from simulator.vonage import Answer, Connection, Text, Vonage
+
+from .conftest import GRACE, Browser, Group, Served, wait_for
+
+WAITING = "Texted, waiting for a reply"
+DELIVERED = "Texted and delivered, waiting for a reply"
+
+
+@pytest.fixture
+def invited(group: Group) -> Text:
+    group.invite(GRACE)
+    return group.vonage.texts[-1]
+
+
+def deliver(group: Group, fields: dict[str, Any], **more: Any) -> int:
+    client = group.app.test_client()
+    return client.post(more.pop("path", "/delivery"), **(more or {"data": fields})).status_code
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        ("delivered", "0", DELIVERED),
+        ("accepted", "0", WAITING),
+        ("buffered", "0", WAITING),
+        ("unknown", "1", WAITING),
+        ("failed", "12", "Could not be delivered: number unreachable; check it and invite again"),
+        ("failed", "9", "Could not be delivered: number unreachable"),
+        ("failed", "2", "Could not be delivered: the phone was off"),
+        ("rejected", "14", "Could not be delivered: the phone or its network blocks the text"),
+        ("expired", "99", "Could not be delivered. Check the number"),
+        ("failed", "", "Could not be delivered. Check the number"),
+        ("failed", "12x", "Could not be delivered. Check the number"),
+    ],
+)
+def test_the_admin_reads_what_became_of_the_text(
+    group: Group, ada: Browser, invited: Text, status: str, code: str, said: str
+) -> None:
+    assert deliver(group, group.vonage.receipt(invited.id, status, code)) == 204
+
+    page = ada.get("/admin").text
+    assert said in page
+    assert ("an invite was not delivered" in page) == ("Could not" in said)
+
+
+def test_the_first_final_word_counts(group: Group, ada: Browser, invited: Text) -> None:
+    for status, code in [("buffered", "0"), ("failed", "12"), ("delivered", "0"), ("failed", "2")]:
+        assert deliver(group, group.vonage.receipt(invited.id, status, code)) == 204
+
+    assert group.one("SELECT delivery FROM whitelist") == "undelivered-number"
+    assert group.one("SELECT count(*) FROM journal WHERE event = 'text_undelivered'") == 1
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_both_apis_shapes_are_read(group: Group, invited: Text, as_json: bool) -> None:
+    fields = {"message_uuid": invited.id, "status": "undeliverable", "channel": "sms"}
+    body: dict[str, Any] = {"json": fields} if as_json else {"data": fields}
+
+    assert deliver(group, {}, path=f"/delivery/{group.token()}", **body) == 204
+
+    assert group.one("SELECT delivery FROM whitelist") == "undelivered"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"messageId": "another", "status": "failed", "err-code": "1"},
+        {"messageId": ["x"], "status": "failed"},
+        {"messageId": None, "status": "failed"},
+        {"messageId": 7, "status": "failed"},
+        {"messageId": "another", "status": {"a": 1}},
+        {"messageId": "another", "status": None},
+        {"messageId": "\x00' OR 1", "status": "failed", "err-code": [1]},
+        {"msisdn": GRACE, "messageId": "m", "text": "sunflower"},
+    ],
+    ids=str,
+)
+def test_whatever_else_vonage_says_changes_nothing(
+    group: Group, invited: Text, fields: dict[str, Any]
+) -> None:
+    before = group.rows("SELECT * FROM journal"), group.rows("SELECT * FROM whitelist")
+
+    assert deliver(group, {}, path=f"/delivery/{group.token()}", json=fields) == 204
+
+    assert (group.rows("SELECT * FROM journal"), group.rows("SELECT * FROM whitelist")) == before
+
+
+def test_only_vonage_reports(group: Group, invited: Text) -> None:
+    genuine = group.vonage.receipt(invited.id, "failed", "12")
+    forged = genuine | {"status": "delivered"}
+    unsigned = {name: value for name, value in genuine.items() if name != "sig"}
+
+    assert deliver(group, forged) == deliver(group, unsigned) == 401
+    assert deliver(group, genuine, path="/delivery/guess", data=genuine) == 401
+    assert group.one("SELECT delivery FROM whitelist") is None
+    assert group.one("SELECT count(*) FROM journal WHERE event = 'webhook_refused'") == 1
+
+
+def test_a_receipt_that_overtakes_the_answer_is_asked_for_again(group: Group, ada: Browser) -> None:
+    """Vonage may report before we know the id of the text that it reports on."""
+    early: list[int] = []
+
+    def report_first(connection: Connection, answer: Answer) -> None:
+        sent = group.vonage.texts[-1]
+        fields = group.vonage.receipt(sent.id, "delivered", "0")
+        early.append(deliver(group, fields))
+        connection.answer(answer)
+
+    group.vonage.fail("text", report_first, acts=True)
+    ada.post("/invite", phone=f"+{GRACE}")
+
+    assert early == [503]
+    sent = group.vonage.texts[-1]
+    assert deliver(group, group.vonage.receipt(sent.id, "delivered", "0")) == 204
+    assert DELIVERED in ada.get("/admin").text
+
+
+def test_the_texts_name_the_address_for_their_receipts(
+    app: Flask, group: Group, invited: Text
+) -> None:
+    assert invited.callback == f"http://localhost:8000/delivery/{group.token()}"
+
+
+def test_an_address_too_long_for_vonage_is_left_out(
+    settings: dict[str, str], vonage: Vonage
+) -> None:
+    host = "a" * 60 + ".example.org"
+    Group(create_app(settings | {"BASE_URL": f"https://{host}"}), vonage).invite(GRACE)
+
+    assert vonage.texts[-1].callback == ""
+
+
+def test_the_simulator_reports_as_vonage_does(served: Served, local: Group) -> None:
+    served.vonage.sends_receipts = True
+    served.vonage.unreachable.add("12025550198")
+
+    local.invite(GRACE)
+    local.invite("12025550198")
+
+    states = "SELECT delivery FROM whitelist ORDER BY id"
+    wait_for(lambda: local.rows(states) == [("delivered",), ("undelivered-number",)])
+    assert served.vonage.thread("12025550198") == []
