@@ -305,7 +305,7 @@ def register_everything(app: Flask) -> None:
     app.register_error_handler(sqlite3.OperationalError, show_database_trouble)
     app.register_error_handler(VonageError, show_vonage_trouble)
     app.context_processor(lambda: {"member": current_member(), "is_admin": is_admin()})
-    app.jinja_env.filters |= {"span": say_span, "ago": say_ago, "date": say_date}
+    app.jinja_env.filters |= {"span": say_span, "ago": say_ago, "day": say_day, "date": say_date}
 
 
 def configure_flask(app: Flask) -> None:
@@ -1232,14 +1232,16 @@ def count_pin(message: Inbound) -> PinOrder | None:
         if counted and not counted["is_newest"]:
             return None  # the friend asked again meanwhile: that PIN is the good one
         is_resumed = counted is not None and abs(now() - counted["at"]) < PIN_LIFETIME
-        refusal = why_no_pin(invite, is_resumed)
+        name, refusal = invite["username"], why_no_pin(invite, is_resumed)
+        if not is_resumed:
+            record("texted_back", name, invite_id=invite["id"])
         if refusal:
-            record("pin_refused", invite_id=invite["id"], detail=refusal)
+            record("pin_refused", None, name, invite["id"], refusal)
             return None
         if not is_resumed:
             count = "UPDATE whitelist SET pins_sent = pins_sent + 1 WHERE id = ?"
             db.execute(count, (invite["id"],))
-            record("pin_sent", invite_id=invite["id"], detail=message.id)
+            record("pin_sent", None, name, invite["id"], message.id)
         return PinOrder(invite["id"], invite["request_id"], is_resumed)
 
 
@@ -1470,9 +1472,7 @@ def sign_in(attempt: Attempt) -> SignedIn:
     try:
         check_pin(found.request_id, attempt.pin)
     except PinRejected as rejection:
-        release_lease(attempt, answered=True)
-        if rejection.is_final:
-            forget_pin(found.request_id)
+        refuse_pin(attempt, found, rejection.is_final)
         raise Mistake("pin", "pin-wrong") from None
     except VonageError as error:
         release_lease(attempt, answered=False)
@@ -1655,12 +1655,16 @@ def release_lease(attempt: Attempt, answered: bool) -> None:
     )
 
 
-def forget_pin(request_id: str) -> None:
-    """Vonage has ended it: nobody need spend more tries on it."""
-    get_db().execute(
-        "DELETE FROM pending_verifications WHERE request_id = ? AND author_id IS NULL",
-        (request_id,),
-    )
+def refuse_pin(attempt: Attempt, check: Check, is_final: bool) -> None:
+    """The PIN was wrong. Where Vonage has ended it for that, nobody need spend more tries on it."""
+    with transaction() as db:
+        release_lease(attempt, answered=True)
+        record("pin_wrong", subject=check.bound_to, invite_id=check.invite_id)
+        if is_final:
+            db.execute(
+                "DELETE FROM pending_verifications WHERE request_id = ? AND author_id IS NULL",
+                (check.request_id,),
+            )
 
 
 def wait_for_twin(attempt: Attempt) -> SignedIn:
@@ -1723,8 +1727,9 @@ def show_admin(form: Form, status: int = 200) -> ResponseReturnValue:
         form=form,
         invites=find_open_invites(),
         tries_per_invite=TRIES_PER_INVITE,
+        pin_lifetime=PIN_LIFETIME,
         members=find_members(),
-        journal=find_journal(),
+        journal=find_journal(request.args.get("before", "")),
         texts=texts_in_a_day(),
         new=request.args.get("new", type=int),
         now=now(),
@@ -1800,27 +1805,33 @@ def remove_member(author_id: int, actor: str) -> bool:
 
 
 def find_open_invites() -> list[sqlite3.Row]:
-    """Newest first, each with the last that the journal knows of it."""
+    """Newest first, each with the last that the journal knows of its PINs."""
     return fetch_rows(
         "SELECT whitelist.*, authors.username AS inviter, event, at, detail FROM whitelist"
         " LEFT JOIN authors ON authors.id = whitelist.invited_by"
-        " LEFT JOIN journal ON journal.id ="
-        " (SELECT max(id) FROM journal WHERE invite_id = whitelist.id)"
+        " LEFT JOIN journal ON journal.id = (SELECT max(id) FROM journal"
+        " WHERE invite_id = whitelist.id AND event IN ('pin_sent', 'pin_refused', 'pin_wrong'))"
         " WHERE expires_at > ? ORDER BY whitelist.id DESC",
         (now(),),
     )
 
 
 def find_members() -> list[sqlite3.Row]:
+    """By name, each with who invited them, on how many devices they are, and when last seen."""
     return fetch_rows(
-        "SELECT authors.*, inviters.username AS inviter FROM authors"
+        "SELECT authors.*, inviters.username AS inviter, count(id_digest) AS devices,"
+        " max(seen_at) AS seen_at FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
-        " ORDER BY authors.username"
+        " LEFT JOIN sessions ON sessions.author_id = authors.id AND expires_at > ?"
+        " GROUP BY authors.id ORDER BY authors.username",
+        (now(),),
     )
 
 
-def find_journal(lines: int = 50) -> list[sqlite3.Row]:
-    return fetch_rows("SELECT * FROM journal ORDER BY id DESC LIMIT ?", (lines,))
+def find_journal(before: str) -> list[sqlite3.Row]:
+    """Fifty lines, newest first: the last ones, or those before the line of that id."""
+    last = int(before) if re.fullmatch(r"[0-9]{1,18}", before) else 10**18
+    return fetch_rows("SELECT * FROM journal WHERE id < ? ORDER BY id DESC LIMIT 50", (last,))
 
 
 def say_span(seconds: int) -> str:
@@ -1834,6 +1845,12 @@ def say_span(seconds: int) -> str:
 
 def say_ago(seconds: int) -> str:
     return f"{say_span(seconds)} ago" if seconds >= MINUTE else "just now"
+
+
+def say_day(seconds: int) -> str:
+    """Of something that is noted once a day at most."""
+    days = max(seconds, 0) // DAY
+    return ("today", "yesterday")[days] if days < 2 else f"{days} days ago"
 
 
 def say_date(at: int) -> str:

@@ -124,6 +124,15 @@ def test_a_receipt_that_overtakes_the_answer_is_asked_for_again(group: Group, ad
     assert DELIVERED in ada.get("/admin").text
 
 
+def test_a_friend_who_texted_back_has_the_text(group: Group, ada: Browser, invited: Text) -> None:
+    group.text(GRACE)
+    deliver(group, group.vonage.receipt(invited.id, "expired", "1"))
+
+    page = ada.get("/admin").text
+    assert "Texted back, PIN sent just now" in page
+    assert page.count("Could not be delivered") == 1  # in the journal
+
+
 def test_the_texts_name_the_address_for_their_receipts(
     app: Flask, group: Group, invited: Text
 ) -> None:

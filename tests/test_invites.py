@@ -290,7 +290,7 @@ def test_when_vonage_stumbles_the_invite_stands_and_the_admin_is_told(
     assert "Vonage did not answer as it should" in ada.get(answer.location).text
     assert "3 of 100 texts" in ada.get("/admin").text  # it may have gone out, so it counts
     assert group.text(GRACE) == 204
-    assert "Texted back; the PIN went out" in ada.get("/admin").text
+    assert "Texted back, PIN sent" in ada.get("/admin").text
     grace = group.browser()
     assert grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE)).status_code == 303
 

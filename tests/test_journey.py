@@ -41,7 +41,7 @@ def test_an_admin_invites_from_the_page_and_is_named_as_the_inviter(group: Group
     assert "Texted, waiting for a reply" in page
 
     assert group.text(GRACE) == 204
-    assert "Texted back; the PIN went out" in ada.get("/admin").text
+    assert "Texted back, PIN sent" in ada.get("/admin").text
     grace = group.browser()
     assert grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE)).status_code == 303
     page = ada.get("/admin").text

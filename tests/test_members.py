@@ -3,12 +3,14 @@
 import threading
 
 import pytest
+import time_machine
 from flask import session
 from flask.typing import ResponseReturnValue
 
+from app import DAY, MINUTE
 from simulator.vonage import Answer, Connection
 
-from .conftest import GRACE, MALLORY, Browser, Group
+from .conftest import ADA, GRACE, MALLORY, Browser, Group
 
 
 @pytest.fixture
@@ -126,3 +128,32 @@ def test_only_admins_remove(group: Group, ada: Browser, grace: Browser, act: str
     assert grace.post(f"/members/1/{act}").status_code == 403
     assert group.browser().post(f"/members/1/{act}").location == "/signup"
     assert ada.username() == "ada"
+
+
+def test_admins_see_when_and_where_members_are(group: Group) -> None:
+    with time_machine.travel("2026-11-23 12:00", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        ada.post("/invite", phone=f"+{GRACE}")
+        group.text(GRACE)
+        grace = group.browser()
+        grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+        clock.shift(MINUTE)
+        group.join(GRACE, "grace", bound=True)
+
+        def told(name: str) -> str:
+            page = ada.get("/admin").text
+            entry = page.split(f"<strong>{name}</strong>")[1].split("</p>")[0]
+            return " ".join(entry.split('<p class="note">')[1].split())
+
+        joined = "Joined on 23 November 2026, invited by"
+        assert told("ada") == f"{joined} the command line. Last seen today, on 1 device"
+        assert told("grace") == f"{joined} ada. Last seen today, on 2 devices"
+        clock.shift(DAY)
+        assert told("grace") == f"{joined} ada. Last seen yesterday, on 2 devices"
+        clock.shift(5 * DAY)
+        grace.get("/")
+        assert told("grace") == f"{joined} ada. Last seen today, on 2 devices"
+        clock.shift(25 * DAY)
+        assert told("grace") == f"{joined} ada. Last seen 25 days ago, on 1 device"
+        clock.shift(6 * DAY)
+        assert told("grace") == f"{joined} ada. Signed in on no device"

@@ -1,0 +1,127 @@
+"""The journal: who did what, to whom and when, as the admin reads it; never a phone number."""
+
+import re
+import sqlite3
+from html import unescape
+
+import pytest
+import time_machine
+
+from app import DAY, MINUTE
+
+from .conftest import GRACE, MALLORY, Browser, Group
+
+
+def lines(page: str) -> list[str]:
+    """The journal on a page, newest first, without the times."""
+    journal = page.split('<ol class="journal">')[1].split("</ol>")[0]
+    return [unescape(line) for line in re.findall(r"</time>\s*(.*?)\s*</li>", journal, re.S)]
+
+
+def test_the_whole_journey_stands_in_the_journal(group: Group, ada: Browser) -> None:
+    ada.post("/invite", phone=f"+{GRACE}")
+    group.text(GRACE)
+    group.browser().sign_up(GRACE, "grace", "000000")
+    grace = group.browser()
+    grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+    grace.post("/logout")
+    ada.post("/invite", phone=f"+{GRACE}", username="grace")
+    group.text(GRACE)
+    group.browser().sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+    ada.post("/members/2/remove")
+
+    assert lines(ada.get("/admin").text)[:-5] == [
+        "ada removed grace",
+        "grace signed in on a new device",
+        "a PIN was sent to grace",
+        "grace texted back",
+        "the invite was texted",
+        "ada invited grace",
+        "grace signed out",
+        "grace joined",
+        "a wrong PIN was entered for an invited friend",
+        "a PIN was sent to the friend",
+        "an invited friend texted back",
+        "the invite was texted",
+        "ada invited somebody",
+    ]
+
+
+def test_a_message_that_is_delivered_twice_is_told_once(group: Group, ada: Browser) -> None:
+    group.invite(GRACE)
+    fields = group.vonage.inbound(GRACE, "sunflower")
+
+    assert [group.deliver(fields) for _ in range(3)] == [204, 204, 204]
+
+    assert lines(ada.get("/admin").text).count("an invited friend texted back") == 1
+
+
+def test_an_invite_says_how_far_its_friend_is(group: Group, ada: Browser) -> None:
+    with time_machine.travel("2026-11-23 12:00", tick=False) as clock:
+        ada = group.join("12025550100", "ada", bound=True)
+        ada.post("/invite", phone=f"+{GRACE}")
+        assert "Texted, waiting for a reply" in ada.get("/admin").text
+        assert "expires in 7 days" in ada.get("/admin").text
+
+        group.text(GRACE)
+        clock.shift(2 * MINUTE)
+        assert "Texted back, PIN sent 2 min ago" in ada.get("/admin").text
+
+        group.browser().sign_up(GRACE, "grace", "000000")
+        assert "A wrong PIN was entered just now (1 of 10 tries)" in ada.get("/admin").text
+
+        group.text(GRACE)
+        clock.shift(5 * MINUTE)
+        assert "PIN sent 5 min ago; it has expired, and another text" in ada.get("/admin").text
+
+        clock.shift(4 * DAY)
+        assert "expires in 3 days" in ada.get("/admin").text
+        clock.shift(3 * DAY)
+        assert "No one is invited at the moment" in ada.get("/admin").text
+
+
+def test_an_invite_says_when_too_many_pins_were_wrong(group: Group, ada: Browser) -> None:
+    group.vonage.wrong_pins_allowed = 99
+    group.invite(GRACE)
+    group.text(GRACE)
+    for _ in range(11):
+        group.browser().sign_up(GRACE, "grace", "000000")
+
+    page = ada.get("/admin").text
+    assert "Too many wrong PINs: invite the number again." in page
+    assert lines(page).count("a wrong PIN was entered for an invited friend") == 10
+
+
+def test_the_whole_journal_can_be_read(group: Group, ada: Browser) -> None:
+    with sqlite3.connect(group.app.config["DATABASE"]) as db:
+        rows = [(at, "joined", f"friend-{at}") for at in range(1, 121)]
+        db.executemany("INSERT INTO journal (at, event, actor) VALUES (?, ?, ?)", rows)
+    db.close()
+
+    read, path = [], "/admin"
+    while path:
+        page = ada.get(path).text
+        read += lines(page)
+        older = re.search(r'href="(/admin\?before=\d+)', page)
+        path = older[1] if older else ""
+
+    assert len(read) == group.one("SELECT count(*) FROM journal") > 120
+    assert read[:2] == ["friend-120 joined", "friend-119 joined"]
+    assert read[-1] == "the command line invited ada"
+
+
+@pytest.mark.parametrize("before", ["x", "-1", "9" * 18, "9" * 40, "1;", "\u0661", ""])
+def test_an_odd_place_in_the_journal_is_its_end(ada: Browser, before: str) -> None:
+    page = ada.get("/admin", query_string={"before": before})
+
+    assert page.status_code == 200
+    assert lines(page.text)[0] == "ada joined"
+
+
+def test_the_journal_names_no_phone(group: Group, ada: Browser) -> None:
+    group.join(GRACE, "grace")
+    ada.post("/invite", phone=f"+{MALLORY}")
+    group.text(MALLORY, "stop")
+
+    for row in group.rows("SELECT * FROM journal"):
+        assert not re.search(r"202\D*555", str(row))
