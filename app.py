@@ -50,6 +50,7 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_session.base import ServerSideSession, ServerSideSessionInterface
 from phonenumbers import PhoneNumberFormat, PhoneNumberType, ValidationResult
+from ua_parser import parse_os, parse_user_agent
 from vonage_http_client.errors import NotFoundError
 from vonage_sms import SmsMessage
 from vonage_verify import SmsChannel, VerifyRequest
@@ -562,18 +563,13 @@ class MemberSessions(ServerSideSessionInterface):
             return
         data = {key: session[key] for key in session.keys() - {"author_id", "_permanent"}}
         try:
-            with transaction():
-                prune()
-                row = fetch_row(
-                    "UPDATE sessions SET data = ?, seen_at = ?, expires_at = min(?, created_at + ?)"
-                    " WHERE id_digest = ? AND expires_at > ? RETURNING 1",
-                    (json.dumps(data), now(), *session_limits(), store_id, now()),
-                )
+            with transaction() as db:
+                store = "UPDATE sessions SET data = ? WHERE id_digest = ?"
+                db.execute(store, (json.dumps(data), store_id))
+                session.is_stored = renew_session(store_id)
         except sqlite3.OperationalError:
             if session.modified:
-                raise
-            return  # a renewal can wait for the next page
-        session.is_stored = row is not None
+                raise  # a renewal can wait for the next page
 
     def _delete_session(self, store_id: str) -> None:
         get_db().execute("DELETE FROM sessions WHERE id_digest = ?", (store_id,))
@@ -606,18 +602,29 @@ def session_limits() -> tuple[int, int]:
     return now() + config["SESSION_DAYS"] * DAY, config["SESSION_MAX_DAYS"] * DAY
 
 
+def renew_session(digest: str) -> bool:
+    """Count the days from now on again, in the caller's transaction. False: it has ended."""
+    prune()
+    renewed = fetch_row(
+        "UPDATE sessions SET seen_at = ?, expires_at = min(?, created_at + ?)"
+        " WHERE id_digest = ? RETURNING 1",
+        (now(), *session_limits(), digest),
+    )
+    return renewed is not None
+
+
 def end_session(sid: str) -> None:
     get_db().execute("DELETE FROM sessions WHERE id_digest = ?", (session_digest(sid),))
 
 
-def begin_session(author_id: int, sid: str) -> None:
+def begin_session(author_id: int, sid: str, device: str) -> None:
     """Store a session, in the caller's transaction, in place of the one this browser had."""
     unused_until, most = session_limits()
     end_session(session.sid)  # type: ignore[attr-defined]
     get_db().execute(
         "INSERT INTO sessions (id_digest, author_id, device, data, created_at, seen_at, expires_at)"
         " VALUES (?, ?, ?, '{}', ?, ?, ?)",
-        (session_digest(sid), author_id, "", now(), now(), min(unused_until, now() + most)),
+        (session_digest(sid), author_id, device, now(), now(), min(unused_until, now() + most)),
     )
 
 
@@ -626,6 +633,15 @@ def adopt_session(author_id: int, sid: str) -> None:
     session.clear()
     session["author_id"] = author_id
     session.sid, session.is_stored = sid, True  # type: ignore[attr-defined]
+
+
+def name_device(user_agent: str) -> str:
+    """As its owner would call it, such as "Firefox on Android"; nothing else of the header is
+    kept. Empty where nothing can be told."""
+    browser, system = parse_user_agent(user_agent[:512]), parse_os(user_agent[:512])
+    names = [re.sub(r"\b(Mobile|iOS)\b", "", browser.family).strip()] if browser else []
+    names += [system.family.replace("Mac OS X", "macOS")] if system else []
+    return " on ".join(names)[:80]
 
 
 # Guards and error pages --------------------------------------------------------------------------
@@ -1598,6 +1614,7 @@ def complete_sign_in(attempt: Attempt, check: Check) -> SignedIn:
     """The PIN was right: the invite goes, and member, session, receipt and journal line come, all
     in one transaction."""
     session_id = attempt.session_id(check.request_id)
+    device = name_device(request.user_agent.string)
     with transaction():
         invite = fetch_row(
             "DELETE FROM whitelist WHERE id = ? AND username IS ? AND expires_at > ?"
@@ -1607,7 +1624,7 @@ def complete_sign_in(attempt: Attempt, check: Check) -> SignedIn:
         if invite is None:
             raise Mistake("form", "invite-withdrawn")
         author_id = find_or_create_author(attempt.username, check, invite["invited_by"])
-        begin_session(author_id, session_id)
+        begin_session(author_id, session_id, device)
         write_receipt(attempt, check, author_id)
     return SignedIn(author_id, session_id)
 
@@ -1701,6 +1718,64 @@ def logout() -> ResponseReturnValue:
     session.clear()
     session.has_ended = True  # type: ignore[attr-defined]
     return redirect("/", 303)
+
+
+# Devices: a member's own sessions ----------------------------------------------------------------
+
+
+def this_device() -> str:
+    return session_digest(session.sid)  # type: ignore[attr-defined]
+
+
+@pages.get("/devices")
+def devices() -> ResponseReturnValue:
+    return render_template("devices.html", devices=find_devices(require_member()), now=now())
+
+
+def find_devices(member: Member) -> list[sqlite3.Row]:
+    """This device first. `id` is a prefix of the digest, and means nothing but to its owner."""
+    _, longest = session_limits()
+    return fetch_rows(
+        "SELECT substr(id_digest, 1, 16) AS id, id_digest = ? AS is_this, device, seen_at,"
+        " expires_at, created_at + ? AS ends_at FROM sessions"
+        " WHERE author_id = ? AND expires_at > ? ORDER BY is_this DESC, seen_at DESC",
+        (this_device(), longest, member.id, now()),
+    )
+
+
+@pages.post("/devices/renew")
+def renew_device() -> ResponseReturnValue:
+    require_member()
+    with transaction():
+        renewed = renew_session(this_device())
+    session.modified = session.is_stored = renewed  # type: ignore[attr-defined]
+    return redirect("/devices", 303)
+
+
+@pages.post("/devices/<device_id>/end")
+def end_device(device_id: str) -> ResponseReturnValue:
+    member = require_member()
+    if device_id == this_device()[:16]:
+        return logout()
+    with transaction() as db:
+        ended = db.execute(
+            "DELETE FROM sessions WHERE author_id = ? AND substr(id_digest, 1, 16) = ?",
+            (member.id, device_id),
+        )
+        if ended.rowcount == 0:
+            abort(404)
+        record("device_ended", member.username)
+    return redirect("/devices", 303)
+
+
+@pages.post("/devices/end-others")
+def end_other_devices() -> ResponseReturnValue:
+    member = require_member()
+    with transaction() as db:
+        others = "DELETE FROM sessions WHERE author_id = ? AND id_digest != ?"
+        db.execute(others, (member.id, this_device()))
+        record("other_devices_ended", member.username)
+    return redirect("/devices", 303)
 
 
 # Looking after the group: what admins see and do -------------------------------------------------

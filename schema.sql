@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS pending_verifications (
 CREATE TABLE IF NOT EXISTS sessions (
     id_digest TEXT PRIMARY KEY,
     author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
-    device TEXT NOT NULL,  -- what its owner calls it by; empty as yet
+    device TEXT NOT NULL,  -- what its owner calls it, such as "Firefox on Android"; may be empty
     data TEXT NOT NULL,  -- JSON
     created_at INTEGER NOT NULL,
     seen_at INTEGER NOT NULL,

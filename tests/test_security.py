@@ -110,6 +110,7 @@ OWN: list[dict[str, str]] = [
 ]
 POSTS = ["/login", "/logout", "/invite", "/invite/1/revoke"]
 POSTS += ["/members/1/remove", "/members/1/sign-out"]
+POSTS += ["/devices/renew", "/devices/1/end", "/devices/end-others"]
 
 
 @pytest.mark.parametrize("path", POSTS)
@@ -128,7 +129,7 @@ def test_a_post_from_our_own_page_is_not(app: Flask, path: str, headers: dict[st
 
 def test_no_route_that_changes_something_was_forgotten(app: Flask) -> None:
     rules = [rule for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())]
-    posts = {re.sub(r"<int\(.*?>", "1", rule.rule) for rule in rules}
+    posts = {re.sub(r"<(int\(.*?|device_id)>", "1", rule.rule) for rule in rules}
 
     webhooks = {"/answer", "/answer/<token>", "/delivery", "/delivery/<token>"}
 
