@@ -1706,7 +1706,17 @@ def wait_for_twin(attempt: Attempt) -> SignedIn:
 
 @pages.get("/")
 def home() -> ResponseReturnValue:
-    return render_template("home.html" if current_member() else "landing.html")
+    if current_member() is None:
+        return render_template("landing.html")
+    return render_template("home.html", circle=find_circle())
+
+
+def find_circle() -> list[sqlite3.Row]:
+    """Who is in, and by whom: the first comes first."""
+    return fetch_rows(
+        "SELECT authors.username, inviters.username AS inviter FROM authors"
+        " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by ORDER BY authors.id"
+    )
 
 
 @pages.post("/logout")

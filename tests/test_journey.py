@@ -26,6 +26,7 @@ def test_a_friend_is_invited_texts_back_and_signs_up(group: Group) -> None:
     assert events == [
         ("invited", None),
         ("text_sent", None),
+        ("texted_back", None),
         ("pin_sent", None),
         ("joined", "grace"),
     ]

@@ -1,5 +1,6 @@
 """An admin takes somebody out, or signs them out: at once and everywhere."""
 
+import re
 import threading
 
 import pytest
@@ -145,15 +146,41 @@ def test_admins_see_when_and_where_members_are(group: Group) -> None:
             entry = page.split(f"<strong>{name}</strong>")[1].split("</p>")[0]
             return " ".join(entry.split('<p class="note">')[1].split())
 
-        joined = "Joined on 23 November 2026, invited by"
-        assert told("ada") == f"{joined} the command line. Last seen today, on 1 device"
-        assert told("grace") == f"{joined} ada. Last seen today, on 2 devices"
+        joined = "Joined on 23 November 2026"
+        assert told("ada") == f"{joined}. Last seen today, on 1 device"
+        assert told("grace") == f"{joined}, invited by ada. Last seen today, on 2 devices"
         clock.shift(DAY)
-        assert told("grace") == f"{joined} ada. Last seen yesterday, on 2 devices"
+        assert told("grace") == f"{joined}, invited by ada. Last seen yesterday, on 2 devices"
         clock.shift(5 * DAY)
         grace.get("/")
-        assert told("grace") == f"{joined} ada. Last seen today, on 2 devices"
+        assert told("grace") == f"{joined}, invited by ada. Last seen today, on 2 devices"
         clock.shift(25 * DAY)
-        assert told("grace") == f"{joined} ada. Last seen 25 days ago, on 1 device"
+        assert told("grace") == f"{joined}, invited by ada. Last seen 25 days ago, on 1 device"
         clock.shift(6 * DAY)
-        assert told("grace") == f"{joined} ada. Signed in on no device"
+        assert told("grace") == f"{joined}, invited by ada. Signed in on no device"
+
+
+def test_members_see_who_is_in_and_who_invited_whom(group: Group, ada: Browser) -> None:
+    ada.post("/invite", phone=f"+{GRACE}")
+    group.text(GRACE)
+    grace = group.browser()
+    grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+
+    circle = grace.get("/").text.split('<ul class="circle">')[1].split("</ul>")[0]
+
+    people = [" ".join(re.sub("<.*?>", "", li).split()) for li in circle.split("<li>")[1:]]
+    assert people == ["ada", "grace invited by ada"]
+    assert "Who is in" not in group.browser().get("/").text
+
+
+def test_whoever_was_invited_by_somebody_who_left_stays(group: Group, ada: Browser) -> None:
+    ada.post("/invite", phone=f"+{GRACE}")
+    group.text(GRACE)
+    grace = group.browser()
+    grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+    group.app.config["ADMINS"] = frozenset({"grace"})
+
+    grace.post(f"/members/{member_id(group, 'ada')}/remove")
+
+    assert "invited by" not in grace.get("/").text
+    assert "invited by" not in grace.get("/admin").text.split("Members</h2>")[1].split("<h2")[0]
