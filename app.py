@@ -20,13 +20,14 @@ import sqlite3
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import click
 import phonenumbers
@@ -57,6 +58,7 @@ from vonage_verify import SmsChannel, VerifyRequest
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import RequestRedirect
+from werkzeug.sansio.http import parse_cookie
 
 from vonage_client import (
     CALL_FAILURES,
@@ -292,6 +294,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     if app.config["TRUSTED_PROXIES"]:
         proxies = app.config["TRUSTED_PROXIES"]
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+    app.wsgi_app = ForwardAuth(app)  # type: ignore[method-assign]
     return app
 
 
@@ -518,6 +521,20 @@ def session_digest(sid: str) -> str:
     return hashlib.sha256(sid.encode()).hexdigest()
 
 
+def find_session(db: sqlite3.Connection, digest: str) -> sqlite3.Row | None:
+    """Who is asking: the one truth about it, in one statement."""
+    row: sqlite3.Row | None = db.execute(
+        "SELECT sessions.*, username FROM sessions JOIN authors ON authors.id = author_id"
+        " WHERE id_digest = ? AND expires_at > ?",
+        (digest, now()),
+    ).fetchone()
+    return row
+
+
+def is_renewal_due(row: sqlite3.Row) -> bool:
+    return not 0 <= now() - row["seen_at"] < DAY
+
+
 class MemberSession(ServerSideSession):
     """`flask.session` of a member. Whoever is not signed in has none that would be kept."""
 
@@ -544,15 +561,11 @@ class MemberSessions(ServerSideSessionInterface):
             return MemberSession(sid=self._generate_sid(self.sid_length))
 
     def _retrieve_session_data(self, store_id: str) -> dict[str, Any] | None:
-        row = fetch_row(
-            "SELECT sessions.*, username FROM sessions JOIN authors ON authors.id = author_id"
-            " WHERE id_digest = ? AND expires_at > ?",
-            (store_id, now()),
-        )
+        row = find_session(get_db(), store_id)
         if row is None:
             return None
         g.member = Member(row["author_id"], row["username"])
-        g.session_is_due = not 0 <= now() - row["seen_at"] < DAY
+        g.session_is_due = is_renewal_due(row)
         return {"author_id": row["author_id"], **json.loads(row["data"])}
 
     def should_set_storage(self, app: Flask, session: Any) -> bool:
@@ -732,18 +745,25 @@ def parse_next(text: str) -> str | None:
     return None
 
 
-def add_security_headers(response: Response) -> Response:
-    config = current_app.config
+def security_headers(config: Mapping[str, Any]) -> dict[str, str]:
+    """What every answer carries."""
     policy = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     if config["COOKIE_DOMAIN"]:  # the answer to a form may lead to a guarded program
         policy += " https://{0} https://*.{0}".format(config["COOKIE_DOMAIN"])
-    response.headers["Content-Security-Policy"] = policy
-    response.headers["Referrer-Policy"] = "same-origin"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["X-Frame-Options"] = "DENY"
-    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers = {
+        "Content-Security-Policy": policy,
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
     if config["SESSION_COOKIE_SECURE"]:
-        response.headers["Strict-Transport-Security"] = "max-age=31536000"
+        headers["Strict-Transport-Security"] = "max-age=31536000"
+    return headers
+
+
+def add_security_headers(response: Response) -> Response:
+    response.headers.update(security_headers(current_app.config))
     if request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"
         response.vary.add("Cookie")
@@ -1364,11 +1384,11 @@ def note_delivery(message_id: str, outcome: str) -> bool:
     with transaction():
         invite = fetch_row(
             "UPDATE whitelist SET delivery = ? WHERE message_id = ? AND delivery IS NULL"
-            " RETURNING id",
+            " RETURNING id, username",
             (outcome, message_id),
         )
         if invite and outcome != "delivered":
-            record("text_undelivered", invite_id=invite["id"], detail=outcome)
+            record("text_undelivered", None, invite["username"], invite["id"], outcome)
     on_the_way = "SELECT 1 FROM whitelist WHERE created_at > ?"
     on_the_way += " AND message_id IS NULL AND delivery IS NULL"
     return invite is not None or fetch_row(on_the_way, (now() - MINUTE,)) is None
@@ -1786,6 +1806,74 @@ def end_other_devices() -> ResponseReturnValue:
         db.execute(others, (member.id, this_device()))
         record("other_devices_ended", member.username)
     return redirect("/devices", 303)
+
+
+# Forward-auth: who is asking, for the programs that this one guards ------------------------------
+
+
+FORWARDED = ("METHOD", "PROTO", "HOST", "URI")
+
+
+class ForwardAuth:
+    """`GET /auth`, for a proxy that asks before it hands a request on to another program. 200 with
+    `Remote-User`, or 401; `/auth?redirect=1`, for proxies that hand our answer to the visitor,
+    says 303 to the sign-up page in place of 401. Nothing but the cookie decides. It is answered
+    before Flask begins, because a proxy asks for every picture on a page."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app, self.wsgi_app = app, app.wsgi_app
+        self.headers = [*security_headers(app.config).items()]
+        self.headers += [("Cache-Control", "no-store"), ("Vary", "Cookie"), ("Content-Length", "0")]
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/auth":
+            return self.wsgi_app(environ, start_response)
+        status, headers = self.answer(environ)
+        start_response(status, [*headers.items(), *self.headers])
+        return []
+
+    def answer(self, environ: WSGIEnvironment) -> tuple[str, dict[str, str]]:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return "405 Method Not Allowed", {"Allow": "GET, HEAD"}
+        try:
+            username = self.find_username(environ)
+        except sqlite3.Error as error:
+            self.app.logger.error("The database cannot be used: %s", error)
+            return "503 Service Unavailable", {"Retry-After": "5"}
+        if username is not None:
+            return "200 OK", {"Remote-User": username}
+        if "redirect=1" in environ.get("QUERY_STRING", "").split("&"):
+            return "303 See Other", {"Location": self.sign_up_address(environ)}
+        return "401 Unauthorized", {}
+
+    def find_username(self, environ: WSGIEnvironment) -> str | None:
+        cookies = parse_cookie(environ.get("HTTP_COOKIE"))
+        sid = cookies.get(self.app.config["SESSION_COOKIE_NAME"])
+        if not sid:
+            return None
+        digest = session_digest(sid)
+        row = find_session(self.app.extensions["connections"].db, digest)
+        if row is None:
+            return None
+        if is_renewal_due(row):
+            self.renew(digest)
+        return str(row["username"])
+
+    def renew(self, digest: str) -> None:
+        """Some members visit nothing but guarded programs."""
+        with self.app.app_context(), suppress(sqlite3.OperationalError), transaction():
+            renew_session(digest)
+
+    def sign_up_address(self, environ: WSGIEnvironment) -> str:
+        """With the way back to where the visitor was going, as the proxy tells it."""
+        own = self.app.config["BASE_URL"]
+        asked = {name: environ.get(f"HTTP_X_FORWARDED_{name}", "") for name in FORWARDED}
+        origin = f"{asked['PROTO']}://{asked['HOST']}"
+        with self.app.app_context():
+            came_for = parse_next(asked["URI"] if origin == own else origin + asked["URI"])
+        if came_for is None or asked["METHOD"] not in ("", "GET", "HEAD"):
+            return f"{own}/signup"
+        return f"{own}/signup?{urlencode({'next': came_for})}"
 
 
 # Looking after the group: what admins see and do -------------------------------------------------

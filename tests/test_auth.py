@@ -1,0 +1,265 @@
+"""`/auth`, which a proxy asks before it hands a request on to another program."""
+
+import sqlite3
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import time_machine
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from app import DAY, create_app, get_db
+from simulator.vonage import Vonage
+
+from .conftest import GRACE, Browser, Group
+
+
+@pytest.fixture
+def grace(group: Group) -> Browser:
+    return group.join(GRACE, "grace")
+
+
+def says_no(answer: TestResponse, status: int = 401) -> bool:
+    return answer.status_code == status and "Remote-User" not in answer.headers
+
+
+def test_who_is_signed_in_is_named_once(group: Group, grace: Browser) -> None:
+    answer = grace.get("/auth")
+
+    assert answer.status_code == 200
+    assert answer.headers.getlist("Remote-User") == ["grace"]
+    assert answer.data == b""
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Vary"] == "Cookie"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    assert grace.client.head("/auth").headers["Remote-User"] == "grace"
+
+
+@pytest.mark.parametrize(
+    "cookie", ["", "x", "0" * 64, "a" * 4000, "\xff", '"', ";;=;", "é", "=", "a=b; session"]
+)
+def test_any_other_cookie_is_nobody(group: Group, grace: Browser, cookie: str) -> None:
+    stranger = group.app.test_client(use_cookies=False)
+
+    assert says_no(stranger.get("/auth"))
+    assert says_no(stranger.get("/auth", headers={"Cookie": f"session={cookie}"}))
+    assert says_no(stranger.get("/auth", headers={"Cookie": cookie}))
+    other_name = {"Cookie": f"Session={grace.cookie()}; __Host-session={grace.cookie()}"}
+    assert says_no(stranger.get("/auth", headers=other_name))
+
+
+LIES = [
+    {"Remote-User": "ada"},
+    {"Remote_User": "ada"},
+    {"X-Forwarded-User": "ada"},
+    {"X-Original-URL": "/healthz"},
+    {"X-Rewrite-URL": "/static/style.css"},
+    {"X-Forwarded-Uri": "/healthz"},
+    {"X-Forwarded-Method": "OPTIONS"},
+    {"X-Forwarded-Host": "localhost"},
+    {"X-Forwarded-For": "127.0.0.1"},
+    {"X-HTTP-Method-Override": "HEAD"},
+    {"User-Agent": "kube-probe/1.0"},
+    {"Host": "elsewhere.example"},
+    {"Authorization": "Basic YWRhOmFkYQ=="},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Origin": "https://mallory.example"},
+]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=str)
+@pytest.mark.parametrize("path", ["/auth", "/auth?x=/healthz#/", "/auth?redirect=0"])
+def test_nothing_but_the_cookie_decides(
+    group: Group, grace: Browser, lie: dict[str, str], path: str
+) -> None:
+    stranger = group.app.test_client(use_cookies=False)
+    assert says_no(stranger.get(path, headers=lie))
+
+    answer = stranger.get(path, headers=lie | {"Cookie": f"session={grace.cookie()}"})
+    assert (answer.status_code, answer.headers.getlist("Remote-User")) == (200, ["grace"])
+
+
+def end_by_signing_out(group: Group, ada: Browser, grace: Browser) -> None:
+    cookie = grace.cookie()
+    grace.post("/logout")
+    grace.client.set_cookie("session", cookie)
+
+
+def end_by_removal(group: Group, ada: Browser, grace: Browser) -> None:
+    ada.post("/members/2/remove")
+
+
+def end_everywhere(group: Group, ada: Browser, grace: Browser) -> None:
+    ada.post("/members/2/sign-out")
+
+
+@pytest.mark.parametrize("end", [end_by_signing_out, end_by_removal, end_everywhere])
+def test_the_next_answer_knows_that_a_session_has_ended(
+    group: Group, ada: Browser, end: Callable[[Group, Browser, Browser], None]
+) -> None:
+    grace = group.join(GRACE, "grace")
+    assert grace.get("/auth").headers["Remote-User"] == "grace"
+
+    end(group, ada, grace)
+
+    assert says_no(grace.get("/auth"))
+    assert ada.get("/auth").headers["Remote-User"] == "ada"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
+def test_other_methods_are_refused(grace: Browser, method: str) -> None:
+    answer = grace.client.open("/auth", method=method)
+
+    assert says_no(answer, 405)
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/auth/", "/auth/x", "/Auth", "/auth%2f", "/auth;x"])
+def test_no_other_path_says_who_is_signed_in(grace: Browser, path: str) -> None:
+    assert says_no(grace.get(path), 404)
+
+
+def test_visitors_of_guarded_programs_stay_signed_in(group: Group) -> None:
+    """Also those who never look at a page of ours."""
+    with time_machine.travel("2026-11-23", tick=False) as clock:
+        grace = group.join(GRACE, "grace")
+        for _ in range(12):
+            clock.shift(29 * DAY)
+            assert grace.get("/auth").status_code == 200
+        clock.shift(29 * DAY)
+        assert says_no(grace.get("/auth"))
+
+
+def test_an_answer_costs_one_statement_and_writes_nothing(group: Group, grace: Browser) -> None:
+    statements: list[str] = []
+    with group.app.app_context():
+        get_db().set_trace_callback(statements.append)
+
+    assert grace.get("/auth").status_code == 200
+
+    with group.app.app_context():
+        get_db().set_trace_callback(None)
+    assert [statement.split()[0] for statement in statements] == ["SELECT"]
+
+
+def test_a_locked_database_opens_nothing(group: Group, grace: Browser) -> None:
+    with group.app.app_context():
+        get_db().execute("PRAGMA busy_timeout = 50")
+        get_db().execute("PRAGMA journal_mode = DELETE")
+    locker = sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)
+    locker.execute("BEGIN EXCLUSIVE")
+
+    for path in ("/auth", "/auth?redirect=1"):
+        answer = grace.get(path)
+        assert says_no(answer, 503)
+        assert answer.headers["Retry-After"] == "5"
+
+    locker.execute("ROLLBACK")
+    locker.close()
+    assert grace.get("/auth").status_code == 200
+
+
+def test_a_renewal_can_wait_while_somebody_writes(group: Group) -> None:
+    with time_machine.travel("2026-11-23", tick=False) as clock:
+        grace = group.join(GRACE, "grace")
+        clock.shift(2 * DAY)
+        with group.app.app_context():
+            get_db().execute("PRAGMA busy_timeout = 50")
+        locker = sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)
+        locker.execute("BEGIN IMMEDIATE")
+
+        assert grace.get("/auth").headers["Remote-User"] == "grace"
+
+        locker.execute("ROLLBACK")
+        locker.close()
+
+
+def test_a_broken_database_opens_nothing(group: Group, grace: Browser) -> None:
+    with sqlite3.connect(group.app.config["DATABASE"]) as db:
+        db.execute("ALTER TABLE sessions RENAME TO gone")
+    db.close()
+
+    assert says_no(grace.get("/auth"), 503)
+
+
+# Back to where the visitor was going
+
+
+@pytest.fixture
+def guard(settings: dict[str, str]) -> Flask:
+    more = {"BASE_URL": "https://group.example.org", "COOKIE_DOMAIN": "example.org"}
+    return create_app(settings | more)
+
+
+def forwarded(url: str, method: str = "GET") -> dict[str, str]:
+    scheme, rest = url.split("://", 1)
+    host, slash, path = rest.partition("/")
+    return {
+        "X-Forwarded-Proto": scheme,
+        "X-Forwarded-Host": host,
+        "X-Forwarded-Uri": slash + path,
+        "X-Forwarded-Method": method,
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "came_for"),
+    [
+        ("https://wiki.example.org/", "https://wiki.example.org/"),
+        ("https://wiki.example.org/a?b=1&c=%2F", "https://wiki.example.org/a?b=1&c=%2F"),
+        ("https://example.org/x", "https://example.org/x"),
+        ("https://wiki.example.org:8443/x", "https://wiki.example.org:8443/x"),
+        ("https://group.example.org/pad/1?x=y", "/pad/1?x=y"),
+        ("http://wiki.example.org/", None),
+        ("https://mallory.example/", None),
+        ("https://example.org.mallory.example/", None),
+        ("https://notexample.org/", None),
+        ("https://wiki.example.org\\@mallory.example/", None),
+        ("https://wiki.example.org@mallory.example/", None),
+        ("https://group.example.org//mallory.example", None),
+        ("https:///x", None),
+    ],
+)
+def test_the_way_leads_over_the_sign_up_page_and_back(
+    guard: Flask, url: str, came_for: str | None
+) -> None:
+    answer = guard.test_client().get("/auth?redirect=1", headers=forwarded(url))
+
+    assert says_no(answer, 303)
+    assert answer.headers["Location"].startswith("https://group.example.org/signup")
+    query = parse_qs(urlsplit(answer.headers["Location"]).query)
+    assert query == ({"next": [came_for]} if came_for else {})
+
+
+def test_nobody_is_led_back_into_sending_a_form(guard: Flask) -> None:
+    headers = forwarded("https://wiki.example.org/edit", "POST")
+    answer = guard.test_client().get("/auth?redirect=1", headers=headers)
+
+    assert answer.headers["Location"] == "https://group.example.org/signup"
+
+
+def test_without_word_from_a_proxy_the_way_is_the_sign_up_page(guard: Flask) -> None:
+    answer = guard.test_client().get("/auth?redirect=1")
+
+    assert answer.headers["Location"] == "https://group.example.org/signup"
+
+
+def test_whoever_signs_in_is_back_where_they_were_going(guard: Flask, vonage: Vonage) -> None:
+    base = {"base_url": "https://group.example.org"}
+    group = Group(guard, vonage)
+    group.invite(GRACE)
+    assert guard.test_client().post("/answer", data=vonage.inbound(GRACE, "sunflower"), **base)
+    visitor = guard.test_client()
+    wanted = "https://wiki.example.org/a?b=1&c=2"
+    page = visitor.get("/auth?redirect=1", headers=forwarded(wanted), **base)
+
+    assert 'value="https://wiki.example.org/a?b=1&amp;c=2"' in visitor.get(page.location).text
+    form = {"phone": f"+{GRACE}", "username": "grace", "pin": vonage.pin_of(GRACE), "next": wanted}
+    signed_in = visitor.post("/login", data=form, headers={"Sec-Fetch-Site": "same-origin"}, **base)
+
+    assert (signed_in.status_code, signed_in.location) == (303, wanted)
+    for host in ("group", "wiki"):
+        there = {"base_url": f"https://{host}.example.org"}
+        assert visitor.get("/auth", **there).headers["Remote-User"] == "grace"
