@@ -795,6 +795,7 @@ def show_database_trouble(error: sqlite3.OperationalError) -> ResponseReturnValu
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PROTOCOL,
         sqlite3.SQLITE_READONLY,
     )
     if error.sqlite_errorcode & 0xFF not in weather:

@@ -2,6 +2,7 @@
 simulator, over real HTTPS, through the real SDK."""
 
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -57,8 +58,25 @@ def vonage_server(
         yield server
 
 
+def require_program(name: str) -> None:
+    """Skip without it; where all tests must run, fail."""
+    if shutil.which(name) is None:
+        give_up = pytest.fail if "ALL_TESTS_MUST_RUN" in os.environ else pytest.skip
+        give_up(f"{name} is not installed")
+
+
+def find_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.fixture
 def settings(vonage: Vonage, vonage_server: Server, tmp_path: Path) -> dict[str, str]:
+    return base_settings(vonage, vonage_server, tmp_path / "group.db")
+
+
+def base_settings(vonage: Vonage, server: Server, database: Path) -> dict[str, str]:
     return {
         "SECRET_KEY": "a-secret-key-of-more-than-32-characters",
         "BASE_URL": "http://localhost:8000",
@@ -68,9 +86,9 @@ def settings(vonage: Vonage, vonage_server: Server, tmp_path: Path) -> dict[str,
         "VONAGE_API_SECRET": vonage.api_secret,
         "VONAGE_NUMBER": vonage.number,
         "VONAGE_SIGNATURE_SECRET": SIGNATURE_SECRET,
-        "VONAGE_API_HOST": vonage_server.host,
-        "VONAGE_REST_HOST": vonage_server.host,
-        "DATABASE": str(tmp_path / "group.db"),
+        "VONAGE_API_HOST": server.host,
+        "VONAGE_REST_HOST": server.host,
+        "DATABASE": str(database),
     }
 
 
@@ -185,9 +203,11 @@ def wait_for(is_true: Callable[[], object], seconds: float = 15) -> None:
 class Served:
     """The program as `make serve` runs it: granian, two workers."""
 
-    def __init__(self, settings: dict[str, str], vonage: Vonage, log: Path) -> None:
+    def __init__(
+        self, settings: dict[str, str], vonage: Vonage, log: Path, url: str | None = None
+    ) -> None:
         self.settings, self.vonage, self.log = settings, vonage, log
-        self.url = settings["BASE_URL"]
+        self.url = url or settings["BASE_URL"]
 
     def environment(self) -> dict[str, str]:
         keep = {k: os.environ[k] for k in ("PATH", "HOME", "REQUESTS_CA_BUNDLE") if k in os.environ}
@@ -248,10 +268,7 @@ class Served:
 
 @pytest.fixture
 def served(settings: dict[str, str], vonage: Vonage, tmp_path: Path) -> Iterator[Served]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings["BASE_URL"] = f"http://localhost:{port}"
+    settings["BASE_URL"] = f"http://localhost:{find_port()}"
     served = Served(settings, vonage, tmp_path / "server.log")
     assert served.command("init-db").returncode == 0
     served.start()

@@ -1,0 +1,451 @@
+"""The real nginx and the real Caddy, with the files of deploy/, guard a program that says what it
+was asked."""
+
+import fcntl
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection, HTTPMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from app import create_app
+from simulator.server import serving
+from simulator.vonage import Vonage
+
+from .conftest import (
+    ADA,
+    GRACE,
+    ROOT,
+    SIGNATURE_SECRET,
+    Group,
+    Served,
+    base_settings,
+    find_port,
+    require_program,
+    wait_for,
+)
+
+GROUP, WIKI = "https://group.example.org", "https://wiki.example.org"
+PAGE = f"{WIKI}/page?a=1&b=%2F"
+Headers = list[tuple[str, str]]
+
+
+class Wiki(BaseHTTPRequestHandler):
+    """The guarded program. It answers with all that it was told."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        asked = {
+            "method": self.command,
+            "path": self.path,
+            "headers": self.headers.items(),
+            "body": self.rfile.read(length).decode(),
+        }
+        self.asked.append(asked)
+        answer = json.dumps(asked).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_POST = do_GET
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: HTTPMessage
+    body: str
+
+    def told(self, *names: str) -> Headers:
+        """Of the headers that reached the wiki, those that a program may take for `names`: to
+        some, underscores, dots and hyphens are one."""
+        seen = json.loads(self.body)["headers"]
+        plain = [(name.lower().replace("_", "-").replace(".", "-"), value) for name, value in seen]
+        return [(name, value) for name, value in plain if name in names]
+
+
+class Proxy(NamedTuple):
+    name: str
+    port: int
+    logs: list[Path]
+
+
+class Visitor:
+    """A browser: it finds every name at the proxy, and keeps cookies. Headers go out as given,
+    also odd ones and the same one twice."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self.proxy = proxy
+        self.cookies: dict[str, str] = {}
+
+    def ask(
+        self, url: str, headers: Headers | None = None, method: str = "GET", body: str = ""
+    ) -> Answer:
+        address = urlsplit(url)
+        host = address.hostname or ""
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        plain = socket.create_connection(("127.0.0.1", self.proxy.port), timeout=20)
+        connection = HTTPConnection(host)
+        connection.sock = trusting.wrap_socket(plain, server_hostname=host)
+        path = (address.path or "/") + (f"?{address.query}" if address.query else "")
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in (headers or []) + self.cookie_header() + body_headers(body):
+            connection.putheader(name, value)
+        connection.endheaders(body.encode() or None)
+        response = connection.getresponse()
+        answer = Answer(response.status, response.headers, response.read().decode())
+        connection.close()
+        for cookie in response.headers.get_all("Set-Cookie", []):
+            name, value = cookie.split(";")[0].split("=", 1)
+            self.cookies[name] = value
+        return answer
+
+    def cookie_header(self) -> Headers:
+        pairs = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return [("Cookie", pairs)] if pairs else []
+
+    def sign_up(self, phone: str, username: str, pin: str, came_for: str = "") -> Answer:
+        form = {"phone": f"+{phone}", "username": username, "pin": pin, "next": came_for}
+        own = [("Sec-Fetch-Site", "same-origin")]
+        self.ask(f"{GROUP}/signup")
+        return self.ask(f"{GROUP}/login", own, "POST", urlencode(form))
+
+
+def body_headers(body: str) -> Headers:
+    if not body:
+        return []
+    form = "application/x-www-form-urlencoded"
+    return [("Content-Type", form), ("Content-Length", str(len(body)))]
+
+
+class Guarded:
+    """The program in front of which the proxies ask, and its one database."""
+
+    def __init__(self, served: Served, group: Group) -> None:
+        self.served, self.group, self.token = served, group, group.token()
+
+    def invite(self, proxy: Proxy, phone: str, username: str | None = None) -> str:
+        """Invited, texted back by way of the proxy; the PIN."""
+        known = self.group.rows("SELECT 1 FROM authors WHERE username = ?", username)
+        with self.group.app.app_context():
+            self.group.rows("DELETE FROM journal")  # no pause between two invites of one number
+        self.group.invite(phone, username if known or username == "ada" else None)
+        text = urlencode(self.group.vonage.inbound(phone, "sunflower"))
+        webhook = f"{GROUP}/answer/{self.token}"
+        assert Visitor(proxy).ask(webhook, [], "POST", text).status == 204
+        return self.group.vonage.pin_of(phone)
+
+    def visitor(self, proxy: Proxy, phone: str, username: str) -> Visitor:
+        """Signed in."""
+        visitor = Visitor(proxy)
+        assert visitor.sign_up(phone, username, self.invite(proxy, phone, username)).status == 303
+        return visitor
+
+
+@contextmanager
+def running(command: list[str], port: int, log: Path) -> Iterator[None]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            wait_for(lambda: process.poll() is not None or is_open(port))
+            assert process.poll() is None, log.read_text()
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def adapt(file: str, changes: dict[str, str]) -> str:
+    """A file of deploy/ with what is different on this machine; all else stays."""
+    text = (ROOT / "deploy" / file).read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    vonage, port = Vonage(signature_secret=SIGNATURE_SECRET), find_port()
+    more = {"BASE_URL": GROUP, "COOKIE_DOMAIN": "example.org"}
+    with pytest.MonkeyPatch.context() as patch, serving(vonage, folder) as server:
+        patch.setenv("REQUESTS_CA_BUNDLE", str(server.certificate))
+        settings = base_settings(vonage, server, folder / "group.db") | more
+        served = Served(settings, vonage, folder / "server.log", f"http://127.0.0.1:{port}")
+        group = Group(create_app(settings), vonage)
+        served.start()
+        yield Guarded(served, group)
+        served.stop()
+
+
+@pytest.fixture(scope="module")
+def wiki() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Wiki)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def proxies(
+    guarded: Guarded, wiki: ThreadingHTTPServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Proxy]]:
+    folder = tmp_path_factory.mktemp("proxies")
+    addresses = {
+        "127.0.0.1:8000": guarded.served.url.removeprefix("http://"),
+        "127.0.0.1:8080": f"127.0.0.1:{wiki.server_port}",
+    }
+    with ExitStack() as stack:
+        yield {
+            proxy.name: proxy
+            for start in (start_nginx, start_caddy)
+            if (proxy := start(stack, folder, addresses))
+        }
+
+
+def start_nginx(stack: ExitStack, folder: Path, addresses: dict[str, str]) -> Proxy | None:
+    if not shutil.which("nginx"):
+        return None
+    port, log = find_port(), folder / "nginx.log"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        + ["-nodes", "-subj", "/CN=example.org", "-keyout", folder / "key", "-out", folder / "crt"],
+        check=True,
+        capture_output=True,
+    )
+    changes = addresses | {"listen 443": f"listen 127.0.0.1:{port}"}
+    changes |= {"listen 80": f"listen 127.0.0.1:{find_port()}"}
+    for name in ("group", "wiki"):
+        live = f"/etc/letsencrypt/live/{name}.example.org"
+        changes |= {
+            f"{live}/fullchain.pem": f"{folder}/crt",
+            f"{live}/privkey.pem": f"{folder}/key",
+        }
+    (folder / "trusted-group.conf").write_text(adapt("nginx.conf", changes))
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind}; "
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"pid {folder}/pid; error_log {folder}/error.log info; daemon off; events {{}}"
+        f" http {{ access_log {folder}/access.log; {temporary}"
+        f" include {folder}/trusted-group.conf; }}"
+    )
+    command = ["nginx", "-c", str(folder / "nginx.conf"), "-e", f"{folder}/error.log"]
+    stack.enter_context(running(command, port, log))
+    return Proxy("nginx", port, [log, folder / "access.log", folder / "error.log"])
+
+
+def start_caddy(stack: ExitStack, folder: Path, addresses: dict[str, str]) -> Proxy | None:
+    if not shutil.which("caddy"):
+        return None
+    port, log = find_port(), folder / "caddy.log"
+    here = f"local_certs\n\tskip_install_trust\n\tadmin off\n\tstorage file_system {folder}/caddy"
+    here += f"\n\thttps_port {port}\n\thttp_port {find_port()}"
+    changes = addresses | {"{\n\t# The address": f"{{\n\t{here}\n\t# The address"}
+    (folder / "Caddyfile").write_text(adapt("Caddyfile", changes))
+    command = ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+    stack.enter_context(running(command, port, log))
+    return Proxy("caddy", port, [log])
+
+
+@pytest.fixture(params=["nginx", "caddy"])
+def proxy(request: pytest.FixtureRequest) -> Proxy:
+    require_program(request.param)
+    found: Proxy = request.getfixturevalue("proxies")[request.param]
+    Wiki.asked.clear()
+    return found
+
+
+def leads_to_sign_up(answer: Answer, came_for: str | None) -> bool:
+    location = answer.headers.get("Location") or ""
+    query = parse_qs(urlsplit(location).query)
+    is_there = answer.status == 303 and location.split("?")[0] == f"{GROUP}/signup"
+    return is_there and query == ({"next": [came_for]} if came_for else {}) and not Wiki.asked
+
+
+def test_from_the_wiki_over_the_sign_up_page_and_back(guarded: Guarded, proxy: Proxy) -> None:
+    visitor = Visitor(proxy)
+    assert leads_to_sign_up(visitor.ask(PAGE), PAGE)
+    pin = guarded.invite(proxy, GRACE, "grace")
+
+    signed_in = visitor.sign_up(GRACE, "grace", pin, came_for=PAGE)
+
+    assert (signed_in.status, signed_in.headers["Location"]) == (303, PAGE)
+    answer = visitor.ask(PAGE)
+    assert answer.status == 200
+    assert answer.told("remote-user") == [("remote-user", "grace")]
+    assert json.loads(answer.body)["path"] == "/page?a=1&b=%2F"
+
+
+def test_a_form_reaches_the_wiki_whole_or_not_at_all(guarded: Guarded, proxy: Proxy) -> None:
+    assert leads_to_sign_up(Visitor(proxy).ask(PAGE, [], "POST", "text=hello"), None)
+
+    answer = guarded.visitor(proxy, GRACE, "grace").ask(PAGE, [], "POST", "text=hello")
+
+    asked = json.loads(answer.body)
+    assert (asked["method"], asked["body"]) == ("POST", "text=hello")
+    assert answer.told("remote-user") == [("remote-user", "grace")]
+
+
+FORGED: list[Headers] = [
+    [("Remote-User", "ada")],
+    [("remote-user", "ada")],
+    [("REMOTE-USER", "ada")],
+    [("rEMOTE-uSER", "ada")],
+    [("Remote_User", "ada")],
+    [("REMOTE_USER", "ada")],
+    [("remote_user", "ada")],
+    [("Remote.User", "ada")],
+    [("Remote-User", "ada"), ("Remote-User", "root")],
+    [("Remote-User", "ada"), ("Remote_User", "ada"), ("remote-user", "ada")],
+    [("Remote-User", "")],
+    [("Remote-User", "grace, ada")],
+    [("Remote-Groups", "admins"), ("Remote-Name", "Ada"), ("Remote-Email", "ada@example.org")],
+    [("X-Forwarded-User", "ada"), ("X_Forwarded_User", "ada"), ("X-Forwarded_User", "ada")],
+]
+WHO = ("remote-user", "remote-groups", "remote-name", "remote-email", "x-forwarded-user")
+
+
+def test_nobody_can_say_that_they_are_somebody_else(guarded: Guarded, proxy: Proxy) -> None:
+    grace = guarded.visitor(proxy, GRACE, "grace")
+
+    for forged in FORGED:
+        Wiki.asked.clear()
+        assert leads_to_sign_up(Visitor(proxy).ask(PAGE, forged), PAGE), forged
+        answer = grace.ask(PAGE, forged)
+        assert answer.told(*WHO) == [("remote-user", "grace")], forged
+
+
+@pytest.mark.parametrize("struck", ["Remote-User", "close, remote-user", "REMOTE-USER, Cookie"])
+def test_nobody_can_strike_the_name_out(guarded: Guarded, proxy: Proxy, struck: str) -> None:
+    """Headers that are listed in `Connection` end at the next hop."""
+    answer = guarded.visitor(proxy, GRACE, "grace").ask(PAGE, [("Connection", struck)])
+
+    if proxy.name == "caddy":
+        assert (answer.status, Wiki.asked) == (400, [])
+    else:
+        assert answer.told(*WHO) == [("remote-user", "grace")]
+
+
+@pytest.mark.parametrize(
+    ("cookies", "kept"),
+    [
+        (["{}"], []),
+        (["theme=dark; {}"], ["theme=dark"]),
+        (["{}; theme=dark"], ["theme=dark"]),
+        (["a=1; {}; b=2"], ["a=1", "b=2"]),
+        (["{};b=2"], ["b=2"]),
+        (["a=1", "{}", "b=2"], None),
+    ],
+    ids=str,
+)
+def test_the_wiki_never_gets_our_cookie(
+    guarded: Guarded, proxy: Proxy, cookies: list[str], kept: list[str] | None
+) -> None:
+    grace = guarded.visitor(proxy, GRACE, "grace")
+    ours = f"__Secure-session={grace.cookies.pop('__Secure-session')}"
+    grace.cookies.clear()
+
+    answer = grace.ask(PAGE, [("Cookie", text.format(ours)) for text in cookies])
+
+    if answer.status == 200:
+        sent = ";".join(value for _, value in answer.told("cookie"))
+        assert ours not in sent
+        if kept is not None:
+            assert [part.strip() for part in sent.split(";") if part.strip()] == kept
+    else:  # more than one Cookie header comes from no browser, and need not be understood
+        assert kept is None
+        assert Wiki.asked == []
+
+
+def test_a_cookie_that_stands_there_twice_goes_twice(guarded: Guarded, proxy: Proxy) -> None:
+    grace = guarded.visitor(proxy, GRACE, "grace")
+    value = grace.cookies.pop("__Secure-session")
+    grace.cookies.clear()
+
+    twice = f"__Secure-session={value}; a=1; __Secure-session={value}; __Secure-session={value}"
+    answer = grace.ask(PAGE, [("Cookie", twice)])
+
+    assert answer.status == 200
+    assert value not in answer.body
+
+
+def test_a_removed_member_is_out_at_the_next_picture(guarded: Guarded, proxy: Proxy) -> None:
+    ada = guarded.visitor(proxy, ADA, "ada")
+    grace = guarded.visitor(proxy, GRACE, "grace")
+    assert grace.ask(f"{WIKI}/picture.png").status == 200
+    id = guarded.group.one("SELECT id FROM authors WHERE username = 'grace'")
+
+    remove = ada.ask(f"{GROUP}/members/{id}/remove", [("Sec-Fetch-Site", "same-origin")], "POST")
+
+    assert remove.status == 303
+    Wiki.asked.clear()
+    assert leads_to_sign_up(grace.ask(f"{WIKI}/picture.png"), f"{WIKI}/picture.png")
+    assert ada.ask(f"{WIKI}/picture.png").told("remote-user") == [("remote-user", "ada")]
+
+
+@contextmanager
+def unreadable(database: str) -> Iterator[None]:
+    """As another process holds SQLite's locks of the write-ahead log's index, readers' too."""
+    with Path(f"{database}-shm").open("r+b") as index:
+        fcntl.lockf(index, fcntl.LOCK_EX, 8, 120)
+        try:
+            yield
+        finally:
+            fcntl.lockf(index, fcntl.LOCK_UN, 8, 120)
+
+
+def test_a_locked_database_closes_the_wiki(guarded: Guarded, proxy: Proxy) -> None:
+    grace = guarded.visitor(proxy, GRACE, "grace")
+
+    with unreadable(guarded.group.app.config["DATABASE"]):
+        Wiki.asked.clear()
+        assert grace.ask(PAGE, [("Remote-User", "ada")]).status in (500, 503)
+        assert Wiki.asked == []
+
+    assert grace.ask(PAGE).told("remote-user") == [("remote-user", "grace")]
+
+
+def test_without_our_program_the_wiki_is_closed_and_no_log_has_the_secret_address(
+    guarded: Guarded, proxy: Proxy
+) -> None:
+    grace = guarded.visitor(proxy, GRACE, "grace")
+    guarded.served.stop()
+    try:
+        Wiki.asked.clear()
+        assert grace.ask(PAGE, [("Remote-User", "ada")]).status in (500, 502)
+        assert Wiki.asked == []
+        for webhook in ("answer", "delivery"):
+            path = f"{GROUP}/{webhook}/{guarded.token}"
+            assert Visitor(proxy).ask(path, [], "POST", "text=x").status == 502
+    finally:
+        guarded.served.start()
+
+    logged = "".join(log.read_text() for log in proxy.logs)
+    assert "wiki.example.org" in logged
+    assert guarded.token not in logged
