@@ -1949,10 +1949,7 @@ def remove(row_id: int) -> ResponseReturnValue:
 
 @admin.post(f"/members/{ROW_ID}/sign-out")
 def sign_out_member(row_id: int) -> ResponseReturnValue:
-    name = find_member_name(row_id)
-    with transaction() as db:
-        db.execute("DELETE FROM sessions WHERE author_id = ?", (row_id,))
-        record("signed_out_everywhere", require_member().username, name)
+    sign_out_everywhere(row_id, find_member_name(row_id), require_member().username)
     return redirect("/admin", 303)
 
 
@@ -1963,7 +1960,13 @@ def find_member_name(author_id: int) -> str:
     return str(row["username"])
 
 
-def remove_member(author_id: int, actor: str) -> bool:
+def sign_out_everywhere(author_id: int, name: str, actor: str | None) -> None:
+    with transaction() as db:
+        db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
+        record("signed_out_everywhere", actor, name)
+
+
+def remove_member(author_id: int, actor: str | None) -> bool:
     """Take a member out, at once and everywhere: sessions and receipts go with the row, and so does
     every invite that is bound to the name. False: there is none."""
     with transaction() as db:

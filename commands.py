@@ -1,5 +1,12 @@
 """The `flask` commands. A command's docstring is its help; its last line says what is now true."""
 
+import os
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import click
 from flask import Blueprint, current_app
 
@@ -9,7 +16,18 @@ from vonage_client import VonageError
 commands = Blueprint("commands", __name__, cli_group=None)
 
 
-@commands.cli.command("init-db")
+class Command(click.Command):
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except sqlite3.OperationalError as error:
+            raise click.ClickException(f"The database cannot be used: {error}.") from None
+
+
+command = partial(commands.cli.command, cls=Command)
+
+
+@command("init-db")
 def init_db() -> None:
     """Check the settings and create the database if there is none."""
     # The factory has done both by now, as at every start.
@@ -17,7 +35,7 @@ def init_db() -> None:
     click.echo(f"The settings are right and the database {database} is ready.")
 
 
-@commands.cli.command("invite")
+@command("invite")
 @click.argument("phone")
 @click.option("--username", help="The only name that the invite is good for; an admin's needs it.")
 def invite(phone: str, username: str | None) -> None:
@@ -37,7 +55,89 @@ def invite(phone: str, username: str | None) -> None:
     click.echo(f"{whom} until {app.say_date(ends_at)}, and the text is on its way.")
 
 
-@commands.cli.command("webhook-url")
+@command("webhook-url")
 def webhook_url() -> None:
     """Print the address for Vonage's inbound texts. Whoever knows it can speak as Vonage."""
     click.echo(app.webhook_url())
+
+
+@command("remove")
+@click.argument("username")
+def remove(username: str) -> None:
+    """Take a member out: every session ends at once, and every invite for that name."""
+    author_id, name = find_member(username)
+    if name in current_app.config["ADMINS"]:
+        raise click.ClickException(app.say("admin-stays"))
+    app.remove_member(author_id, None)
+    click.echo(f"{name} is removed, and signed out everywhere.")
+
+
+@command("sign-out")
+@click.argument("username", required=False)
+@click.option("--all", "everybody", is_flag=True, help="All members, on all their devices.")
+def sign_out(username: str | None, everybody: bool) -> None:
+    """End every session of a member, or of all. Each then has to be invited again."""
+    if everybody == (username is not None):
+        raise click.UsageError("Name a member, or say --all.")
+    if username is not None:
+        author_id, name = find_member(username)
+        app.sign_out_everywhere(author_id, name, None)
+        click.echo(f"{name} is signed out everywhere.")
+        return
+    with app.transaction() as db:
+        ended = db.execute("DELETE FROM sessions").rowcount
+        app.record("signed_out_everywhere")
+    click.echo(f"Everybody is signed out; {ended} sessions have ended.")
+
+
+def find_member(username: str) -> tuple[int, str]:
+    name = username.strip().lower()
+    row = app.fetch_row("SELECT id FROM authors WHERE username = ?", (name,))
+    if row is None:
+        raise click.ClickException(f"There is no member {name}.")
+    return row["id"], name
+
+
+@command("prune")
+def prune() -> None:
+    """Drop what has expired. The server does so by itself whenever it writes."""
+    with app.transaction() as db:
+        before = db.total_changes
+        app.prune()
+        dropped = db.total_changes - before
+    app.get_db().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    click.echo(f"{dropped} expired rows are dropped.")
+
+
+@command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(file: Path) -> None:
+    """Copy the database to FILE, also while the server runs. Sessions are left out: whoever finds
+    the copy is signed in nowhere."""
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise click.ClickException(f"Nothing was written: {error}") from None
+    try:
+        members = write_backup(file)
+    except (OSError, sqlite3.Error, ValueError) as error:
+        file.unlink()
+        raise click.ClickException(
+            f"The backup failed, and nothing is left of it: {error}"
+        ) from None
+    click.echo(f"{file} is written, and was read back. Members in it: {members}; sessions: none.")
+
+
+def write_backup(file: Path) -> int:
+    """By way of memory, so that no page of the file ever held a session. Returns the members."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        app.get_db().backup(copy)
+        copy.executescript("DELETE FROM sessions; DELETE FROM pending_verifications; VACUUM;")
+        with closing(sqlite3.connect(file)) as written:
+            copy.backup(written)
+            written.execute("PRAGMA journal_mode = DELETE")
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as read:
+            is_sound = read.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+            if not is_sound or list(read.iterdump()) != list(copy.iterdump()):
+                raise ValueError("what was written cannot be read back")
+            return int(read.execute("SELECT count(*) FROM authors").fetchone()[0])

@@ -1,17 +1,24 @@
 """The `flask` commands, as the person who runs the box types them."""
 
 import sqlite3
+import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
+import time_machine
 
-from app import WrongSettings, create_app
+from app import DAY, WrongSettings, create_app, get_db, session_digest
 from simulator.vonage import Answer, Vonage, answer_with
 
-from .conftest import ADA, GRACE, Group, Served
+from .conftest import ADA, GRACE, ROOT, Browser, Group, Served
+
+COMMANDS = ["init-db", "invite", "remove", "sign-out", "backup", "prune", "webhook-url"]
 
 
-@pytest.mark.parametrize("command", ["init-db", "invite", "webhook-url"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_says_what_it_is_for(group: Group, command: str) -> None:
     result = group.command(command, "--help")
 
@@ -138,3 +145,178 @@ def test_commands_work_on_a_running_server(served: Served) -> None:
     assert "number ending in 01" in invited.stdout
     routes = served.command("routes")
     assert "/answer/<token>" in routes.stdout
+
+
+def test_a_member_is_removed_by_command(group: Group, ada: Browser) -> None:
+    grace = group.join(GRACE, "grace")
+
+    result = group.command("remove", " Grace ")
+
+    assert (result.exit_code, result.output) == (
+        0,
+        "grace is removed, and signed out everywhere.\n",
+    )
+    assert (grace.username(), ada.username()) == (None, "ada")
+    assert "the command line removed grace" in ada.get("/admin").text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["remove", "nobody"], "There is no member nobody."),
+        (["remove", "ada"], "An admin cannot be removed. Take the name out of ADMINS"),
+        (["remove", ""], "There is no member"),
+        (["sign-out", "nobody"], "There is no member nobody."),
+    ],
+)
+def test_who_cannot_be_taken_out_stays(
+    group: Group, ada: Browser, words: list[str], sentence: str
+) -> None:
+    result = group.command(*words)
+
+    assert result.exit_code == 1
+    assert sentence in result.output
+    assert ada.username() == "ada"
+
+
+def test_members_are_signed_out_by_command(group: Group, ada: Browser) -> None:
+    devices = [group.join(GRACE, "grace"), group.join(GRACE, "grace", bound=True)]
+
+    assert group.command("sign-out", "grace").output == "grace is signed out everywhere.\n"
+
+    assert [device.username() for device in devices] == [None, None]
+    assert ada.username() == "ada"
+    assert "the command line signed grace out everywhere" in ada.get("/admin").text
+
+
+def test_everybody_is_signed_out_by_command(group: Group, ada: Browser) -> None:
+    grace = group.join(GRACE, "grace")
+
+    result = group.command("sign-out", "--all")
+
+    assert result.output == "Everybody is signed out; 2 sessions have ended.\n"
+    assert (ada.username(), grace.username()) == (None, None)
+    assert group.rows("SELECT username FROM authors") == [("ada",), ("grace",)]
+    assert "signed everybody out" in group.join(ADA, "ada", bound=True).get("/admin").text
+
+
+@pytest.mark.parametrize("words", [[], ["ada", "--all"]])
+def test_signing_out_needs_to_know_whom(group: Group, ada: Browser, words: list[str]) -> None:
+    result = group.command("sign-out", *words)
+
+    assert result.exit_code == 2
+    assert "Name a member, or say --all." in result.output
+    assert ada.username() == "ada"
+
+
+def test_what_has_expired_is_dropped_by_command(group: Group) -> None:
+    with time_machine.travel("2026-01-01", tick=False) as clock:
+        group.join(GRACE, "grace")
+        group.invite(ADA, "ada")
+        clock.shift(30 * DAY)
+
+        # The session, the receipt, Ada's invite, and the message that was acted on.
+        assert group.command("prune").output == "4 expired rows are dropped.\n"
+
+        assert group.command("prune").output == "0 expired rows are dropped.\n"
+    assert group.rows("SELECT * FROM sessions") == group.rows("SELECT * FROM whitelist") == []
+
+
+def test_a_backup_has_everything_but_sessions(
+    group: Group, ada: Browser, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    group.invite(GRACE)
+    group.text(GRACE)
+    file = tmp_path / "backup.db"
+
+    result = group.command("backup", str(file))
+
+    assert result.exit_code == 0
+    told = "is written, and was read back. Members in it: 1; sessions: none."
+    assert result.output == f"{file} {told}\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.glob("backup.db*")] == ["backup.db"]
+    digest = session_digest(ada.cookie())
+    assert digest.encode() not in file.read_bytes()
+    restored = Group(create_app(settings | {"DATABASE": str(file)}), group.vonage)
+    for table in ("authors", "whitelist", "journal", "inbound_messages"):
+        every = f"SELECT * FROM {table}"
+        assert restored.rows(every) == group.rows(every) != []
+    assert restored.rows("SELECT * FROM sessions") == []
+    again = restored.browser()
+    again.client.set_cookie("session", ada.cookie())
+    assert (again.username(), ada.username()) == (None, "ada")
+    assert restored.text(GRACE) == 204  # the invite is still good
+    assert again.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE)).status_code == 303
+
+
+def test_a_backup_is_taken_while_the_server_writes(served: Served, local: Group) -> None:
+    writing = True
+
+    def write() -> None:
+        while writing:
+            local.rows("SELECT 1")
+            served.text(GRACE)
+
+    local.invite(GRACE)
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(3):
+            file = Path(served.settings["DATABASE"]).with_name(f"{number}.db")
+            result = served.command("backup", str(file))
+            assert (result.returncode, result.stderr) == (0, "")
+    finally:
+        writing = False
+        writer.join()
+
+
+def test_a_backup_overwrites_nothing(group: Group, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("a letter")
+
+    for file in (precious, tmp_path / "no" / "folder"):
+        result = group.command("backup", str(file))
+        assert result.exit_code == 1
+        assert "Nothing was written" in result.output
+
+    assert precious.read_text() == "a letter"
+    assert group.command("backup", str(tmp_path)).exit_code == 2
+
+
+def test_a_backup_that_does_not_fit_leaves_nothing(served: Served, local: Group) -> None:
+    with sqlite3.connect(served.settings["DATABASE"]) as db:
+        lines = [(1, "joined", "x" * 1000)] * 1000
+        db.executemany("INSERT INTO journal (at, event, actor) VALUES (?, ?, ?)", lines)
+    db.close()
+    file = Path(served.settings["DATABASE"]).with_name("backup.db")
+
+    result = subprocess.run(
+        ["bash", "-c", f"ulimit -f 256; exec '{sys.executable}' -m flask backup '{file}'"],
+        cwd=ROOT,
+        env=served.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: The backup failed, and nothing is left of it: ")
+    assert result.stderr.count("\n") == 1
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("command", ["prune", "sign-out --all", "remove grace", f"invite +{ADA}"])
+def test_a_locked_database_is_told_in_one_line(group: Group, command: str) -> None:
+    group.join(GRACE, "grace")
+    locker = sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)
+    with group.app.app_context():
+        get_db().execute("PRAGMA busy_timeout = 50")
+    locker.execute("BEGIN IMMEDIATE")
+
+    result = group.command(*command.split())
+
+    assert result.exit_code == 1
+    assert result.output == "Error: The database cannot be used: database is locked.\n"
+    locker.execute("ROLLBACK")
+    locker.close()
