@@ -1,0 +1,84 @@
+"""Lists stay readable and quick in a large group: one statement a list, none a row."""
+
+import sqlite3
+
+import pytest
+
+from app import get_db
+
+from .conftest import Browser, Group
+
+MEMBERS, LINES, INVITES, DEVICES = 1000, 5000, 200, 50
+
+
+@pytest.fixture
+def crowd(group: Group, ada: Browser) -> Browser:
+    """Ada, in a group far larger than any that this is made for."""
+    far = 4_000_000_000
+    with sqlite3.connect(group.app.config["DATABASE"]) as db:
+        db.executemany(
+            "INSERT INTO authors (username, invited_by, joined_at) VALUES (?, ?, ?)",
+            ((f"member-{n}", max(1, n // 3), n) for n in range(MEMBERS)),
+        )
+        db.executemany(
+            "INSERT INTO sessions VALUES (?, ?, 'Firefox on Android', '{}', ?, ?, ?)",
+            ((f"{n:064x}", 1 + n % (MEMBERS // 2), n, n, far) for n in range(MEMBERS * 2)),
+        )
+        db.executemany(
+            "INSERT INTO sessions VALUES (?, 1, 'Safari on iOS', '{}', ?, ?, ?)",
+            ((f"f{n:063x}", n, n, far) for n in range(DEVICES)),
+        )
+        db.executemany(
+            "INSERT INTO whitelist (phone_digest, phone_hint, created_at, expires_at)"
+            " VALUES (?, '00', 1, ?)",
+            ((f"{n:064x}", far) for n in range(INVITES)),
+        )
+        db.executemany(
+            "INSERT INTO journal (at, event, actor, invite_id) VALUES (?, 'pin_wrong', ?, ?)",
+            ((n, f"member-{n % MEMBERS}", n % INVITES) for n in range(LINES)),
+        )
+    db.close()
+    return ada
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "shown"),
+    [
+        ("/", ["sessions", "authors"], {"<li><strong>member-": MEMBERS}),
+        (
+            "/admin",
+            ["sessions", "whitelist", "authors", "journal", "journal"],
+            {"<strong>member-": MEMBERS, "<strong>Number ending": INVITES, "<time>": 50},
+        ),
+        ("/admin?before=2000", ["sessions", "whitelist", "authors", "journal", "journal"], {}),
+        ("/devices", ["sessions", "sessions"], {"<strong>Safari on iOS": DEVICES}),
+    ],
+)
+def test_every_list_is_one_statement(
+    group: Group, crowd: Browser, path: str, asked: list[str], shown: dict[str, int]
+) -> None:
+    statements: list[str] = []
+    with group.app.app_context():
+        get_db().set_trace_callback(statements.append)
+
+    page = crowd.get(path)
+
+    with group.app.app_context():
+        get_db().set_trace_callback(None)
+    assert page.status_code == 200
+    assert [sql.split(" FROM ")[1].split()[0] for sql in statements] == asked
+    assert {text: page.text.count(text) for text in shown} == shown
+    assert len(page.data) < 1_200_000
+
+
+def test_no_list_reads_a_whole_table_a_row(group: Group, crowd: Browser) -> None:
+    """SQLite's own account of how it would go about it: no table is scanned inside another."""
+    statements: list[str] = []
+    with group.app.app_context():
+        get_db().set_trace_callback(statements.append)
+        for path in ("/", "/admin", "/devices"):
+            crowd.get(path)
+        get_db().set_trace_callback(None)
+        for sql in statements:
+            plan = [row["detail"] for row in get_db().execute(f"EXPLAIN QUERY PLAN {sql}")]
+            assert sum(step.startswith("SCAN") for step in plan) <= 1, (sql, plan)
