@@ -1,10 +1,10 @@
 """Trusted Group: friends sign in with nothing but their phones.
 
-This file reads from top to bottom: settings; the factory that wires everything; the database;
-sessions, which know who is asking; guards; texts and PINs, which Vonage sends for us. Then the
-journey, in the order in which people meet it: an admin invites, the friend texts back, signs up,
-is at home; an admin looks after the group. The rules behind it are told in README.md, "How it
-works".
+This file reads from top to bottom: settings; the factory that wires everything; digests; the
+database; sessions, which know who is asking; guards; what a proxy asks; texts and PINs, which
+Vonage sends for us. Then the journey, in the order in which people meet it: an admin invites, the
+friend texts back, signs up, is at home, sees their devices; an admin looks after the group. The
+rules behind it are told in README.md, "How it works".
 """
 
 import functools
@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlencode, urlsplit
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -294,6 +294,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     if app.config["TRUSTED_PROXIES"]:
         proxies = app.config["TRUSTED_PROXIES"]
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+    app.wsgi_app = SecurityHeaders(app)  # type: ignore[method-assign]
+    # Outermost: what a proxy asks needs no host and no address.
     app.wsgi_app = ForwardAuth(app)  # type: ignore[method-assign]
     return app
 
@@ -304,7 +306,6 @@ def register_everything(app: Flask) -> None:
     for blueprint in (pages, webhooks, admin, commands):
         app.register_blueprint(blueprint)
     app.before_request(guard)
-    app.after_request(add_security_headers)
     app.register_error_handler(HTTPException, show_error)
     app.register_error_handler(sqlite3.OperationalError, show_database_trouble)
     app.register_error_handler(VonageError, show_vonage_trouble)
@@ -320,8 +321,8 @@ def configure_flask(app: Flask) -> None:
         TRUSTED_HOSTS=[host, "localhost", "127.0.0.1"] if is_loopback(host) else [host],
         MAX_CONTENT_LENGTH=MAX_BODY,
         PROPAGATE_EXCEPTIONS=False,  # a visitor sees the error page, in debug mode too
-        # The cookie's life. That of an unused session is shorter, and the table knows it: a cookie
-        # that ended with it could not be renewed by those who only visit guarded programs.
+        # The cookie lives as long as a session can; the table ends unused ones sooner. (/auth can
+        # renew no cookie: the proxy keeps its answer.)
         PERMANENT_SESSION_LIFETIME=app.config["SESSION_MAX_DAYS"] * DAY,
         SESSION_REFRESH_EACH_REQUEST=False,  # True brings ended sessions back, and writes on reads
         SESSION_COOKIE_NAME=f"__{'Secure' if domain else 'Host'}-session" if https else "session",
@@ -367,6 +368,10 @@ def phone_digest(phone: str) -> str:
 
 def webhook_token() -> str:
     return keyed_digest("webhook token")[:32]
+
+
+def webhook_url(webhook: Literal["answer", "delivery"] = "answer") -> str:
+    return f"{current_app.config['BASE_URL']}/{webhook}/{webhook_token()}"
 
 
 # Database: get_db, transaction, prune, the journal -----------------------------------------------
@@ -522,7 +527,8 @@ def session_digest(sid: str) -> str:
 
 
 def find_session(db: sqlite3.Connection, digest: str) -> sqlite3.Row | None:
-    """Who is asking: the one truth about it, in one statement."""
+    """Who is asking: the one truth about it, in one statement. `db` is handed in, because
+    ForwardAuth asks outside of Flask's contexts."""
     row: sqlite3.Row | None = db.execute(
         "SELECT sessions.*, username FROM sessions JOIN authors ON authors.id = author_id"
         " WHERE id_digest = ? AND expires_at > ?",
@@ -544,9 +550,13 @@ class MemberSession(ServerSideSession):
     modified: bool
 
 
+def this_session() -> MemberSession:
+    return cast(MemberSession, session)
+
+
 class MemberSessions(ServerSideSessionInterface):
     """Flask-Session over our own table. Only `begin_session` adds a row, in the transaction of a
-    sign-in; all that is written here is an UPDATE, so an ended session cannot come back."""
+    sign-in; nothing here inserts one, so an ended session cannot come back."""
 
     session_class = MemberSession
 
@@ -609,19 +619,23 @@ class MemberSessions(ServerSideSessionInterface):
         )
 
 
-def session_limits() -> tuple[int, int]:
-    """When a session ends that is used now and never again; and how long it may live at all."""
-    config = current_app.config
-    return now() + config["SESSION_DAYS"] * DAY, config["SESSION_MAX_DAYS"] * DAY
+def unused_until() -> int:
+    """When a session ends that is used now and never again."""
+    return now() + int(current_app.config["SESSION_DAYS"]) * DAY
+
+
+def longest_session() -> int:
+    """Seconds that a session may live at all, however much it is used."""
+    return int(current_app.config["SESSION_MAX_DAYS"]) * DAY
 
 
 def renew_session(digest: str) -> bool:
     """Count the days from now on again, in the caller's transaction. False: it has ended."""
-    prune()
+    prune()  # first: what has expired cannot be renewed
     renewed = fetch_row(
         "UPDATE sessions SET seen_at = ?, expires_at = min(?, created_at + ?)"
         " WHERE id_digest = ? RETURNING 1",
-        (now(), *session_limits(), digest),
+        (now(), unused_until(), longest_session(), digest),
     )
     return renewed is not None
 
@@ -632,12 +646,12 @@ def end_session(sid: str) -> None:
 
 def begin_session(author_id: int, sid: str, device: str) -> None:
     """Store a session, in the caller's transaction, in place of the one this browser had."""
-    unused_until, most = session_limits()
-    end_session(session.sid)  # type: ignore[attr-defined]
+    expires_at = min(unused_until(), now() + longest_session())
+    end_session(this_session().sid)
     get_db().execute(
         "INSERT INTO sessions (id_digest, author_id, device, data, created_at, seen_at, expires_at)"
         " VALUES (?, ?, ?, '{}', ?, ?, ?)",
-        (session_digest(sid), author_id, device, now(), now(), min(unused_until, now() + most)),
+        (session_digest(sid), author_id, device, now(), now(), expires_at),
     )
 
 
@@ -645,16 +659,33 @@ def adopt_session(author_id: int, sid: str) -> None:
     """Give this browser the cookie of a session whose row is already stored."""
     session.clear()
     session["author_id"] = author_id
-    session.sid, session.is_stored = sid, True  # type: ignore[attr-defined]
+    this_session().sid, this_session().is_stored = sid, True
 
 
-def name_device(user_agent: str) -> str:
-    """As its owner would call it, such as "Firefox on Android"; nothing else of the header is
-    kept. Empty where nothing can be told."""
-    browser, system = parse_user_agent(user_agent[:512]), parse_os(user_agent[:512])
-    names = [re.sub(r"\b(Mobile|iOS)\b", "", browser.family).strip()] if browser else []
-    names += [system.family.replace("Mac OS X", "macOS")] if system else []
-    return " on ".join(names)[:80]
+# Times, as pages and commands say them ----------------------------------------------------------
+
+
+def say_span(seconds: int) -> str:
+    """As a person would say it: "5 min", "3 h", "2 days"."""
+    for size, unit in ((DAY, "day"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= size:
+            count = (seconds + size // 2) // size
+            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+    return "less than a minute"
+
+
+def say_ago(seconds: int) -> str:
+    return f"{say_span(seconds)} ago" if seconds >= MINUTE else "just now"
+
+
+def say_day(seconds: int) -> str:
+    """Of something that is noted once a day at most."""
+    days = max(seconds, 0) // DAY
+    return ("today", "yesterday")[days] if days < 2 else f"{days} days ago"
+
+
+def say_date(at: int) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%-d %B %Y}"
 
 
 # Guards and error pages --------------------------------------------------------------------------
@@ -746,7 +777,6 @@ def parse_next(text: str) -> str | None:
 
 
 def security_headers(config: Mapping[str, Any]) -> dict[str, str]:
-    """What every answer carries."""
     policy = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     if config["COOKIE_DOMAIN"]:  # the answer to a form may lead to a guarded program
         policy += " https://{0} https://*.{0}".format(config["COOKIE_DOMAIN"])
@@ -762,12 +792,27 @@ def security_headers(config: Mapping[str, Any]) -> dict[str, str]:
     return headers
 
 
-def add_security_headers(response: Response) -> Response:
-    response.headers.update(security_headers(current_app.config))
-    if request.endpoint != "static":
-        response.headers["Cache-Control"] = "no-store"
-        response.vary.add("Cookie")
-    return response
+PRIVATE = {"Cache-Control": "no-store", "Vary": "Cookie"}
+
+
+class SecurityHeaders:
+    """What every answer carries, in place of what it said of the same. Around Flask and not in it,
+    because there it would cost an ordinary page a sixth of its time."""
+
+    def __init__(self, app: Flask) -> None:
+        self.wsgi_app = app.wsgi_app
+        self.public = [*security_headers(app.config).items()]
+        self.private = [*self.public, *PRIVATE.items()]
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        ours = self.public if environ["PATH_INFO"].startswith("/static/") else self.private
+        names = {name.lower() for name, _ in ours}
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            theirs = [header for header in headers if header[0].lower() not in names]
+            return start_response(status, theirs + ours, exc_info)
+
+        return self.wsgi_app(environ, start)
 
 
 def show_error(error: HTTPException) -> ResponseReturnValue:
@@ -818,6 +863,73 @@ def healthz() -> ResponseReturnValue:
     return "ok\n", {"Content-Type": "text/plain"}
 
 
+# Forward-auth: what a proxy asks, in front of another program ------------------------------------
+
+FORWARDED = ("METHOD", "PROTO", "HOST", "URI")
+
+
+class ForwardAuth:
+    """`GET /auth`, for a proxy that asks before it hands a request on to another program. 200 with
+    `Remote-User`, or 401; `/auth?redirect=1`, for proxies that hand our answer to the visitor,
+    says 303 to the sign-up page in place of 401. Nothing but the cookie decides. It is answered
+    before Flask begins, because a proxy asks for every picture on a page."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app, self.wsgi_app = app, app.wsgi_app
+        carried = security_headers(app.config) | PRIVATE | {"Content-Length": "0"}
+        self.headers = [*carried.items()]
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/auth":
+            return self.wsgi_app(environ, start_response)
+        status, headers = self.answer(environ)
+        start_response(status, [*headers.items(), *self.headers])
+        return []
+
+    def answer(self, environ: WSGIEnvironment) -> tuple[str, dict[str, str]]:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return "405 Method Not Allowed", {"Allow": "GET, HEAD"}
+        try:
+            username = self.find_username(environ)
+        except sqlite3.Error as error:
+            self.app.logger.error("The database cannot be used: %s", error)
+            return "503 Service Unavailable", {"Retry-After": "5"}
+        if username is not None:
+            return "200 OK", {"Remote-User": username}
+        if "redirect=1" in environ.get("QUERY_STRING", "").split("&"):
+            return "303 See Other", {"Location": self.sign_up_address(environ)}
+        return "401 Unauthorized", {}
+
+    def find_username(self, environ: WSGIEnvironment) -> str | None:
+        cookies = parse_cookie(environ.get("HTTP_COOKIE"))
+        sid = cookies.get(self.app.config["SESSION_COOKIE_NAME"])
+        if not sid:
+            return None
+        digest = session_digest(sid)
+        row = find_session(self.app.extensions["connections"].db, digest)
+        if row is None:
+            return None
+        if is_renewal_due(row):
+            self.renew(digest)
+        return str(row["username"])
+
+    def renew(self, digest: str) -> None:
+        """Some members visit nothing but guarded programs."""
+        with self.app.app_context(), suppress(sqlite3.OperationalError), transaction():
+            renew_session(digest)
+
+    def sign_up_address(self, environ: WSGIEnvironment) -> str:
+        """With the way back to where the visitor was going, as the proxy tells it."""
+        own = self.app.config["BASE_URL"]
+        asked = {name: environ.get(f"HTTP_X_FORWARDED_{name}", "") for name in FORWARDED}
+        origin = f"{asked['PROTO']}://{asked['HOST']}"
+        with self.app.app_context():  # on our own host, a path is enough
+            came_for = parse_next(asked["URI"] if origin == own else origin + asked["URI"])
+        if came_for is None or asked["METHOD"] not in ("", "GET", "HEAD"):
+            return f"{own}/signup"
+        return f"{own}/signup?{urlencode({'next': came_for})}"
+
+
 # Vonage: send_text, start_pin, check_pin, cancel_pin ----------------------------------------------
 
 
@@ -840,13 +952,13 @@ def asking_vonage(call: str) -> Iterator[Vonage]:
 
 def send_text(phone: str, text: str) -> str:
     """Send an SMS and return Vonage's id of it. Raises VonageError."""
-    receipts = webhook_url("delivery")
+    reports_to = webhook_url("delivery")
     message = SmsMessage(
         to=phone,
         from_=current_app.config["VONAGE_NUMBER"],
         text=text,
         type="text" if set(text) <= GSM_7 else "unicode",
-        callback=receipts if len(receipts) <= 100 else None,  # Vonage takes no longer address
+        callback=reports_to if len(reports_to) <= 100 else None,  # Vonage takes no longer address
     )
     with asking_vonage("text") as vonage:
         return str(vonage.sms.send(message).messages[0].message_id)
@@ -1054,10 +1166,6 @@ def withdraw_invite(invite_id: int, event: str, actor: str | None = None) -> boo
 # Webhooks: what Vonage tells us ------------------------------------------------------------------
 
 webhooks = Blueprint("webhooks", __name__)
-
-
-def webhook_url(webhook: Literal["answer", "delivery"] = "answer") -> str:
-    return f"{current_app.config['BASE_URL']}/{webhook}/{webhook_token()}"
 
 
 FIELD_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -1271,14 +1379,14 @@ def count_pin(message: Inbound) -> PinOrder | None:
         is_resumed = counted is not None and abs(now() - counted["at"]) < PIN_LIFETIME
         name, refusal = invite["username"], why_no_pin(invite, is_resumed)
         if not is_resumed:
-            record("texted_back", name, invite_id=invite["id"])
+            record("texted_back", subject=name, invite_id=invite["id"])
         if refusal:
-            record("pin_refused", None, name, invite["id"], refusal)
+            record("pin_refused", subject=name, invite_id=invite["id"], detail=refusal)
             return None
         if not is_resumed:
             count = "UPDATE whitelist SET pins_sent = pins_sent + 1 WHERE id = ?"
             db.execute(count, (invite["id"],))
-            record("pin_sent", None, name, invite["id"], message.id)
+            record("pin_sent", subject=name, invite_id=invite["id"], detail=message.id)
         return PinOrder(invite["id"], invite["request_id"], is_resumed)
 
 
@@ -1350,14 +1458,21 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
 
 
 UNDELIVERED = ("expired", "failed", "rejected", "undeliverable")
+# The codes of Vonage's delivery receipts, by what there is to do.
 WHY_UNDELIVERED = {
-    "undelivered-number": ("1", "3", "5", "9", "11", "12"),
-    "undelivered-absent": ("2", "7", "8"),
-    "undelivered-blocked": ("4", "6", "10", "14", "50", "51", "52", "53", "54"),
-}  # the codes of Vonage's delivery receipts, by what there is to do
+    "undelivered-number": (
+        "3",
+        "5",
+        "9",
+        "11",
+        "12",
+    ),  # absent for good, ported, illegal, unroutable
+    "undelivered-absent": ("2", "7", "8"),  # absent for now, busy, error of the network
+    "undelivered-blocked": ("4", "6", "10", "14", "50", "51", "52", "53", "54"),  # barred, filtered
+}
 
 
-def parse_receipt(fields: Mapping[str, Any]) -> tuple[str, str] | None:
+def parse_delivery(fields: Mapping[str, Any]) -> tuple[str, str] | None:
     """Vonage's id of a text, and "delivered" or why it was not. None: nothing is decided yet."""
     message_id = fields.get("messageId", fields.get("message_uuid"))
     status, code = str(fields.get("status")).lower(), str(fields.get("err-code"))
@@ -1374,25 +1489,34 @@ def parse_receipt(fields: Mapping[str, Any]) -> tuple[str, str] | None:
 @webhooks.post("/delivery")
 @webhooks.post("/delivery/<token>")
 def delivery(token: str | None = None) -> ResponseReturnValue:
-    """What became of an invite text. 204: noted, or not one of ours; 503: we may not know yet that
+    """What became of an invite text. 204: noted, or not one of ours; 503: we cannot know yet that
     it is one of ours, because the answer with its id is still on the way."""
-    receipt = parse_receipt(g.fields)
-    return "", 204 if receipt is None or note_delivery(*receipt) else 503
+    found = parse_delivery(g.fields)
+    if found is None or note_delivery(*found) or not is_text_on_the_way():
+        return "", 204
+    return "", 503, {"Retry-After": "30"}
 
 
 def note_delivery(message_id: str, outcome: str) -> bool:
-    """Vonage's first word that is final counts, however often and in whatever order it calls."""
+    """Vonage's first word that is final counts, however often and in whatever order it calls.
+    False: that text is none of ours."""
     with transaction():
-        invite = fetch_row(
-            "UPDATE whitelist SET delivery = ? WHERE message_id = ? AND delivery IS NULL"
-            " RETURNING id, username",
-            (outcome, message_id),
-        )
-        if invite and outcome != "delivered":
-            record("text_undelivered", None, invite["username"], invite["id"], outcome)
-    on_the_way = "SELECT 1 FROM whitelist WHERE created_at > ?"
-    on_the_way += " AND message_id IS NULL AND delivery IS NULL"
-    return invite is not None or fetch_row(on_the_way, (now() - MINUTE,)) is None
+        ours = "SELECT id, username, delivery FROM whitelist WHERE message_id = ?"
+        invite = fetch_row(ours, (message_id,))
+        if invite and invite["delivery"] is None:
+            note = "UPDATE whitelist SET delivery = ? WHERE id = ?"
+            get_db().execute(note, (outcome, invite["id"]))
+            if outcome != "delivered":
+                record("text_undelivered", subject=invite["username"], invite_id=invite["id"])
+    return invite is not None
+
+
+def is_text_on_the_way() -> bool:
+    sending = fetch_row(
+        "SELECT 1 FROM whitelist WHERE created_at > ? AND message_id IS NULL AND delivery IS NULL",
+        (now() - MINUTE,),
+    )
+    return sending is not None
 
 
 # Signing up and in: a form, a lease, a check, one transaction ------------------------------------
@@ -1733,7 +1857,7 @@ def home() -> ResponseReturnValue:
 
 
 def find_circle() -> list[sqlite3.Row]:
-    """Who is in, and by whom: the first comes first."""
+    """All members, the oldest first, each with who invited them."""
     return fetch_rows(
         "SELECT authors.username, inviters.username AS inviter FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by ORDER BY authors.id"
@@ -1744,54 +1868,63 @@ def find_circle() -> list[sqlite3.Row]:
 def logout() -> ResponseReturnValue:
     member = require_member()
     with transaction():
-        end_session(session.sid)  # type: ignore[attr-defined]
+        end_session(this_session().sid)
         record("signed_out", member.username)
     session.clear()
-    session.has_ended = True  # type: ignore[attr-defined]
+    this_session().has_ended = True
     return redirect("/", 303)
 
 
 # Devices: a member's own sessions ----------------------------------------------------------------
 
+DEVICE_ID_LENGTH = 16  # so much of its digest names a session to its owner, and to nobody else
 
-def this_device() -> str:
-    return session_digest(session.sid)  # type: ignore[attr-defined]
+
+def this_digest() -> str:
+    return session_digest(this_session().sid)
 
 
 @pages.get("/devices")
 def devices() -> ResponseReturnValue:
-    return render_template("devices.html", devices=find_devices(require_member()), now=now())
+    member = require_member()
+    if g.session_is_due:  # or the page would say until when it was good before this visit
+        with suppress(sqlite3.OperationalError):
+            renew_this_session()
+    return render_template("devices.html", devices=find_devices(member), now=now())
 
 
 def find_devices(member: Member) -> list[sqlite3.Row]:
-    """This device first. `id` is a prefix of the digest, and means nothing but to its owner."""
-    _, longest = session_limits()
+    """This device first."""
     return fetch_rows(
-        "SELECT substr(id_digest, 1, 16) AS id, id_digest = ? AS is_this, device, seen_at,"
+        "SELECT substr(id_digest, 1, ?) AS id, id_digest = ? AS is_this, device AS name, seen_at,"
         " expires_at, created_at + ? AS ends_at FROM sessions"
         " WHERE author_id = ? AND expires_at > ? ORDER BY is_this DESC, seen_at DESC",
-        (this_device(), longest, member.id, now()),
+        (DEVICE_ID_LENGTH, this_digest(), longest_session(), member.id, now()),
     )
 
 
 @pages.post("/devices/renew")
 def renew_device() -> ResponseReturnValue:
     require_member()
-    with transaction():
-        renewed = renew_session(this_device())
-    session.modified = session.is_stored = renewed  # type: ignore[attr-defined]
+    renew_this_session()
     return redirect("/devices", 303)
+
+
+def renew_this_session() -> None:
+    with transaction():
+        renewed = renew_session(this_digest())
+    this_session().is_stored = this_session().modified = renewed
 
 
 @pages.post("/devices/<device_id>/end")
 def end_device(device_id: str) -> ResponseReturnValue:
     member = require_member()
-    if device_id == this_device()[:16]:
+    if device_id == this_digest()[:DEVICE_ID_LENGTH]:
         return logout()
     with transaction() as db:
         ended = db.execute(
-            "DELETE FROM sessions WHERE author_id = ? AND substr(id_digest, 1, 16) = ?",
-            (member.id, device_id),
+            "DELETE FROM sessions WHERE author_id = ? AND substr(id_digest, 1, ?) = ?",
+            (member.id, DEVICE_ID_LENGTH, device_id),
         )
         if ended.rowcount == 0:
             abort(404)
@@ -1804,82 +1937,24 @@ def end_other_devices() -> ResponseReturnValue:
     member = require_member()
     with transaction() as db:
         others = "DELETE FROM sessions WHERE author_id = ? AND id_digest != ?"
-        db.execute(others, (member.id, this_device()))
+        db.execute(others, (member.id, this_digest()))
         record("other_devices_ended", member.username)
     return redirect("/devices", 303)
 
 
-# Forward-auth: who is asking, for the programs that this one guards ------------------------------
-
-
-FORWARDED = ("METHOD", "PROTO", "HOST", "URI")
-
-
-class ForwardAuth:
-    """`GET /auth`, for a proxy that asks before it hands a request on to another program. 200 with
-    `Remote-User`, or 401; `/auth?redirect=1`, for proxies that hand our answer to the visitor,
-    says 303 to the sign-up page in place of 401. Nothing but the cookie decides. It is answered
-    before Flask begins, because a proxy asks for every picture on a page."""
-
-    def __init__(self, app: Flask) -> None:
-        self.app, self.wsgi_app = app, app.wsgi_app
-        self.headers = [*security_headers(app.config).items()]
-        self.headers += [("Cache-Control", "no-store"), ("Vary", "Cookie"), ("Content-Length", "0")]
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != "/auth":
-            return self.wsgi_app(environ, start_response)
-        status, headers = self.answer(environ)
-        start_response(status, [*headers.items(), *self.headers])
-        return []
-
-    def answer(self, environ: WSGIEnvironment) -> tuple[str, dict[str, str]]:
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return "405 Method Not Allowed", {"Allow": "GET, HEAD"}
-        try:
-            username = self.find_username(environ)
-        except sqlite3.Error as error:
-            self.app.logger.error("The database cannot be used: %s", error)
-            return "503 Service Unavailable", {"Retry-After": "5"}
-        if username is not None:
-            return "200 OK", {"Remote-User": username}
-        if "redirect=1" in environ.get("QUERY_STRING", "").split("&"):
-            return "303 See Other", {"Location": self.sign_up_address(environ)}
-        return "401 Unauthorized", {}
-
-    def find_username(self, environ: WSGIEnvironment) -> str | None:
-        cookies = parse_cookie(environ.get("HTTP_COOKIE"))
-        sid = cookies.get(self.app.config["SESSION_COOKIE_NAME"])
-        if not sid:
-            return None
-        digest = session_digest(sid)
-        row = find_session(self.app.extensions["connections"].db, digest)
-        if row is None:
-            return None
-        if is_renewal_due(row):
-            self.renew(digest)
-        return str(row["username"])
-
-    def renew(self, digest: str) -> None:
-        """Some members visit nothing but guarded programs."""
-        with self.app.app_context(), suppress(sqlite3.OperationalError), transaction():
-            renew_session(digest)
-
-    def sign_up_address(self, environ: WSGIEnvironment) -> str:
-        """With the way back to where the visitor was going, as the proxy tells it."""
-        own = self.app.config["BASE_URL"]
-        asked = {name: environ.get(f"HTTP_X_FORWARDED_{name}", "") for name in FORWARDED}
-        origin = f"{asked['PROTO']}://{asked['HOST']}"
-        with self.app.app_context():
-            came_for = parse_next(asked["URI"] if origin == own else origin + asked["URI"])
-        if came_for is None or asked["METHOD"] not in ("", "GET", "HEAD"):
-            return f"{own}/signup"
-        return f"{own}/signup?{urlencode({'next': came_for})}"
+def name_device(user_agent: str) -> str:
+    """As its owner would call it, such as "Firefox on Android"; nothing else of the header is
+    kept. Empty where nothing can be told."""
+    browser, system = parse_user_agent(user_agent[:512]), parse_os(user_agent[:512])
+    names = [re.sub(r"\b(Mobile|iOS)\b", "", browser.family).strip()] if browser else []
+    names += [system.family.replace("Mac OS X", "macOS")] if system else []
+    return " on ".join(names)[:80]
 
 
 # Looking after the group: what admins see and do -------------------------------------------------
 
 admin = Blueprint("admin", __name__)
+JOURNAL_PAGE = 50  # lines
 ROW_ID = f"<int(max={2**63 - 1}):row_id>"  # SQLite has no larger
 
 
@@ -1902,6 +1977,7 @@ def show_admin(form: Form, status: int = 200) -> ResponseReturnValue:
         invites=find_open_invites(),
         tries_per_invite=TRIES_PER_INVITE,
         pin_lifetime=PIN_LIFETIME,
+        journal_page=JOURNAL_PAGE,
         members=find_members(),
         journal=find_journal(request.args.get("before", "")),
         texts=texts_in_a_day(),
@@ -1960,6 +2036,13 @@ def find_member_name(author_id: int) -> str:
     return str(row["username"])
 
 
+def sign_out_everybody() -> int:
+    """End every session there is; return how many."""
+    with transaction() as db:
+        record("signed_out_everywhere")
+        return db.execute("DELETE FROM sessions").rowcount
+
+
 def sign_out_everywhere(author_id: int, name: str, actor: str | None) -> None:
     with transaction() as db:
         db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
@@ -1984,7 +2067,8 @@ def remove_member(author_id: int, actor: str | None) -> bool:
 def find_open_invites() -> list[sqlite3.Row]:
     """Newest first, each with the last that the journal knows of its PINs."""
     return fetch_rows(
-        "SELECT whitelist.*, authors.username AS inviter, event, at, detail FROM whitelist"
+        "SELECT whitelist.*, authors.username AS inviter,"
+        " event AS pin_event, at AS pin_at, detail AS pin_detail FROM whitelist"
         " LEFT JOIN authors ON authors.id = whitelist.invited_by"
         " LEFT JOIN journal ON journal.id = (SELECT max(id) FROM journal"
         " WHERE invite_id = whitelist.id AND event IN ('pin_sent', 'pin_refused', 'pin_wrong'))"
@@ -2006,29 +2090,8 @@ def find_members() -> list[sqlite3.Row]:
 
 
 def find_journal(before: str) -> list[sqlite3.Row]:
-    """Fifty lines, newest first: the last ones, or those before the line of that id."""
-    last = int(before) if re.fullmatch(r"[0-9]{1,18}", before) else 10**18
-    return fetch_rows("SELECT * FROM journal WHERE id < ? ORDER BY id DESC LIMIT 50", (last,))
-
-
-def say_span(seconds: int) -> str:
-    """As a person would say it: "5 min", "3 h", "2 days"."""
-    for size, unit in ((DAY, "day"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds >= size:
-            count = (seconds + size // 2) // size
-            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
-    return "less than a minute"
-
-
-def say_ago(seconds: int) -> str:
-    return f"{say_span(seconds)} ago" if seconds >= MINUTE else "just now"
-
-
-def say_day(seconds: int) -> str:
-    """Of something that is noted once a day at most."""
-    days = max(seconds, 0) // DAY
-    return ("today", "yesterday")[days] if days < 2 else f"{days} days ago"
-
-
-def say_date(at: int) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%-d %B %Y}"
+    """One page, newest first: the last lines, or those before the line of that id."""
+    before_id = int(before) if re.fullmatch(r"[0-9]{1,18}", before) else 10**18
+    return fetch_rows(
+        "SELECT * FROM journal WHERE id < ? ORDER BY id DESC LIMIT ?", (before_id, JOURNAL_PAGE)
+    )

@@ -1,4 +1,5 @@
-"""The `flask` commands. A command's docstring is its help; its last line says what is now true."""
+"""The `flask` commands. A command's docstring is its help; the last line that it prints says what
+is now true."""
 
 import os
 import sqlite3
@@ -84,10 +85,7 @@ def sign_out(username: str | None, everybody: bool) -> None:
         app.sign_out_everywhere(author_id, name, None)
         click.echo(f"{name} is signed out everywhere.")
         return
-    with app.transaction() as db:
-        ended = db.execute("DELETE FROM sessions").rowcount
-        app.record("signed_out_everywhere")
-    click.echo(f"Everybody is signed out; {ended} sessions have ended.")
+    click.echo(f"Everybody is signed out; {app.sign_out_everybody()} sessions have ended.")
 
 
 def find_member(username: str) -> tuple[int, str]:
@@ -100,7 +98,7 @@ def find_member(username: str) -> tuple[int, str]:
 
 @command("prune")
 def prune() -> None:
-    """Drop what has expired. The server does so by itself whenever it writes."""
+    """Drop what has expired. The server does so by itself at each invite, sign-in and renewal."""
     with app.transaction() as db:
         before = db.total_changes
         app.prune()
@@ -129,7 +127,8 @@ def backup(file: Path) -> None:
 
 
 def write_backup(file: Path) -> int:
-    """By way of memory, so that no page of the file ever held a session. Returns the members."""
+    """By way of memory, so that no page of the file ever held a session. A running PIN is left out,
+    too: its friend texts again. Returns how many members there are."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
         app.get_db().backup(copy)
         copy.executescript("DELETE FROM sessions; DELETE FROM pending_verifications; VACUUM;")

@@ -6,7 +6,7 @@
 CREATE TABLE IF NOT EXISTS authors (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never re-used: an old session cannot become somebody else's
     username TEXT NOT NULL UNIQUE,
-    invited_by INTEGER REFERENCES authors ON DELETE SET NULL,  -- NULL: invited from the command line
+    invited_by INTEGER REFERENCES authors ON DELETE SET NULL,  -- NULL: from the command line, or by somebody who left
     joined_at INTEGER NOT NULL
 ) STRICT;
 

@@ -20,9 +20,9 @@ def invited(group: Group) -> Text:
     return group.vonage.texts[-1]
 
 
-def deliver(group: Group, fields: dict[str, Any], **more: Any) -> int:
+def deliver(group: Group, fields: dict[str, Any], path: str = "/delivery", **body: Any) -> int:
     client = group.app.test_client()
-    return client.post(more.pop("path", "/delivery"), **(more or {"data": fields})).status_code
+    return client.post(path, **(body or {"data": fields})).status_code
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ def deliver(group: Group, fields: dict[str, Any], **more: Any) -> int:
         ("unknown", "1", WAITING),
         ("failed", "12", "Could not be delivered: number unreachable; check it and invite again"),
         ("failed", "9", "Could not be delivered: number unreachable"),
+        ("failed", "1", "Could not be delivered. Check the number"),
         ("failed", "2", "Could not be delivered: the phone was off"),
         ("rejected", "14", "Could not be delivered: the phone or its network blocks the text"),
         ("expired", "99", "Could not be delivered. Check the number"),
@@ -48,7 +49,7 @@ def test_the_admin_reads_what_became_of_the_text(
 
     page = ada.get("/admin").text
     assert said in page
-    assert ("the invite of somebody was not delivered" in page) == ("Could not" in said)
+    assert ("the text to an invited friend was not delivered" in page) == ("Could not" in said)
 
 
 def test_the_first_final_word_counts(group: Group, ada: Browser, invited: Text) -> None:
@@ -122,6 +123,22 @@ def test_a_receipt_that_overtakes_the_answer_is_asked_for_again(group: Group, ad
     sent = group.vonage.texts[-1]
     assert deliver(group, group.vonage.receipt(sent.id, "delivered", "0")) == 204
     assert DELIVERED in ada.get("/admin").text
+
+
+def test_what_was_noted_is_not_asked_for_again(group: Group, invited: Text) -> None:
+    """Though another text is on the way."""
+    report = group.vonage.receipt(invited.id, "delivered", "0")
+    assert deliver(group, report) == 204
+    again: list[int] = []
+
+    def report_twice(connection: Connection, answer: Answer) -> None:
+        again.append(deliver(group, report))
+        connection.answer(answer)
+
+    group.vonage.fail("text", report_twice, acts=True)
+    group.invite("12025550150")
+
+    assert again == [204]
 
 
 def test_a_friend_who_texted_back_has_the_text(group: Group, ada: Browser, invited: Text) -> None:

@@ -54,6 +54,22 @@ def id_of(browser: Browser, other: Browser) -> str:
     return id
 
 
+def until(date: str) -> str:
+    return f"signed in until {date}, or longer if you use it"
+
+
+def test_a_visit_counts_before_it_is_shown(group: Group) -> None:
+    with time_machine.travel("2026-11-23 12:00", tick=False) as clock:
+        grace = group.join(GRACE, "grace")
+        clock.shift(3 * DAY)
+
+        answer = grace.get("/devices")
+
+        assert "signed in until 26 December 2026" in answer.text
+        assert "Expires=Fri, 26 Nov 2027" in answer.headers["Set-Cookie"]
+        assert "Set-Cookie" not in grace.get("/devices").headers
+
+
 def test_members_see_their_devices_in_words(group: Group) -> None:
     with time_machine.travel("2026-11-23 12:00", tick=False) as clock:
         sign_in(group, GRACE, "grace", SAFARI)
@@ -62,8 +78,8 @@ def test_members_see_their_devices_in_words(group: Group) -> None:
         sign_in(group, MALLORY, "mallory", "curl/8.5")
 
         assert entries(phone) == [
-            "Firefox on Android this device Last seen today, signed in until 26 December 2026",
-            "Safari on iOS Last seen 3 days ago, signed in until 23 December 2026",
+            f"Firefox on Android this device Last seen today, {until('26 December 2026')}",
+            f"Safari on iOS Last seen 3 days ago, {until('23 December 2026')}",
         ]
 
 
@@ -169,7 +185,9 @@ def test_a_session_is_not_renewed_beyond_its_longest_life(group: Group) -> None:
             clock.shift(20 * DAY)
             grace.get("/")
 
-        assert "until 1 January 2027; then an admin has to invite you again" in entries(grace)[0]
+        assert (
+            "until 1 January 2027; after that an admin has to invite you again" in entries(grace)[0]
+        )
         assert "Renew now" not in grace.get("/devices").text
         grace.post("/devices/renew")
         assert "until 1 January 2027" in entries(grace)[0]

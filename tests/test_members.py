@@ -147,15 +147,21 @@ def test_admins_see_when_and_where_members_are(group: Group) -> None:
             return " ".join(entry.split('<p class="note">')[1].split())
 
         joined = "Joined on 23 November 2026"
-        assert told("ada") == f"{joined}. Last seen today, on 1 device"
-        assert told("grace") == f"{joined}, invited by ada. Last seen today, on 2 devices"
+        assert told("ada") == f"{joined}. Signed in on 1 device, last seen today"
+        assert told("grace") == f"{joined}, invited by ada. Signed in on 2 devices, last seen today"
         clock.shift(DAY)
-        assert told("grace") == f"{joined}, invited by ada. Last seen yesterday, on 2 devices"
+        assert (
+            told("grace")
+            == f"{joined}, invited by ada. Signed in on 2 devices, last seen yesterday"
+        )
         clock.shift(5 * DAY)
         grace.get("/")
-        assert told("grace") == f"{joined}, invited by ada. Last seen today, on 2 devices"
+        assert told("grace") == f"{joined}, invited by ada. Signed in on 2 devices, last seen today"
         clock.shift(25 * DAY)
-        assert told("grace") == f"{joined}, invited by ada. Last seen 25 days ago, on 1 device"
+        assert (
+            told("grace")
+            == f"{joined}, invited by ada. Signed in on 1 device, last seen 25 days ago"
+        )
         clock.shift(6 * DAY)
         assert told("grace") == f"{joined}, invited by ada. Signed in on no device"
 

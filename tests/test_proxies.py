@@ -142,10 +142,9 @@ class Guarded:
         self.served, self.group, self.token = served, group, group.token()
 
     def invite(self, proxy: Proxy, phone: str, username: str | None = None) -> str:
-        """Invited, texted back by way of the proxy; the PIN."""
+        """Invite, text back through the proxy, return the PIN."""
         known = self.group.rows("SELECT 1 FROM authors WHERE username = ?", username)
-        with self.group.app.app_context():
-            self.group.rows("DELETE FROM journal")  # no pause between two invites of one number
+        self.group.rows("DELETE FROM journal")  # no pause between two invites of one number
         self.group.invite(phone, username if known or username == "ada" else None)
         text = urlencode(self.group.vonage.inbound(phone, "sunflower"))
         webhook = f"{GROUP}/answer/{self.token}"
@@ -407,6 +406,18 @@ def test_a_removed_member_is_out_at_the_next_picture(guarded: Guarded, proxy: Pr
     Wiki.asked.clear()
     assert leads_to_sign_up(grace.ask(f"{WIKI}/picture.png"), f"{WIKI}/picture.png")
     assert ada.ask(f"{WIKI}/picture.png").told("remote-user") == [("remote-user", "ada")]
+
+
+def test_the_wiki_may_speak_websocket_and_no_other_protocol(guarded: Guarded, proxy: Proxy) -> None:
+    grace = guarded.visitor(proxy, GRACE, "grace")
+
+    asked = grace.ask(PAGE, [("Connection", "Upgrade"), ("Upgrade", "websocket")])
+    assert asked.told("upgrade") == [("upgrade", "websocket")]
+    assert asked.told("connection")[0][1].lower() == "upgrade"
+    assert asked.told("remote-user") == [("remote-user", "grace")]
+
+    asked = grace.ask(PAGE, [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c")])
+    assert asked.told("upgrade", "connection") == []
 
 
 @contextmanager
