@@ -311,6 +311,21 @@ def register_everything(app: Flask) -> None:
     app.register_error_handler(VonageError, show_vonage_trouble)
     app.context_processor(lambda: {"member": current_member(), "is_admin": is_admin()})
     app.jinja_env.filters |= {"span": say_span, "ago": say_ago, "day": say_day, "date": say_date}
+    app.jinja_env.globals["static"] = find_static_files(app)
+    app.get_send_file_max_age = keep_static_file  # type: ignore[assignment, method-assign]
+
+
+def find_static_files(app: Flask) -> dict[str, str]:
+    """Their addresses by name, with a digest of what is in them: browsers may keep them for a year,
+    and ask for another address when one has changed."""
+    files = Path(app.root_path, "static").iterdir()
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {name: f"/static/{name}?v={digest[:8]}" for name, digest in digests.items()}
+
+
+def keep_static_file(name: str | None) -> int | None:
+    """Seconds; None: ask each time whether it has changed."""
+    return 365 * DAY if "v" in request.args else None
 
 
 def configure_flask(app: Flask) -> None:

@@ -1,12 +1,15 @@
 """Pages are sound HTML, work without JavaScript, and say what they should to people and to
 phones."""
 
+import hashlib
 import re
 from pathlib import Path
 
 import html5lib
 import pytest
 from flask import render_template
+
+from app import DAY
 
 from .conftest import ADA, GRACE, ROOT, Browser, Group
 
@@ -135,6 +138,24 @@ def test_an_unusual_error_has_the_general_sentence(group: Group) -> None:
     assert answer.status_code == 405
     long = group.browser().get("/" + "a" * 3000)
     assert long.status_code == 404
+
+
+def test_static_files_are_kept_until_they_change(group: Group) -> None:
+    browser = group.browser()
+    linked = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', browser.get("/").text))
+
+    assert len(linked) == 3
+    for address in linked:
+        name = address.removeprefix("/static/").split("?")[0]
+        content = (ROOT / "static" / name).read_bytes()
+        assert address == f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:8]}"
+        with browser.get(address) as answer:
+            assert (answer.data, answer.status_code) == (content, 200)
+            assert answer.cache_control.max_age == 365 * DAY
+            assert "Vary" not in answer.headers
+        with browser.get(f"/static/{name}") as answer:
+            assert answer.headers["Cache-Control"] == "no-cache"
+    assert browser.get("/static/nothing.css?v=1").cache_control.max_age is None
 
 
 def test_static_files_are_few_and_small() -> None:
