@@ -3,9 +3,10 @@ is now true."""
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -89,11 +90,12 @@ def sign_out(username: str | None, everybody: bool) -> None:
 
 
 def find_member(username: str) -> tuple[int, str]:
-    name = username.strip().lower()
-    row = app.fetch_row("SELECT id FROM authors WHERE username = ?", (name,))
-    if row is None:
-        raise click.ClickException(f"There is no member {name}.")
-    return row["id"], name
+    with suppress(app.Mistake):
+        name = app.parse_username(username)
+        row = app.fetch_row("SELECT id FROM authors WHERE username = ?", (name,))
+        if row is not None:
+            return row["id"], name
+    raise click.ClickException("There is no member of that name.")
 
 
 @command("prune")
@@ -112,16 +114,16 @@ def prune() -> None:
 def backup(file: Path) -> None:
     """Copy the database to FILE, also while the server runs. Sessions are left out: whoever finds
     the copy is signed in nowhere."""
+    if file.exists():
+        raise click.ClickException(f"{file} exists already; nothing was written.")
     try:
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except OSError as error:
-        raise click.ClickException(f"Nothing was written: {error}") from None
-    try:
-        members = write_backup(file)
+        with TemporaryDirectory(prefix=".backup-", dir=file.parent) as folder:
+            copy = Path(folder, "copy.db")
+            members = write_backup(copy)
+            copy.rename(file)  # it is there as a whole or not at all
     except (OSError, sqlite3.Error, ValueError) as error:
-        file.unlink()
         raise click.ClickException(
-            f"The backup failed, and nothing is left of it: {error}"
+            f"There is no backup, and nothing is left of it: {error}"
         ) from None
     click.echo(f"{file} is written, and was read back. Members in it: {members}; sessions: none.")
 
@@ -129,6 +131,7 @@ def backup(file: Path) -> None:
 def write_backup(file: Path) -> int:
     """By way of memory, so that no page of the file ever held a session. A running PIN is left out,
     too: its friend texts again. Returns how many members there are."""
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
         app.get_db().backup(copy)
         copy.executescript("DELETE FROM sessions; DELETE FROM pending_verifications; VACUUM;")

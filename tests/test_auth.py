@@ -220,6 +220,8 @@ def forwarded(url: str, method: str = "GET") -> dict[str, str]:
         ("https://wiki.example.org@mallory.example/", None),
         ("https://group.example.org//mallory.example", None),
         ("https:///x", None),
+        ("https://wiki.example.org/?" + "a" * 1974, "https://wiki.example.org/?" + "a" * 1974),
+        ("https://wiki.example.org/?" + "a" * 1975, None),
     ],
 )
 def test_the_way_leads_over_the_sign_up_page_and_back(

@@ -62,12 +62,16 @@ def test_the_first_final_word_counts(group: Group, ada: Browser, invited: Text) 
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_both_apis_shapes_are_read(group: Group, invited: Text, as_json: bool) -> None:
-    fields = {"message_uuid": invited.id, "status": "undeliverable", "channel": "sms"}
+    fields = {"message_uuid": invited.id, "status": "undeliverable", "err-code": 3}
     body: dict[str, Any] = {"json": fields} if as_json else {"data": fields}
 
     assert deliver(group, {}, path=f"/delivery/{group.token()}", **body) == 204
 
-    assert group.one("SELECT delivery FROM whitelist") == "undelivered"
+    assert group.one("SELECT delivery FROM whitelist") == "undelivered-number"
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return {"a": nested(depth - 1)} if depth else {}
 
 
 @pytest.mark.parametrize(
@@ -82,8 +86,11 @@ def test_both_apis_shapes_are_read(group: Group, invited: Text, as_json: bool) -
         {"messageId": "another", "status": None},
         {"messageId": "\x00' OR 1", "status": "failed", "err-code": [1]},
         {"msisdn": GRACE, "messageId": "m", "text": "sunflower"},
+        {"messageId": "\ud800", "status": "delivered"},
+        {"messageId": "another", "status": nested(800)},
+        {"messageId": "another", "status": "failed", "err-code": nested(800)},
     ],
-    ids=str,
+    ids=lambda fields: str(fields)[:60],
 )
 def test_whatever_else_vonage_says_changes_nothing(
     group: Group, invited: Text, fields: dict[str, Any]

@@ -104,6 +104,8 @@ def test_members_see_their_devices_in_words(group: Group) -> None:
         ("", ""),
         ("\x00<script>", ""),
         ("é" * 10_000, ""),
+        ("12025550101bot/1.0", ""),
+        ("Mozilla/5.0 (Windows NT 10.0) 12025550101bot/1.0", "Windows"),
     ],
 )
 def test_a_device_is_called_as_its_owner_would_call_it(user_agent: str, name: str) -> None:
@@ -147,6 +149,9 @@ def test_all_other_devices_are_ended(group: Group, phone: Browser, tablet: Brows
     assert [b.username() for b in (phone, tablet, other)] == ["grace", None, "mallory"]
     assert group.one("SELECT event FROM journal ORDER BY id DESC") == "other_devices_ended"
     assert "Sign out all others" not in phone.get("/devices").text
+    before = group.one("SELECT count(*) FROM journal")
+    assert phone.post("/devices/end-others").location == "/devices"
+    assert group.one("SELECT count(*) FROM journal") == before
 
 
 def test_nobody_ends_somebody_elses_device(group: Group, phone: Browser, tablet: Browser) -> None:
