@@ -620,10 +620,13 @@ class MemberSessions(ServerSideSessionInterface):
         return datetime.now(UTC) + app.permanent_session_lifetime
 
     def save_session(self, app: Flask, session: Any, response: Response) -> None:
-        if session or not session.modified:
+        if session and self.should_set_storage(app, session):
             super().save_session(app, session, response)
-            return
-        # Signed out. The base class forgets `Secure`; a browser then keeps its __Host- cookie.
+        elif session.modified:
+            self.forget_session(app, session, response)
+
+    def forget_session(self, app: Flask, session: Any, response: Response) -> None:
+        """Signed out. The base class forgets `Secure`; a browser then keeps its __Host- cookie."""
         if not session.has_ended:
             end_session(session.sid)
         response.delete_cookie(
@@ -821,12 +824,15 @@ class SecurityHeaders:
 
     def __init__(self, app: Flask) -> None:
         self.wsgi_app = app.wsgi_app
-        self.public = [*security_headers(app.config).items()]
-        self.private = [*self.public, *PRIVATE.items()]
+        public = security_headers(app.config)
+        self.public, self.private = (
+            ([*headers.items()], {name.lower() for name in headers})
+            for headers in (public, public | PRIVATE)
+        )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        ours = self.public if environ["PATH_INFO"].startswith("/static/") else self.private
-        names = {name.lower() for name, _ in ours}
+        is_public = environ["PATH_INFO"].startswith("/static/")
+        ours, names = self.public if is_public else self.private
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             theirs = [header for header in headers if header[0].lower() not in names]
