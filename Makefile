@@ -3,6 +3,7 @@
 # make test    install what the tests need, and run them
 # make test-slow  run the tests that take minutes: crashes, full disks (needs strace)
 # make lint    check style and types
+# make bench   measure, and write bench/RESULTS.md (needs wrk)
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
@@ -15,7 +16,7 @@ APP ?= app:create_app
 
 BIN = .venv/bin
 
-.PHONY: demo serve test test-slow lint install
+.PHONY: demo serve test test-slow lint bench install
 .DEFAULT_GOAL = demo
 
 demo: .venv/installed
@@ -37,6 +38,9 @@ lint: .venv/tests-installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+bench: .venv/bench-installed
+	$(BIN)/python -m bench
+
 install: .venv/installed
 
 # A virtual environment is made once, and brought up to date when the lists change.
@@ -47,4 +51,8 @@ install: .venv/installed
 
 .venv/tests-installed: .venv/installed tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+.venv/bench-installed: .venv/tests-installed bench/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	@touch $@

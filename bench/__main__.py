@@ -1,0 +1,212 @@
+"""`make bench`: how fast the served program is beside what Flask can do at best, how large, and how
+its cost grows. Writes RESULTS.md and growth.png beside this file. Needs wrk."""
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from .growth import draw_growth
+from .servers import ROOT, Load, granian, gunicorn, running
+from .world import World
+
+HERE = Path(__file__).parent
+BARE, STOCK = "bench.rivals:create_bare", "bench.rivals:create_stock"
+
+
+class Line(NamedTuple):
+    what: str
+    per_second: str
+    ratio: str
+    p50: str
+    p99: str
+
+
+def compare(
+    cases: dict[str, Callable[[], Load]], to: str, rounds: int
+) -> Iterator[tuple[str, list[Load], float]]:
+    """Each case in turn, round after round, so that what else the machine does meets all of them.
+    The ratio is the median of the rounds'."""
+    seen: dict[str, list[Load]] = {what: [] for what in cases}
+    for _ in range(rounds):
+        for what, measure in cases.items():
+            seen[what].append(measure())
+    for what, loads in seen.items():
+        ratios = [
+            ours.per_second / its.per_second for ours, its in zip(loads, seen[to], strict=True)
+        ]
+        yield what, loads, statistics.median(ratios)
+
+
+def lines_of(cases: dict[str, Callable[[], Load]], to: str, rounds: int) -> Iterator[Line]:
+    for what, loads, ratio in compare(cases, to, rounds):
+        yield Line(
+            what,
+            f"{statistics.median(load.per_second for load in loads):,.0f}",
+            f"{ratio:.2f}",
+            f"{statistics.median(load.p50 for load in loads):.2f}",
+            f"{statistics.median(load.p99 for load in loads):.2f}",
+        )
+
+
+def read_pages(world: World, threads: int, seconds: float, rounds: int) -> Iterator[Line]:
+    """Reading, against a bare Flask route on the same server."""
+    cookie = ("-H", f"Cookie: {world.cookie}")
+    with ExitStack() as stack:
+        ours = stack.enter_context(world.served(threads))
+        bare = stack.enter_context(running(granian(BARE, threads), {}))
+        cases: dict[str, Callable[[], Load]] = {
+            "a bare Flask route": lambda: bare.load("/", seconds=seconds),
+            "a bare Flask route with ten names in a template": lambda: bare.load(
+                "/rendered", seconds=seconds
+            ),
+            "`GET /auth`, signed in": lambda: ours.load("/auth", *cookie, seconds=seconds),
+            "`GET /auth`, signed out": lambda: ours.load("/auth", seconds=seconds),
+            "a page of one's own, signed in": lambda: ours.load(
+                "/clubhouse", *cookie, seconds=seconds
+            ),
+            "`GET /`, signed in, ten members": lambda: ours.load("/", *cookie, seconds=seconds),
+            "`GET /devices`": lambda: ours.load("/devices", *cookie, seconds=seconds),
+            "`GET /`, signed out": lambda: ours.load("/", seconds=seconds),
+            "`GET /static/style.css`": lambda: ours.load("/static/style.css", seconds=seconds),
+        }
+        if threads > 1:
+            cases |= rivals(world, stack, threads, seconds)
+        yield from lines_of(cases, "a bare Flask route", rounds)
+
+
+def rivals(
+    world: World, stack: ExitStack, threads: int, seconds: float
+) -> dict[str, Callable[[], Load]]:
+    stock_settings = {"STOCK_DATABASE": str(world.folder / "stock.db")}
+    stock = stack.enter_context(running(granian(STOCK, threads), stock_settings))
+    stocked = ("-H", f"Cookie: {world.sign_in_at(stock)}")
+    unicorn = stack.enter_context(running(gunicorn(BARE, threads), {}))
+    ours = stack.enter_context(world.served(threads, gunicorn))
+    cookie = ("-H", f"Cookie: {world.cookie}")
+    return {
+        "Flask-Session's SQLAlchemy store": lambda: stock.load("/who", *stocked, seconds=seconds),
+        "a bare Flask route, gunicorn": lambda: unicorn.load("/", seconds=seconds),
+        "`GET /auth`, gunicorn": lambda: ours.load("/auth", *cookie, seconds=seconds),
+    }
+
+
+def write_pages(world: World, seconds: float, rounds: int) -> Iterator[Line]:
+    """What writes, and durably: each sign-up and each webhook is on the disk before its answer."""
+    with ExitStack() as stack:
+        ours = stack.enter_context(world.served(8))
+        bare = stack.enter_context(running(granian(BARE, 8), {}))
+        refused = ("-s", str(HERE / "refused.lua"))
+        texted = ("-s", str(HERE / "texted.lua"))
+        yield from lines_of(
+            {
+                "a bare Flask route": lambda: bare.load("/", seconds=seconds),
+                "`POST /login`, refused before Vonage is asked": lambda: ours.load(
+                    "/login", *refused, seconds=seconds
+                ),
+                "`POST /answer`, a text from a stranger": lambda: ours.load(
+                    f"/answer/{world.token}", *texted, seconds=seconds
+                ),
+            },
+            "a bare Flask route",
+            rounds,
+        )
+        yield Line(
+            "whole sign-ups, an instant Vonage", f"{world.sign_up_many(ours, 200):,.0f}", "", "", ""
+        )
+
+
+@contextmanager
+def filled(sessions: int, members: int) -> Iterator[World]:
+    with tempfile.TemporaryDirectory() as folder, World.create(Path(folder)) as world:
+        world.fill(sessions, members)
+        yield world
+
+
+def table(lines: list[Line]) -> str:
+    rows = [Line("", "a second", "ratio", "p50, ms", "p99, ms"), Line("---", *["---:"] * 4), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def hold_slow_checks(world: World) -> str:
+    with world.served(8) as ours:
+        quiet = world.auth(ours, seconds=4)
+        with world.slow_checks(ours, 8):
+            busy = world.auth(ours, seconds=4)
+    return (
+        f"p99 of `/auth` {quiet.p99:.2f} ms in quiet, {busy.p99:.2f} ms while 8 PIN checks hang for"
+        f" 5 s: {busy.p99 / quiet.p99:.2f} times."
+    )
+
+
+def measure_size(world: World) -> list[str]:
+    with world.served(8) as ours:
+        world.auth(ours, seconds=3)
+        world.sign_up_many(ours, 20)
+        facts = [f"Start until both workers answer: {ours.started_in:.2f} s."]
+        facts += [f"The largest process, after load: {ours.megabytes():.0f} MiB."]
+    imports = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True
+            ).stdout
+        )
+        for _ in range(5)
+    ]
+    return [*facts, f"`import app`: {statistics.median(imports):.2f} s (median of 5)."]
+
+
+IMPORT = "import time; t = time.perf_counter(); import app; print(time.perf_counter() - t)"
+
+
+def describe_machine() -> str:
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+    )
+    cpu = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"{datetime.now(UTC):%-d %B %Y}, commit {commit.stdout.strip()}, {cores} cores of {cpu},"
+        f" Python {platform.python_version()}. Two workers; wrk on the same cores, 8 connections."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a second each, and no growth")
+    quick = parser.parse_args().quick
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is missing: apt-get install wrk")
+    seconds, rounds = (1, 1) if quick else (3, 5)
+    parts = [f"# How fast\n\n{describe_machine()}"]
+    with filled(10, 10) as world:
+        parts += ["## Reading, 8 threads a worker", table([*read_pages(world, 8, seconds, rounds)])]
+        parts += ["## Reading, 1 thread a worker", table([*read_pages(world, 1, seconds, rounds)])]
+        parts += ["## Writing, 8 threads a worker", table([*write_pages(world, seconds, rounds)])]
+        parts += ["## Waiting, size, start", hold_slow_checks(world), *measure_size(world)]
+    if not quick:
+        parts += ["## How the cost grows", "![growth.png](growth.png)", draw_growth(filled)]
+    text = "\n\n".join(parts) + "\n"
+    print(text)
+    if not quick:
+        (HERE / "RESULTS.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""How the cost grows with what is stored: a plot, and the figures behind it."""
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import matplotlib
+import requests
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+from .world import World
+
+HERE = Path(__file__).parent
+Filled = Callable[[int, int], AbstractContextManager[World]]  # sessions, members
+Points = dict[int, float]
+
+
+def draw_growth(filled: Filled) -> str:
+    """Draw growth.png; return its figures as a table."""
+    matplotlib.use("Agg")
+    curves = {
+        "`/auth` a second, by sessions": measure_auth(filled, [10**n for n in range(1, 7)]),
+        "whole sign-ups a second, by members": measure_sign_ups(filled, [10, 10**3, 10**5]),
+        "`/admin`, ms, by members": measure_admin(filled, [10, 100, 10**3, 10**4]),
+    }
+    figure, panels = pyplot.subplots(1, len(curves), figsize=(12, 3.6), layout="constrained")
+    for panel, (title, points) in zip(panels, curves.items(), strict=True):
+        draw(panel, title.replace("`", ""), points)
+    figure.savefig(HERE / "growth.png", dpi=110)
+    rows = [f"| {title} | {say(points)} |" for title, points in curves.items()]
+    return "\n".join(["| what | figures |", "| --- | --- |", *rows])
+
+
+def draw(panel: Axes, title: str, points: Points) -> None:
+    panel.plot([*points], [*points.values()], marker="o", color="#0b6e5f")
+    panel.set_xscale("log")
+    panel.set_ylim(bottom=0, top=max(points.values()) * 1.2)
+    panel.set_title(title, fontsize=10)
+    panel.grid(alpha=0.3)
+
+
+def say(points: Points) -> str:
+    return ", ".join(f"{count:,}: {value:,.0f}" for count, value in points.items())
+
+
+def measure_auth(filled: Filled, sizes: list[int]) -> Points:
+    """Requests a second, by a thousand of the sessions in turn. All sizes are served at once and
+    measured in turn, five times."""
+    with ExitStack() as stack:
+        worlds = {size: stack.enter_context(filled(size, 100)) for size in sizes}
+        servers = {size: stack.enter_context(world.served(8)) for size, world in worlds.items()}
+        seen: dict[int, list[float]] = {size: [] for size in sizes}
+        for _ in range(5):
+            for size, world in worlds.items():
+                words = ("-s", str(HERE / "many.lua"))
+                load = servers[size].load(
+                    "/auth", *words, seconds=2, script=[world.write_cookies(size)]
+                )
+                assert load.failed == 0
+                seen[size].append(load.per_second)
+        return {size: statistics.median(rates) for size, rates in seen.items()}
+
+
+def measure_sign_ups(filled: Filled, sizes: list[int]) -> Points:
+    points = {}
+    for members in sizes:
+        with filled(10, members) as world, world.served(8) as ours:
+            world.sign_up_many(ours, 20)
+            points[members] = world.sign_up_many(ours, 150)
+    return points
+
+
+def measure_admin(filled: Filled, sizes: list[int]) -> Points:
+    """Milliseconds until the whole page is there: the median of nine."""
+    points = {}
+    for members in sizes:
+        with filled(members * 2, members) as world, world.served(8) as ours:
+            times = []
+            for _ in range(9):
+                began = time.perf_counter()
+                page = requests.get(
+                    f"{ours.url}/admin", headers={"Cookie": world.cookie}, timeout=60
+                )
+                times.append((time.perf_counter() - began) * 1000)
+                assert page.ok
+            points[members] = statistics.median(times)
+    return points

@@ -1,0 +1,110 @@
+"""Programs under load: started as `make serve` starts ours, watched from outside."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import requests
+
+from tests.conftest import find_port
+
+ROOT = Path(__file__).parent.parent
+
+
+class Load(NamedTuple):
+    """What wrk saw."""
+
+    per_second: float
+    p50: float  # milliseconds
+    p99: float
+    failed: int  # answers that were no 2xx or 3xx
+
+
+class Running(NamedTuple):
+    url: str
+    process: subprocess.Popen[bytes]
+    started_in: float  # seconds until every worker answered
+
+    def load(self, path: str, *words: str, seconds: float, script: Sequence[object] = ()) -> Load:
+        command = ["wrk", "-c8", "-t2", f"-d{seconds}s", "--latency", *words, f"{self.url}{path}"]
+        command += ["--", *map(str, script)] if script else []
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return Load(
+            float(find(r"Requests/sec: +([\d.]+)", told)),
+            milliseconds(find(r"50% +(\S+)", told)),
+            milliseconds(find(r"99% +(\S+)", told)),
+            failed=int(find(r"Non-2xx or 3xx responses: (\d+)|$", told) or 0),
+        )
+
+    def megabytes(self) -> float:
+        """Resident memory of the largest process at its largest, in MiB."""
+        group = subprocess.run(
+            ["pgrep", "-g", str(self.process.pid)], capture_output=True, text=True
+        ).stdout.split()
+        told = [Path(f"/proc/{pid}/status").read_text() for pid in group]
+        return max(int(find(r"VmHWM:\s+(\d+)", status)) for status in told) / 1024
+
+
+def find(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    assert match, text
+    return match[1] or ""
+
+
+def milliseconds(text: str) -> float:
+    """What wrk writes as 850.00us, 1.20ms, 2.00s or 1.00m."""
+    units = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}
+    return float(text.rstrip("usm")) * units[text.lstrip("0123456789.")]
+
+
+def granian(factory: str, threads: int) -> list[str]:
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--factory"]
+    command += ["--workers", "2", "--blocking-threads", str(threads), "--log-level", "error"]
+    return [*command, "--workers-kill-timeout", "5", "--port", "{port}", factory]
+
+
+def gunicorn(factory: str, threads: int) -> list[str]:
+    command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", str(threads)]
+    return [*command, "--log-level", "error", "--bind", "127.0.0.1:{port}", f"{factory}()"]
+
+
+@contextmanager
+def running(command: list[str], settings: dict[str, str], port: int = 0) -> Iterator[Running]:
+    port = port or find_port()
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [word.format(port=port) for word in command],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "REQUESTS_CA_BUNDLE": "", **settings},
+        start_new_session=True,
+    )
+    try:
+        url = f"http://localhost:{port}"
+        wait_until_up(process, url)
+        yield Running(url, process, time.perf_counter() - started)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_until_up(process: subprocess.Popen[bytes], url: str) -> None:
+    """Ten answers in a row, so that both workers are there."""
+    in_a_row = 0
+    while in_a_row < 10:
+        if process.poll() is not None:
+            raise SystemExit("A program under load did not start; its message stands above.")
+        try:
+            in_a_row = in_a_row + 1 if requests.get(f"{url}/healthz", timeout=2).ok else 0
+        except requests.RequestException:
+            in_a_row = 0
+            time.sleep(0.02)
