@@ -48,6 +48,7 @@ from flask import (
     session,
     url_for,
 )
+from flask.cli import FlaskGroup
 from flask.typing import ResponseReturnValue
 from flask_session.base import ServerSideSession, ServerSideSessionInterface
 from phonenumbers import PhoneNumberFormat, PhoneNumberType, ValidationResult
@@ -280,7 +281,19 @@ def contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """The application. Settings come from `config`, then the environment, then (without `config`)
-    the nearest `.env`; names in `config` that are not ours go to Flask."""
+    the nearest `.env`; names in `config` that are not ours go to Flask. Raises WrongSettings."""
+    try:
+        return build_app(config)
+    except WrongSettings as wrong:
+        context = click.get_current_context(silent=True)
+        if context is None or context.parent or not isinstance(context.command, FlaskGroup):
+            raise
+        from commands import offer_help  # `flask` looks for a command, and some do without an app
+
+        return offer_help(wrong)
+
+
+def build_app(config: Mapping[str, Any] | None) -> Flask:
     app = Flask(__name__)
     env_file = dotenv_values(find_dotenv(usecwd=True)) if config is None else {}
     app.config.update(read_settings({**env_file, **os.environ, **(config or {})}))
@@ -1304,9 +1317,11 @@ def parse_time(text: object) -> int | None:
 
 
 @webhooks.post("/answer")
-@webhooks.post("/answer/<token>")
+@webhooks.route("/answer/<token>", methods=["GET", "POST"])
 def answer(token: str | None = None) -> ResponseReturnValue:
     """A friend texted. 204: done, or nothing to do; 503: Vonage should call again."""
+    if request.method != "POST":
+        return show_presence()
     message = parse_inbound(g.fields)
     if message is None:
         return "", 204
@@ -1320,6 +1335,14 @@ def answer(token: str | None = None) -> ResponseReturnValue:
     if claim == "ours":
         act_once(act, message)
     return "", 503 if claim == "busy" else 204
+
+
+def show_presence() -> ResponseReturnValue:
+    """Vonage calls an address, and wants a 200, before it takes it for a number's webhook. A text
+    that comes as a GET would stand in the logs of web servers: the dashboard must say POST."""
+    if request.args:
+        abort(405)
+    return "", 200
 
 
 def claim_message(message_id: str) -> Literal["ours", "done", "busy"]:

@@ -2,7 +2,10 @@
 is now true."""
 
 import os
+import re
+import secrets
 import sqlite3
+import sys
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -10,7 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-from flask import Blueprint, current_app
+from dotenv import dotenv_values
+from flask import Blueprint, Flask, current_app
+from flask.cli import AppGroup
 
 import app
 from vonage_client import VonageError
@@ -27,6 +32,120 @@ class Command(click.Command):
 
 
 command = partial(commands.cli.command, cls=Command)
+
+
+class NeedsSettings(AppGroup):
+    """The commands of a program whose settings are wrong: all say so, but those that help."""
+
+    def __init__(self, wrong: app.WrongSettings) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(commands.cli.commands)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        known = commands.cli.commands.get(name)
+        if known is None or name in ("setup", "doctor"):
+            return known
+        anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+        return click.Command(name, help=known.help, callback=self.refuse, context_settings=anything)
+
+    def refuse(self) -> None:
+        raise self.wrong
+
+
+def offer_help(wrong: app.WrongSettings) -> Flask:
+    """In place of the program, for the sake of `flask setup` and `flask doctor`."""
+    helper = Flask("app")
+    helper.cli = NeedsSettings(wrong)
+    helper.extensions["wrong_settings"] = wrong
+    return helper
+
+
+# Setting up: flask setup, flask doctor -----------------------------------------------------------
+
+QUESTIONS = {
+    "GROUP_NAME": "The group's name, as it stands in every text",
+    "BASE_URL": "The address at which friends and Vonage reach this program, https://...",
+    "INVITE_CODE": "The word that an invited friend texts back",
+    "ADMINS": "The usernames of those who may invite, with commas between them",
+    "VONAGE_API_KEY": "Vonage's API key (it stands on the first page of the dashboard)",
+    "VONAGE_API_SECRET": "Vonage's API secret (there, too; it is not shown here)",
+    "VONAGE_NUMBER": "The number that you rent from Vonage",
+}
+
+
+@command("setup")
+@click.option("--overwrite", is_flag=True, help="Write a new .env in place of the one there is.")
+def setup(overwrite: bool) -> None:
+    """Ask for what .env needs, and write it."""
+    file = Path(".env").absolute()
+    if file.exists() and not overwrite:
+        raise click.ClickException(f"{file} exists already; --overwrite writes another one.")
+    answers = {"SECRET_KEY": secrets.token_hex(32)}
+    for name in QUESTIONS:
+        answers[name] = ask(name)
+    write_env_file(file, answers)
+    click.echo(f"\n{file} is written, for its owner's eyes only. Next, type:\n\n    make serve")
+
+
+def ask(name: str) -> str:
+    """An answer that is right, asked for until it is."""
+    proposals = {"GROUP_NAME": "Trusted Group", "INVITE_CODE": propose_invite_code()}
+
+    def check(text: str) -> str:
+        try:
+            app.SETTINGS[name].parse(text.strip())
+        except ValueError as error:
+            raise click.UsageError(f"This {error}.") from None
+        return text.strip()
+
+    is_secret = name.endswith("SECRET") and sys.stdin.isatty()
+    default = proposals.get(name)
+    return str(click.prompt(QUESTIONS[name], default, is_secret, value_proc=check))
+
+
+def propose_invite_code() -> str:
+    """Eight letters that can be said aloud."""
+    syllables = (secrets.choice("bdfgklmnprstv") + secrets.choice("aeiou") for _ in range(4))
+    return "".join(syllables)
+
+
+def write_env_file(file: Path, answers: dict[str, str]) -> None:
+    """The example with the answers in it, and its comments."""
+    text = Path(current_app.root_path, ".env.example").read_text()
+    for name, value in answers.items():
+        quoted = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        line = f"{name}={value if re.fullmatch('[A-Za-z0-9:/.,_-]+', value) else quoted}"
+        before, after = re.split(rf"^{name}=.*$", text, maxsplit=1, flags=re.M)
+        text = before + line + after
+    new = file.with_name(".env.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as written:
+        written.write(text)
+    read = dotenv_values(new)
+    if any(read[name] != value for name, value in answers.items()):
+        new.unlink()
+        raise click.ClickException("An answer cannot be written into .env: use plainer characters.")
+    new.rename(file)
+
+
+@command("doctor")
+@click.option("--fix", is_flag=True, help="Set the inbound webhook of the number.")
+def doctor(fix: bool) -> None:
+    """Check everything, from the settings to the number's webhook, and say what to do."""
+    from doctor import examine  # only here are Vonage's account and its numbers asked
+
+    wrong = current_app.extensions.get("wrong_settings")
+    for problem in wrong.problems if wrong else []:
+        click.echo(f"wrong  {problem}")
+    if wrong or not examine(fix):
+        raise click.exceptions.Exit(1)
+    click.echo("All is well.")
+
+
+# The group ---------------------------------------------------------------------------------------
 
 
 @command("init-db")

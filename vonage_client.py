@@ -204,16 +204,19 @@ class VonageClient(HttpClient):
         return HttpClient.make_request(call, *args, **kwargs)
 
 
+def connect(config: Mapping[str, Any]) -> VonageClient:
+    hosts = {"api_host": config["VONAGE_API_HOST"], "rest_host": config["VONAGE_REST_HOST"]}
+    given = {name: host for name, host in hosts.items() if host}
+    options = HttpClientOptions(pool_maxsize=1, max_retries=0, **given)  # 1: never sent again
+    auth = Auth(api_key=config["VONAGE_API_KEY"], api_secret=config["VONAGE_API_SECRET"])
+    return VonageClient(auth, options)
+
+
 class Vonage:
     """The two APIs that are used, each with a client of its own."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        hosts = {"api_host": config["VONAGE_API_HOST"], "rest_host": config["VONAGE_REST_HOST"]}
-        given = {name: host for name, host in hosts.items() if host}
-        options = HttpClientOptions(pool_maxsize=1, max_retries=0, **given)  # 1: never sent again
-        auth = Auth(api_key=config["VONAGE_API_KEY"], api_secret=config["VONAGE_API_SECRET"])
-        self.sms = Sms(VonageClient(auth, options))
-        self.verify = Verify(VonageClient(auth, options))
+        self.sms, self.verify = Sms(connect(config)), Verify(connect(config))
 
 
 # Wire: what a text may be made of, and how a webhook is signed ------------------------------------

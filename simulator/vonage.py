@@ -148,6 +148,10 @@ class Vonage:
         self.barred: set[str] = set()  # numbers that cannot be texted
         self.unreachable: set[str] = set()  # numbers whose texts are taken, and never arrive
         self.sends_receipts = False
+        self.balance = 38.07
+        self.webhook = ""  # where the number's inbound texts go
+        self.features = ["SMS", "VOICE"]
+        self.more_of_number: dict[str, str] = {"type": "mobile-lvn"}
         self.texts: list[Text] = []
         self.requests: list[Request] = []
         self.verifications: dict[str, Verification] = {}
@@ -176,6 +180,9 @@ class Vonage:
             ("POST", "/v2/verify"): "start",
             ("POST", "/v2/verify/"): "check",
             ("DELETE", "/v2/verify/"): "cancel",
+            ("GET", "/account/get-balance"): "balance",
+            ("GET", "/account/numbers"): "numbers",
+            ("POST", "/number/update"): "update",
         }
         plain = re.sub(r"^(/v2/verify/)[^/]+$", r"\1", urlsplit(path).path)
         call = calls.get((method, plain), "")
@@ -190,6 +197,9 @@ class Vonage:
             "start": self.start,
             "check": self.check,
             "cancel": self.cancel,
+            "balance": self.tell_balance,
+            "numbers": self.list_numbers,
+            "update": self.update_number,
         }
         try:
             if request.call not in acts:
@@ -312,6 +322,48 @@ class Vonage:
         request_id, _ = self.find_running(request)
         del self.verifications[request_id]
         return Answer(204, b"")
+
+    # The account and its number
+
+    def require_credentials(self, request: Request) -> None:
+        if not self.has_credentials(request):
+            body = {"error-code": "401", "error-code-label": "authentication failed"}
+            raise Refused(Answer.of(401, body))
+
+    def tell_balance(self, request: Request) -> Answer:
+        self.require_credentials(request)
+        return Answer.of(200, {"value": self.balance, "autoReload": False})
+
+    def list_numbers(self, request: Request) -> Answer:
+        """An account that owns none answers without `numbers`."""
+        self.require_credentials(request)
+        asked = parse_qs(urlsplit(request.path).query)
+        if asked.get("pattern", [""])[0] not in self.number:
+            return Answer.of(200, {})
+        number = {"country": "US", "msisdn": self.number, "features": self.features}
+        number |= self.more_of_number | ({"moHttpUrl": self.webhook} if self.webhook else {})
+        return Answer.of(200, {"count": 1, "numbers": [number]})
+
+    def update_number(self, request: Request) -> Answer:
+        self.require_credentials(request)
+        fields = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+        url = fields.get("moHttpUrl", "")
+        if fields.get("msisdn") != self.number or not self.is_active(url):
+            label = {"error-code": "420", "error-code-label": "method failed"}
+            raise Refused(Answer.of(420, label))
+        self.webhook = url
+        return Answer.of(200, {"error-code": "200", "error-code-label": "success"})
+
+    def is_active(self, url: str) -> bool:
+        """Before Vonage takes an address for a webhook, it calls it."""
+        if urlsplit(url).hostname not in ("localhost", "127.0.0.1"):
+            return False
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                return session.get(url, timeout=5, allow_redirects=False).status_code == 200
+        except requests.RequestException:
+            return False
 
     # The phones
 

@@ -1,0 +1,303 @@
+"""Setting it up: `flask setup` asks for what .env needs, `flask doctor` says what is wrong."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from dotenv import dotenv_values
+
+from app import create_app, read_settings
+from simulator.vonage import Answer, Vonage, answer_with, drop
+
+from .conftest import GRACE, ROOT, Group, Served
+
+ANSWERS = {
+    "GROUP_NAME": "Friends of Ada",
+    "BASE_URL": "https://group.example.org",
+    "INVITE_CODE": "sunflower",
+    "ADMINS": "ada, grace",
+    "VONAGE_API_KEY": "abcd1234",
+    "VONAGE_API_SECRET": "it's$ecret#\\1",
+    "VONAGE_NUMBER": "+1 202 555 0199",
+}
+
+
+def flask(folder: Path, *words: str, answers: str = "", **more: str) -> Any:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **more}
+    return subprocess.run(
+        [sys.executable, "-m", "flask", "--app", str(ROOT / "app.py"), *words],
+        cwd=folder,
+        env=environment,
+        input=answers,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_setup_asks_and_writes_what_the_program_needs(tmp_path: Path) -> None:
+    result = flask(tmp_path, "setup", answers="\n".join([*ANSWERS.values(), ""]))
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.rstrip().endswith("Next, type:\n\n    make serve")
+    file = tmp_path / ".env"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    written = dotenv_values(file)
+    assert {name: written[name] for name in ANSWERS} == ANSWERS
+    settings = read_settings(written)
+    assert re.fullmatch("[0-9a-f]{64}", settings["SECRET_KEY"])
+    assert settings["VONAGE_NUMBER"] == "12025550199"
+    assert settings["ADMINS"] == {"ada", "grace"}
+    assert file.read_text().count("#") >= (ROOT / ".env.example").read_text().count("#")
+    for secret in (settings["SECRET_KEY"], ANSWERS["VONAGE_API_SECRET"]):
+        assert secret not in result.stdout
+    assert os.listdir(tmp_path) == [".env"]
+
+
+def test_two_setups_have_different_secrets_and_proposals(tmp_path: Path) -> None:
+    codes, keys = set(), set()
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        answers = [value for key, value in ANSWERS.items() if key != "GROUP_NAME"]
+        answers[1] = ""  # the proposal
+        result = flask(folder, "setup", answers="\n".join(["", *answers, ""]))
+        assert result.returncode == 0
+        written = dotenv_values(folder / ".env")
+        assert written["GROUP_NAME"] == "Trusted Group"
+        assert f"[{written['INVITE_CODE']}]" in result.stdout
+        codes.add(written["INVITE_CODE"])
+        keys.add(written["SECRET_KEY"])
+
+    assert len(codes) == len(keys) == 2
+    assert all(re.fullmatch("([a-z][aeiou]){4}", str(code)) for code in codes)
+
+
+def test_a_wrong_answer_is_asked_for_again_with_the_reason(tmp_path: Path) -> None:
+    wrong = ["{Friends}", "Friends", "http://group.example.org", "https://group.example.org"]
+    wrong += ["STOP", "sunflower", "root", "ada", "a b", "key", "secret", "12", "12025550199"]
+
+    result = flask(tmp_path, "setup", answers="\n".join([*wrong, ""]))
+
+    assert result.returncode == 0
+    for reason in (
+        "This must have 1 to 16 characters",
+        "This must be https://host",
+        "This must not be a word that phone carriers act on",
+        "This must be usernames",
+        "This must not have spaces",
+        "This must be the number as the dashboard shows it",
+    ):
+        assert f"Error: {reason}" in result.stdout + result.stderr
+    assert dotenv_values(tmp_path / ".env")["GROUP_NAME"] == "Friends"
+
+
+def test_setup_overwrites_nothing_unasked(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("SECRET_KEY=precious\n")
+
+    result = flask(tmp_path, "setup", answers="\n".join([*ANSWERS.values(), ""]))
+
+    assert result.returncode == 1
+    assert "exists already" in result.stderr
+    assert file.read_text() == "SECRET_KEY=precious\n"
+    result = flask(tmp_path, "setup", "--overwrite", answers="\n".join([*ANSWERS.values(), ""]))
+    assert result.returncode == 0
+    assert "precious" not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_setup_that_is_given_up_writes_nothing(tmp_path: Path) -> None:
+    result = flask(tmp_path, "setup", answers="Friends\n")
+
+    assert result.returncode == 1
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", [["init-db"], ["invite", "+12025550100", "--username", "ada"]])
+def test_without_settings_the_other_commands_say_what_is_missing(
+    tmp_path: Path, command: list[str]
+) -> None:
+    result = flask(tmp_path, *command)
+
+    assert result.returncode == 2
+    assert result.stderr.count("Error: ") == 7
+    assert "SECRET_KEY is missing" in result.stderr
+
+
+def test_without_settings_there_is_help_and_no_server(tmp_path: Path) -> None:
+    listed = flask(tmp_path, "--help")
+    assert listed.returncode == 0
+    for command in ("setup", "doctor", "invite", "backup"):
+        assert command in listed.stdout
+    assert flask(tmp_path, "nonsense").returncode == 2
+    served = flask(tmp_path, "run", "--port", "1")
+    assert served.returncode != 0
+    assert "SECRET_KEY is missing" in served.stderr
+    with pytest.raises(Exception, match="SECRET_KEY is missing"):
+        create_app({})
+
+
+# flask doctor
+
+
+def told(output: str) -> list[tuple[str, str]]:
+    """Each line: ok or wrong, and the rest."""
+    return [(line[:6].strip(), line[7:]) for line in output.splitlines() if line[:5] != "     "]
+
+
+def test_without_settings_the_doctor_names_every_problem(tmp_path: Path) -> None:
+    result = flask(tmp_path, "doctor", SECRET_KEY="short-and-secret")
+
+    assert result.returncode == 1
+    lines = told(result.stdout)
+    assert {state for state, _ in lines} == {"wrong"}
+    assert ("wrong", "VONAGE_NUMBER is missing (see .env.example)") in lines
+    assert "short-and-secret" not in result.stdout + result.stderr
+
+
+def test_the_doctor_finds_all_well_once_the_webhook_is_set(served: Served, local: Group) -> None:
+    found = served.command("doctor")
+
+    assert found.returncode == 1
+    assert [state for state, _ in told(found.stdout)] == ["ok", "ok", "ok", "ok", "wrong"]
+    assert "inbound webhook does not point here" in found.stdout
+    assert "flask doctor --fix" in found.stdout
+
+    fixed = served.command("doctor", "--fix")
+
+    assert (fixed.returncode, fixed.stderr) == (0, "")
+    assert "from nothing" in fixed.stdout
+    assert f"to   {served.url}/..." in fixed.stdout
+    assert fixed.stdout.endswith("All is well.\n")
+    assert served.vonage.webhook == f"{served.url}/answer/{local.token()}"
+    again = served.command("doctor")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert {state for state, _ in told(again.stdout)[:-1]} == {"ok"}
+    assert local.token() not in found.stdout + fixed.stdout + again.stdout
+    assert served.settings["VONAGE_API_SECRET"] not in found.stdout + fixed.stdout
+    local.invite(GRACE)
+    fields = served.vonage.inbound(GRACE, "sunflower")
+    assert served.vonage.deliver(served.vonage.webhook, fields) == 204
+
+
+def test_fixing_keeps_what_else_is_set_at_the_number(served: Served) -> None:
+    served.vonage.webhook = "https://elsewhere.example/secret-path"
+    served.vonage.more_of_number |= {
+        "voiceCallbackType": "tel",
+        "voiceCallbackValue": "12025550150",
+    }
+    served.vonage.more_of_number |= {"app_id": "aaaaaaaa-bbbb-cccc-dddd-0123456789ab"}
+
+    fixed = served.command("doctor", "--fix")
+
+    assert fixed.returncode == 0
+    assert "from https://elsewhere.example/..." in fixed.stdout
+    assert "secret-path" not in fixed.stdout
+    sent = served.vonage.calls("update")[0].body.decode()
+    assert "voiceCallbackType=tel" in sent
+    assert "voiceCallbackValue=12025550150" in sent
+    assert "app_id=aaaaaaaa" in sent
+
+
+def lock_out(served: Served) -> None:
+    served.vonage.api_secret = "another"
+
+
+def spend_all(served: Served) -> None:
+    served.vonage.balance = -0.2
+
+
+def give_back_number(served: Served) -> None:
+    served.vonage.number = "12025550155"
+
+
+def take_texts(served: Served) -> None:
+    served.vonage.features = ["VOICE"]
+
+
+def link_application(served: Served) -> None:
+    served.vonage.more_of_number |= {"messagesCallbackType": "app", "messagesCallbackValue": "x"}
+
+
+def break_account(served: Served) -> None:
+    served.vonage.fail("balance", answer_with(Answer(500, b"<h1>No</h1>", "text/html")))
+
+
+def drop_numbers(served: Served) -> None:
+    served.vonage.fail("numbers", drop)
+
+
+def refuse_update(served: Served) -> None:
+    served.vonage.fail("update", answer_with(Answer.of(420, {"error-code": "420"})))
+
+
+def open_env_file(served: Served) -> None:
+    Path(served.settings["DATABASE"]).chmod(0o644)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told_so"),
+    [
+        (lock_out, "Vonage does not accept the key and secret. Check VONAGE_API_KEY"),
+        (spend_all, "The Vonage account has no credit left. Top it up"),
+        (give_back_number, "VONAGE_NUMBER is not a number of this account"),
+        (take_texts, "The number cannot do SMS"),
+        (link_application, "texts go to an application of Vonage's"),
+        (break_account, "Vonage did not answer as it should"),
+        (drop_numbers, "Vonage did not answer as it should"),
+        (refuse_update, "Vonage did not take the address"),
+        (open_env_file, "can read"),
+    ],
+)
+def test_the_doctor_says_what_to_do(served: Served, spoil: Any, told_so: str) -> None:
+    spoil(served)
+
+    found = served.command("doctor", "--fix")
+
+    assert found.returncode == 1
+    wrong = [line for state, line in told(found.stdout) if state == "wrong"]
+    assert any(told_so in line for line in wrong), found.stdout
+    assert "Traceback" not in found.stderr
+    assert "All is well" not in found.stdout
+
+
+def test_the_doctor_sees_that_nothing_answers(settings: dict[str, str], vonage: Vonage) -> None:
+    settings["BASE_URL"] = "http://localhost:9"
+    found = Group(create_app(settings), vonage).command("doctor")
+
+    assert "Nothing answers at http://localhost:9: start the program" in found.output
+
+
+def test_the_doctor_sees_that_something_else_answers(
+    settings: dict[str, str], vonage: Vonage, vonage_server: Any
+) -> None:
+    settings["BASE_URL"] = f"https://{vonage_server.host}"
+    found = Group(create_app(settings), vonage).command("doctor")
+
+    assert f"Something else answers at https://{vonage_server.host}" in found.output
+
+
+def test_the_doctor_sees_an_untrusted_certificate(
+    settings: dict[str, str], vonage: Vonage, vonage_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings["BASE_URL"] = f"https://{vonage_server.host}"
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    found = Group(create_app(settings), vonage).command("doctor")
+
+    assert "The certificate of https://" in found.output
+
+
+def test_vonage_finds_the_webhook_active_before_it_takes_it(served: Served, local: Group) -> None:
+    address = f"{served.url}/answer/{local.token()}"
+
+    assert requests.get(address, timeout=5).status_code == 200
+    assert requests.get(f"{served.url}/answer/{'0' * 32}", timeout=5).status_code == 401
+    assert requests.get(f"{served.url}/answer", timeout=5).status_code == 405
+    assert requests.get(f"{address}?msisdn=1&text=sunflower", timeout=5).status_code == 405
