@@ -92,12 +92,18 @@ def test_one_message_delivered_fifty_times_at_once_is_one_pin(served: Served, lo
     assert served.vonage.deliver(f"{served.url}/answer", fields) == 204
 
 
+def text_until_taken(served: Served, phone: str) -> None:
+    """As Vonage does it: a call that is answered 503, or not in time, is made again."""
+    fields = served.vonage.inbound(phone, CODE)
+    served.vonage.deliver_until_taken(f"{served.url}/answer", fields)
+
+
 def test_two_hundred_texts_of_one_friend_at_once_are_three_pins(
     served: Served, local: Group
 ) -> None:
     local.invite(GRACE)
 
-    at_once(200, lambda _: served.text(GRACE))
+    at_once(200, lambda _: text_until_taken(served, GRACE))
 
     assert len(served.vonage.thread(GRACE)) - 1 <= 3
     assert local.one("SELECT pins_sent FROM whitelist") == 3
@@ -113,7 +119,7 @@ def test_the_days_budget_holds_when_all_text_at_once(served: Served, local: Grou
     served.settings["TEXTS_PER_DAY"] = "80"
     served.start()
 
-    at_once(200, lambda number: served.text(phones[number % 60]))
+    at_once(200, lambda number: text_until_taken(served, phones[number % 60]))
 
     assert len(served.vonage.texts) == 80
     counted = "SELECT count(*) FROM journal WHERE event IN ('text_sent', 'pin_sent')"
