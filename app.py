@@ -583,6 +583,10 @@ def this_session() -> MemberSession:
     return cast(MemberSession, session)
 
 
+def this_digest() -> str:
+    return session_digest(this_session().sid)
+
+
 class MemberSessions(ServerSideSessionInterface):
     """Flask-Session over our own table. Only `begin_session` adds a row, in the transaction of a
     sign-in; nothing here inserts one, so an ended session cannot come back."""
@@ -624,7 +628,7 @@ class MemberSessions(ServerSideSessionInterface):
                 raise  # a renewal can wait for the next page
 
     def _delete_session(self, store_id: str) -> None:
-        get_db().execute("DELETE FROM sessions WHERE id_digest = ?", (store_id,))
+        end_session(store_id)
 
     def should_set_cookie(self, app: Flask, session: Any) -> bool:
         return bool(session.is_stored)
@@ -641,7 +645,7 @@ class MemberSessions(ServerSideSessionInterface):
     def forget_session(self, app: Flask, session: Any, response: Response) -> None:
         """Signed out. The base class forgets `Secure`; a browser then keeps its __Host- cookie."""
         if not session.has_ended:
-            end_session(session.sid)
+            end_session(session_digest(session.sid))
         response.delete_cookie(
             self.get_cookie_name(app),
             domain=self.get_cookie_domain(app),
@@ -672,14 +676,14 @@ def renew_session(digest: str) -> bool:
     return renewed is not None
 
 
-def end_session(sid: str) -> None:
-    get_db().execute("DELETE FROM sessions WHERE id_digest = ?", (session_digest(sid),))
+def end_session(digest: str) -> None:
+    get_db().execute("DELETE FROM sessions WHERE id_digest = ?", (digest,))
 
 
 def begin_session(author_id: int, sid: str, device: str) -> None:
     """Store a session, in the caller's transaction, in place of the one this browser had."""
     expires_at = min(unused_until(), now() + longest_session())
-    end_session(this_session().sid)
+    end_session(this_digest())
     get_db().execute(
         "INSERT INTO sessions (id_digest, author_id, device, data, created_at, seen_at, expires_at)"
         " VALUES (?, ?, ?, '{}', ?, ?, ?)",
@@ -1418,12 +1422,7 @@ def send_pin(message: Inbound) -> None:
 def count_pin(message: Inbound) -> PinOrder | None:
     """Count a PIN before it is asked for, once for each message. None: no PIN is due."""
     with transaction() as db:
-        invite = fetch_row(
-            "SELECT whitelist.*, request_id, pending_verifications.message_id AS pin_message_id"
-            " FROM whitelist LEFT JOIN pending_verifications USING (phone_digest)"
-            " WHERE phone_digest = ? AND whitelist.expires_at > ?",
-            (phone_digest(message.phone), now()),
-        )
+        invite = find_invite(message.phone)
         if invite is None or invite["pin_message_id"] == message.id:
             return None
         counted = find_counted(invite["id"], message.id)
@@ -1441,6 +1440,16 @@ def count_pin(message: Inbound) -> PinOrder | None:
             db.execute(count, (invite["id"],))
             record("pin_sent", subject=name, invite_id=invite["id"], detail=message.id)
         return PinOrder(invite["id"], invite["request_id"], is_resumed)
+
+
+def find_invite(phone: str) -> sqlite3.Row | None:
+    """The number's open invite, with the request and the message of its last PIN."""
+    return fetch_row(
+        "SELECT whitelist.*, request_id, pending_verifications.message_id AS pin_message_id"
+        " FROM whitelist LEFT JOIN pending_verifications USING (phone_digest)"
+        " WHERE phone_digest = ? AND whitelist.expires_at > ?",
+        (phone_digest(phone), now()),
+    )
 
 
 def find_counted(invite_id: int, message_id: str) -> sqlite3.Row | None:
@@ -1917,7 +1926,7 @@ def find_circle() -> list[sqlite3.Row]:
 def logout() -> ResponseReturnValue:
     member = require_member()
     with transaction():
-        end_session(this_session().sid)
+        end_session(this_digest())
         record("signed_out", member.username)
     session.clear()
     this_session().has_ended = True
@@ -1927,10 +1936,6 @@ def logout() -> ResponseReturnValue:
 # Devices: a member's own sessions ----------------------------------------------------------------
 
 DEVICE_ID_LENGTH = 16  # so much of its digest names a session to its owner, and to nobody else
-
-
-def this_digest() -> str:
-    return session_digest(this_session().sid)
 
 
 @pages.get("/devices")

@@ -92,18 +92,18 @@ def setup(overwrite: bool) -> None:
 
 def ask(name: str) -> str:
     """An answer that is right, asked for until it is."""
-    proposals = {"GROUP_NAME": "Trusted Group", "INVITE_CODE": propose_invite_code()}
+    setting = app.SETTINGS[name]
 
     def check(text: str) -> str:
         try:
-            app.SETTINGS[name].parse(text.strip())
+            setting.parse(text.strip())
         except ValueError as error:
             raise click.UsageError(f"This {error}.") from None
         return text.strip()
 
     is_secret = name.endswith("SECRET") and sys.stdin.isatty()
-    default = proposals.get(name)
-    return str(click.prompt(QUESTIONS[name], default, is_secret, value_proc=check))
+    proposal = propose_invite_code() if name == "INVITE_CODE" else setting.default
+    return str(click.prompt(QUESTIONS[name], proposal, is_secret, value_proc=check))
 
 
 def propose_invite_code() -> str:

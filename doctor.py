@@ -34,11 +34,12 @@ def examine(fix: bool) -> bool:
 def tell(check: Callable[[], str]) -> bool:
     try:
         click.echo(f"ok     {check()}")
-    except (Trouble, VonageError) as trouble:
-        is_ours = isinstance(trouble, Trouble)
-        click.echo(f"wrong  {trouble if is_ours else app.say(str(trouble))}")
-        return False
-    return True
+        return True
+    except Trouble as trouble:
+        click.echo(f"wrong  {trouble}")
+    except VonageError as error:
+        click.echo(f"wrong  {app.say(error.reason)}")
+    return False
 
 
 def check_settings() -> str:

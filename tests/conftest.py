@@ -97,6 +97,22 @@ def app(settings: dict[str, str]) -> Flask:
     return create_app(settings)
 
 
+def run_flask(
+    folder: Path, *words: str, answers: str = "", **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """A command in a process and a folder of its own, with no other settings than these."""
+    environment = {"PATH": os.environ["PATH"], "FLASK_APP": str(ROOT / "app.py")} | settings
+    return subprocess.run(
+        [sys.executable, "-m", "flask", *words],
+        cwd=folder,
+        env=environment,
+        input=answers,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
 class Browser:
     """A friend's browser: it keeps cookies and says where its POSTs come from."""
 

@@ -1,8 +1,5 @@
 """Every setting, missing and wrong: told at once, one line each, and never shown."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +7,7 @@ import pytest
 
 from app import SETTINGS, WrongSettings, create_app, read_settings
 
-from .conftest import ROOT
+from .conftest import ROOT, run_flask
 
 REQUIRED = [name for name, setting in SETTINGS.items() if setting.required]
 
@@ -156,18 +153,6 @@ def test_a_contradiction_is_told_together_with_what_is_missing(source: dict[str,
         read_settings(source | {"SESSION_DAYS": "31", "SESSION_MAX_DAYS": "30"})
 
     assert len(wrong.value.problems) == 2
-
-
-def run_flask(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "FLASK_APP": str(ROOT / "app.py")} | settings
-    return subprocess.run(
-        [sys.executable, "-m", "flask", *words],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def test_all_problems_are_told_at_once_with_exit_code_2(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 import os
 import re
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from app import WrongSettings, create_app, read_settings
 from commands import offer_help
 from simulator.vonage import Answer, Vonage, answer_with, drop
 
-from .conftest import GRACE, ROOT, Group, Served
+from .conftest import GRACE, ROOT, Group, Served, run_flask
 
 ANSWERS = {
     "GROUP_NAME": "Friends of Ada",
@@ -31,21 +29,8 @@ ANSWERS = {
 }
 
 
-def flask(folder: Path, *words: str, answers: str = "", **more: str) -> Any:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **more}
-    return subprocess.run(
-        [sys.executable, "-m", "flask", "--app", str(ROOT / "app.py"), *words],
-        cwd=folder,
-        env=environment,
-        input=answers,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
 def test_setup_asks_and_writes_what_the_program_needs(tmp_path: Path) -> None:
-    result = flask(tmp_path, "setup", answers="\n".join([*ANSWERS.values(), ""]))
+    result = run_flask(tmp_path, "setup", answers="\n".join([*ANSWERS.values(), ""]))
 
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.rstrip().endswith("Next, type:\n\n    make serve")
@@ -70,7 +55,7 @@ def test_two_setups_have_different_secrets_and_proposals(tmp_path: Path) -> None
         folder.mkdir()
         answers = [value for key, value in ANSWERS.items() if key != "GROUP_NAME"]
         answers[1] = ""  # the proposal
-        result = flask(folder, "setup", answers="\n".join(["", *answers, ""]))
+        result = run_flask(folder, "setup", answers="\n".join(["", *answers, ""]))
         assert result.returncode == 0
         written = dotenv_values(folder / ".env")
         assert written["GROUP_NAME"] == "Trusted Group"
@@ -86,7 +71,7 @@ def test_a_wrong_answer_is_asked_for_again_with_the_reason(tmp_path: Path) -> No
     wrong = ["{Friends}", "Friends", "http://group.example.org", "https://group.example.org"]
     wrong += ["STOP", "sunflower", "root", "ada", "a b", "key", "secret", "12", "12025550199"]
 
-    result = flask(tmp_path, "setup", answers="\n".join([*wrong, ""]))
+    result = run_flask(tmp_path, "setup", answers="\n".join([*wrong, ""]))
 
     assert result.returncode == 0
     for reason in (
@@ -105,12 +90,12 @@ def test_setup_overwrites_nothing_unasked(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("SECRET_KEY=precious\n")
 
-    result = flask(tmp_path, "setup", answers="\n".join([*ANSWERS.values(), ""]))
+    result = run_flask(tmp_path, "setup", answers="\n".join([*ANSWERS.values(), ""]))
 
     assert result.returncode == 1
     assert "exists already" in result.stderr
     assert file.read_text() == "SECRET_KEY=precious\n"
-    result = flask(tmp_path, "setup", "--overwrite", answers="\n".join([*ANSWERS.values(), ""]))
+    result = run_flask(tmp_path, "setup", "--overwrite", answers="\n".join([*ANSWERS.values(), ""]))
     assert result.returncode == 0
     assert "precious" not in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -149,7 +134,7 @@ def test_what_helps_is_there_without_a_program() -> None:
 
 
 def test_a_setup_that_is_given_up_writes_nothing(tmp_path: Path) -> None:
-    result = flask(tmp_path, "setup", answers="Friends\n")
+    result = run_flask(tmp_path, "setup", answers="Friends\n")
 
     assert result.returncode == 1
     assert os.listdir(tmp_path) == []
@@ -159,7 +144,7 @@ def test_a_setup_that_is_given_up_writes_nothing(tmp_path: Path) -> None:
 def test_without_settings_the_other_commands_say_what_is_missing(
     tmp_path: Path, command: list[str]
 ) -> None:
-    result = flask(tmp_path, *command)
+    result = run_flask(tmp_path, *command)
 
     assert result.returncode == 2
     assert result.stderr.count("Error: ") == 7
@@ -167,12 +152,12 @@ def test_without_settings_the_other_commands_say_what_is_missing(
 
 
 def test_without_settings_there_is_help_and_no_server(tmp_path: Path) -> None:
-    listed = flask(tmp_path, "--help")
+    listed = run_flask(tmp_path, "--help")
     assert listed.returncode == 0
     for command in ("setup", "doctor", "invite", "backup"):
         assert command in listed.stdout
-    assert flask(tmp_path, "nonsense").returncode == 2
-    served = flask(tmp_path, "run", "--port", "1")
+    assert run_flask(tmp_path, "nonsense").returncode == 2
+    served = run_flask(tmp_path, "run", "--port", "1")
     assert served.returncode != 0
     assert "SECRET_KEY is missing" in served.stderr
     with pytest.raises(Exception, match="SECRET_KEY is missing"):
@@ -188,7 +173,7 @@ def told(output: str) -> list[tuple[str, str]]:
 
 
 def test_without_settings_the_doctor_names_every_problem(tmp_path: Path) -> None:
-    result = flask(tmp_path, "doctor", SECRET_KEY="short-and-secret")
+    result = run_flask(tmp_path, "doctor", SECRET_KEY="short-and-secret")
 
     assert result.returncode == 1
     lines = told(result.stdout)
