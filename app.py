@@ -322,10 +322,16 @@ def register_everything(app: Flask) -> None:
     app.register_error_handler(HTTPException, show_error)
     app.register_error_handler(sqlite3.OperationalError, show_database_trouble)
     app.register_error_handler(VonageError, show_vonage_trouble)
-    app.context_processor(lambda: {"member": current_member(), "is_admin": is_admin()})
+    app.context_processor(describe_visitor)
     app.jinja_env.filters |= {"span": say_span, "ago": say_ago, "day": say_day, "date": say_date}
     app.jinja_env.globals["static"] = find_static_files(app)
+    app.jinja_env.make_globals = join_globals(app.jinja_env.globals)  # type: ignore[assignment, method-assign]
     app.get_send_file_max_age = keep_static_file  # type: ignore[assignment, method-assign]
+
+
+def join_globals(shared: Mapping[str, Any]) -> Callable[[Mapping[str, Any] | None], dict[str, Any]]:
+    """Of a template's globals, one dict: Jinja's chain of two is walked anew for every page."""
+    return lambda own: {**shared, **(own or {})}
 
 
 def find_static_files(app: Flask) -> dict[str, str]:
@@ -546,13 +552,24 @@ def current_member() -> Member | None:
     return member
 
 
-def is_admin() -> bool:
-    member = current_member()
+def is_admin(member: Member | None) -> bool:
     return member is not None and member.username in current_app.config["ADMINS"]
+
+
+def describe_visitor() -> dict[str, Any]:
+    """What every template knows."""
+    member = current_member()
+    return {"member": member, "is_admin": is_admin(member)}
 
 
 def session_digest(sid: str) -> str:
     return hashlib.sha256(sid.encode()).hexdigest()
+
+
+def read_cookie(environ: WSGIEnvironment, app: Flask) -> str | None:
+    """The session's, read from where the server put it: `request.cookies` walks all headers."""
+    cookies = parse_cookie(environ.get("HTTP_COOKIE"))
+    return cookies.get(app.config["SESSION_COOKIE_NAME"]) or None
 
 
 def find_session(db: sqlite3.Connection, digest: str) -> sqlite3.Row | None:
@@ -573,6 +590,7 @@ def is_renewal_due(row: sqlite3.Row) -> bool:
 class MemberSession(ServerSideSession):
     """`flask.session` of a member. Whoever is not signed in has none that would be kept."""
 
+    is_due = False  # set: a day or more has passed since it was renewed
     is_stored = False  # set: the row is as it should be, and the cookie is due
     has_ended: bool = False  # set: the row is gone already, and so must the cookie
     sid: str
@@ -597,22 +615,24 @@ class MemberSessions(ServerSideSessionInterface):
         return session_digest(sid)
 
     def open_session(self, app: Flask, request: Request) -> MemberSession:
+        sid = read_cookie(request.environ, app)
         try:
-            return super().open_session(app, request)  # type: ignore[return-value]
+            row = find_session(get_db(), session_digest(sid)) if sid else None
         except sqlite3.Error as error:
-            g.session_error = error  # nobody could answer it yet; the guard raises it
+            row = None  # nobody could answer it yet; the guard raises it
+            request.routing_exception = request.routing_exception or error  # type: ignore[assignment]
+        if sid is None or row is None:
             return MemberSession(sid=self._generate_sid(self.sid_length))
+        g.member = Member(row["author_id"], row["username"])
+        session = MemberSession({"author_id": row["author_id"], **json.loads(row["data"])}, sid)
+        session.is_due = is_renewal_due(row)
+        return session
 
     def _retrieve_session_data(self, store_id: str) -> dict[str, Any] | None:
-        row = find_session(get_db(), store_id)
-        if row is None:
-            return None
-        g.member = Member(row["author_id"], row["username"])
-        g.session_is_due = is_renewal_due(row)
-        return {"author_id": row["author_id"], **json.loads(row["data"])}
+        raise NotImplementedError  # Flask-Session demands it for an `open_session` that is not ours
 
     def should_set_storage(self, app: Flask, session: Any) -> bool:
-        return session.modified or bool(g.get("session_is_due"))
+        return bool(session.modified or session.is_due)
 
     def _upsert_session(self, lifetime: Any, session: Any, store_id: str) -> None:
         if session.is_stored:
@@ -637,9 +657,11 @@ class MemberSessions(ServerSideSessionInterface):
         return datetime.now(UTC) + app.permanent_session_lifetime
 
     def save_session(self, app: Flask, session: Any, response: Response) -> None:
-        if session and self.should_set_storage(app, session):
+        if not self.should_set_storage(app, session):
+            return
+        if session:
             super().save_session(app, session, response)
-        elif session.modified:
+        else:
             self.forget_session(app, session, response)
 
     def forget_session(self, app: Flask, session: Any, response: Response) -> None:
@@ -764,17 +786,21 @@ class Form:
 
 def guard() -> ResponseReturnValue | None:
     """What is asked of every request before its view runs."""
-    if isinstance(request.routing_exception, SecurityError) and request.path == "/healthz":
-        return healthz()  # whoever looks after the box may call it by any name
-    if isinstance(request.routing_exception, RequestRedirect):
-        abort(404)  # Werkzeug would tidy the path, with an address that it builds from Host
-    if request.routing_exception is not None:
-        raise request.routing_exception
-    if "session_error" in g:
-        raise g.session_error
+    error = request.routing_exception
+    if error is not None:
+        return refuse_route(error)
     if request.method == "POST" and request.blueprint != webhooks.name:
         refuse_cross_site()
     return None
+
+
+def refuse_route(error: Exception) -> ResponseReturnValue:
+    """There is no such page, or not by this name of the site, or nobody can be known."""
+    if isinstance(error, SecurityError) and request.path == "/healthz":
+        return healthz()  # whoever looks after the box may call it by any name
+    if isinstance(error, RequestRedirect):
+        abort(404)  # Werkzeug would tidy the path, with an address that it builds from Host
+    raise error
 
 
 def refuse_cross_site() -> None:
@@ -944,9 +970,8 @@ class ForwardAuth:
         return "401 Unauthorized", {}
 
     def find_username(self, environ: WSGIEnvironment) -> str | None:
-        cookies = parse_cookie(environ.get("HTTP_COOKIE"))
-        sid = cookies.get(self.app.config["SESSION_COOKIE_NAME"])
-        if not sid:
+        sid = read_cookie(environ, self.app)
+        if sid is None:
             return None
         digest = session_digest(sid)
         row = find_session(self.app.extensions["connections"].db, digest)
@@ -1941,7 +1966,7 @@ DEVICE_ID_LENGTH = 16  # so much of its digest names a session to its owner, and
 @pages.get("/devices")
 def devices() -> ResponseReturnValue:
     member = require_member()
-    if g.session_is_due:  # or the page would say until when it was good before this visit
+    if this_session().is_due:  # or the page would say until when it was good before this visit
         with suppress(sqlite3.OperationalError):
             renew_this_session()
     return render_template("devices.html", devices=find_devices(member), now=now())
@@ -2014,8 +2039,7 @@ ROW_ID = f"<int(max={2**63 - 1}):row_id>"  # SQLite has no larger
 
 @admin.before_request
 def require_admin() -> None:
-    require_member()
-    if not is_admin():
+    if not is_admin(require_member()):
         abort(403)
 
 
