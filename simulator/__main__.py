@@ -22,8 +22,7 @@ from .server import serving
 from .vonage import Vonage
 
 ROOT = Path(__file__).parent.parent
-ADA = "+12025550100"
-UNREACHABLE = "12025550198"
+ADA, GRACE, MALLORY = "12025550100", "12025550101", "12025550166"
 INVITE_CODE = "sunflower"
 
 
@@ -103,11 +102,12 @@ def say_where_to_click(app_url: str, phones_url: str) -> None:
   The phones   {phones_url}
   The group    {app_url}
 
-  Now: open the phones, and reply "{INVITE_CODE}" from Ada's ({ADA}).
+  Now: open the phones, and reply "{INVITE_CODE}" from Ada's (+{ADA}).
   The PIN arrives there; enter it at {app_url}/signup with the username ada.
-  Then invite a second phone, such as +12025550101, and come in with it in a private window.
+  Then invite Grace's phone, +{GRACE}, and come in with it in a private window.
 
-  What an admin sees when a text does not arrive: invite +{UNREACHABLE}.
+  Nobody invited Mallory's phone: see what replying from it does. Texts can be delayed or lost,
+  and webhooks forged, on the page with the phones.
 
   Ctrl-C ends it all.
 """)
@@ -118,10 +118,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     vonage = Vonage(signature_secret=secrets.token_hex(16))
     vonage.sends_receipts = True
-    vonage.unreachable.add(UNREACHABLE)
     port, phones_port = find_port(8000), find_port(8001)
     app_url, phones_url = f"http://localhost:{port}", f"http://localhost:{phones_port}"
-    page = create_page(vonage, f"{app_url}/answer", app_url)
+    cast = {ADA: "Ada", GRACE: "Grace", MALLORY: "Mallory"}
+    page = create_page(vonage, f"{app_url}/answer", app_url, INVITE_CODE, cast)
     phones = make_server("127.0.0.1", phones_port, page, threaded=True)
     threading.Thread(target=phones.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder, serving(vonage, Path(folder)) as server:
@@ -130,7 +130,7 @@ def main() -> None:
         app = start_app(port, settings)
         try:
             wait_until_up(app, app_url)
-            flask(["invite", ADA, "--username", "ada"], settings)
+            flask(["invite", f"+{ADA}", "--username", "ada"], settings)
             say_where_to_click(app_url, phones_url)
             app.wait()
         except KeyboardInterrupt:

@@ -1,35 +1,183 @@
-"""The phones, as a page at plain http: threads of texts, and a box to reply."""
+"""The stage: phones as people know them, what goes over the wire, and tricks against the group, as
+a page at plain http."""
 
+import re
 import threading
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
-from flask import Flask, redirect, render_template, request
+from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from .vonage import Vonage
+from vonage_client import signature
+
+from .vonage import Text, Vonage
+
+DAY = 86_400
+LATE = 15  # seconds that a delayed text takes
+LINES = 30  # of what went over the wire
+
+# Tricks: what one may try against the webhook -----------------------------------------------------
+
+Fields = dict[str, str]
 
 
-def create_page(vonage: Vonage, webhook: str, app_url: str) -> Flask:
+def forge_unsigned(vonage: Vonage, phone: str, code: str) -> Fields:
+    fields = vonage.inbound(phone, code)
+    return {name: fields[name] for name in fields.keys() - {"sig", "timestamp", "nonce"}}
+
+
+def sign_with_a_guess(vonage: Vonage, phone: str, code: str) -> Fields:
+    fields = vonage.inbound(phone, code)
+    return fields | {"sig": signature(fields, "a guess", vonage.signature_method)}
+
+
+def change_the_sender(vonage: Vonage, phone: str, code: str) -> Fields:
+    return vonage.inbound("12025550177", code) | {"msisdn": phone}
+
+
+def repeat_the_last(vonage: Vonage, phone: str, code: str) -> Fields:
+    return vonage.last_inbound or abort(404)
+
+
+def send_from_yesterday(vonage: Vonage, phone: str, code: str) -> Fields:
+    at = time.time() - DAY
+    written = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
+    return vonage.inbound(phone, code, timestamp=str(int(at)), **{"message-timestamp": written})
+
+
+class Trick(NamedTuple):
+    name: str
+    label: str
+    make: Callable[[Vonage, str, str], Fields]  # the account, a phone, the invite code
+    outcome: str  # what should come of it
+
+
+TRICKS = [
+    Trick("unsigned", "Forge a reply", forge_unsigned, "401, nothing happens"),
+    Trick("guessed", "Sign it with a guess", sign_with_a_guess, "401, nothing happens"),
+    Trick("changed", "Change the sender of a real one", change_the_sender, "401, nothing happens"),
+    Trick("repeated", "Deliver the last reply again", repeat_the_last, "204, and no second PIN"),
+    Trick("old", "Deliver one from yesterday", send_from_yesterday, "204, and no PIN"),
+]
+
+
+# The page ----------------------------------------------------------------------------------------
+
+stage = Blueprint("stage", __name__)
+
+
+class Props(NamedTuple):
+    """What the page shows and plays with."""
+
+    vonage: Vonage
+    webhook: str  # where replies go
+    app_url: str
+    code: str  # what friends reply
+    names: dict[str, str]  # of the phones that somebody put on the page, by number
+
+
+def create_page(
+    vonage: Vonage, webhook: str, app_url: str, code: str = "", cast: dict[str, str] | None = None
+) -> Flask:
     page = Flask(__name__)
-
-    @page.get("/")
-    def phones() -> ResponseReturnValue:
-        threads: dict[str, list[object]] = {}
-        for text in list(vonage.texts):
-            threads.setdefault(text.phone, []).append(text)
-        sent = [request for request in list(vonage.requests) if request.call][-20:]
-        return render_template("phones.html", threads=threads, sent=sent, app_url=app_url)
-
-    @page.post("/reply")
-    def reply() -> ResponseReturnValue:
-        phone, text = request.form.get("phone", ""), request.form.get("text", "").strip()
-        if text and any(known.phone == phone for known in list(vonage.texts)):
-            delivery = threading.Thread(
-                target=vonage.reply, args=(webhook, phone, text), daemon=True
-            )
-            delivery.start()
-            delivery.join(timeout=2)
-        return redirect(f"/#phone-{phone}", 303)
-
+    page.extensions["props"] = Props(vonage, webhook, app_url, code, dict(cast or {}))
+    page.register_blueprint(stage)
     page.template_filter("clock")(lambda at: time.strftime("%H:%M:%S", time.localtime(at)))
     return page
+
+
+def props() -> Props:
+    found: Props = current_app.extensions["props"]
+    return found
+
+
+def find_threads() -> dict[str, list[Text]]:
+    threads: dict[str, list[Text]] = {phone: [] for phone in list(props().names)}
+    for text in list(props().vonage.texts):
+        threads.setdefault(text.phone, []).append(text)
+    return threads
+
+
+def read_phone() -> str:
+    """The phone that a form is about, which must be one of those on the page."""
+    phone = request.form.get("phone", "")
+    return phone if phone in find_threads() else abort(404)
+
+
+@stage.get("/")
+def phones() -> ResponseReturnValue:
+    known = props()._asdict() | {"threads": find_threads(), "tricks": TRICKS}
+    return render_template("phones.html", **known, wire=read_wire(), now=time.time())
+
+
+@stage.post("/phones")
+def add_phone() -> ResponseReturnValue:
+    phone = re.sub(r"[\s()+-]", "", request.form.get("phone", ""))
+    if not re.fullmatch(r"[1-9][0-9]{6,14}", phone):
+        abort(400, "A number has 7 to 15 digits, and its country code first.")
+    props().names.setdefault(phone, "")
+    return redirect(f"/#phone-{phone}", 303)
+
+
+@stage.post("/reply")
+def reply() -> ResponseReturnValue:
+    phone, text = read_phone(), request.form.get("text", "").strip()
+    if text:
+        what = (props().webhook, phone, text)
+        sending = threading.Thread(target=props().vonage.reply, args=what, daemon=True)
+        sending.start()
+        sending.join(timeout=2)
+    return redirect(f"/#phone-{phone}", 303)
+
+
+@stage.post("/network")
+def network() -> ResponseReturnValue:
+    """How texts get to a phone from now on."""
+    vonage, phone, how = props().vonage, read_phone(), request.form.get("how")
+    vonage.unreachable.discard(phone)
+    vonage.delays.pop(phone, None)
+    if how == "lost":
+        vonage.unreachable.add(phone)
+    elif how == "late":
+        vonage.delays[phone] = LATE
+    return redirect(f"/#phone-{phone}", 303)
+
+
+@stage.post("/trick")
+def play() -> ResponseReturnValue:
+    vonage, phone, name = props().vonage, read_phone(), request.form.get("trick")
+    if name == "expire":
+        vonage.expire_pins(phone)
+        return redirect("/#wire", 303)
+    trick = next((trick for trick in TRICKS if trick.name == name), None) or abort(404)
+    vonage.deliver(props().webhook, trick.make(vonage, phone, props().code), why=trick.label)
+    return redirect("/#wire", 303)
+
+
+class Wire(NamedTuple):
+    """One line of what went over the wire."""
+
+    at: float
+    who: str
+    what: str
+    status: int | None = None
+
+
+def read_wire() -> list[Wire]:
+    """The newest first. The token in a webhook's address is not for the eyes of the audience."""
+    asked = [
+        Wire(one.at, "the group asks Vonage", f"{one.method} {one.path}")
+        for one in list(props().vonage.requests)
+        if one.call
+    ]
+    told = [
+        Wire(one.at, one.why or "Vonage calls the group", f"POST {hide(one.path)}", one.status)
+        for one in list(props().vonage.deliveries)
+    ]
+    return sorted(asked + told, key=lambda line: line.at, reverse=True)[:LINES]
+
+
+def hide(path: str) -> str:
+    return re.sub(r"^(/\w+)/.+", r"\1/...", path)

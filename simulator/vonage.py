@@ -2,12 +2,14 @@
 
 import base64
 import json
+import math
 import re
 import secrets
 import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -31,6 +33,15 @@ class Text(NamedTuple):
     is_reply: bool  # the phone's owner wrote it
     id: str = ""
     callback: str = ""
+    arrives_at: float = 0  # 0: at once; infinite: never
+
+    @property
+    def has_arrived(self) -> bool:
+        return self.arrives_at <= time.time()
+
+    @property
+    def is_lost(self) -> bool:
+        return self.arrives_at == math.inf
 
 
 @dataclass
@@ -43,6 +54,16 @@ class Answer:
     @classmethod
     def of(cls, status: int, value: Any, content_type: str = JSON) -> "Answer":
         return cls(status, json.dumps(value).encode(), content_type)
+
+
+class Delivery(NamedTuple):
+    """One call of a webhook, and the status of its answer; 0: there was none. `why` is said where
+    it is not what Vonage itself would call."""
+
+    at: float
+    path: str
+    status: int
+    why: str
 
 
 class Request(NamedTuple):
@@ -147,13 +168,16 @@ class Vonage:
         self.wrong_pins_allowed = 3
         self.barred: set[str] = set()  # numbers that cannot be texted
         self.unreachable: set[str] = set()  # numbers whose texts are taken, and never arrive
+        self.delays: dict[str, float] = {}  # by number: seconds that a text to it takes
         self.sends_receipts = False
         self.balance = 38.07
         self.webhook = ""  # where the number's inbound texts go
         self.features = ["SMS", "VOICE"]
         self.more_of_number: dict[str, str] = {"type": "mobile-lvn"}
         self.texts: list[Text] = []
+        self.last_inbound: dict[str, str] | None = None  # the webhook of the newest reply
         self.requests: list[Request] = []
+        self.deliveries: list[Delivery] = []
         self.verifications: dict[str, Verification] = {}
         self.faults: dict[str, list[Fault]] = {}
         self.lock = threading.Lock()
@@ -221,15 +245,19 @@ class Vonage:
         if fields.get("type", "text") == "text":  # what the alphabet lacks is lost on the way
             text = "".join(c if c in GSM_7 else "?" for c in text)
         id = str(uuid.uuid4())
-        sent = Text(time.time(), fields["to"], text, False, id, fields.get("callback", ""))
-        if sent.phone not in self.unreachable:
-            self.texts.append(sent)
+        sent = self.send_off(fields["to"], text, id, fields.get("callback", ""))
         if self.sends_receipts and sent.callback:
             threading.Thread(target=self.send_receipt, args=(sent,), daemon=True).start()
         message = {"to": sent.phone, "message-id": id, "status": "0"}
         message |= {"remaining-balance": "38.07243628", "message-price": "0.04120000"}
         message |= {"network": "310004"}
         return Answer.of(200, {"message-count": "1", "messages": [message]})
+
+    def send_off(self, phone: str, text: str, id: str = "", callback: str = "") -> Text:
+        at, delay = time.time(), self.delays.get(phone)
+        arrives_at = math.inf if phone in self.unreachable else at + delay if delay else 0
+        self.texts.append(Text(at, phone, text, False, id, callback, arrives_at))
+        return self.texts[-1]
 
     def read_text(self, request: Request) -> dict[str, str]:
         if not self.has_credentials(request):
@@ -258,7 +286,7 @@ class Vonage:
         pin = "".join(secrets.choice("0123456789") for _ in range(length))
         self.verifications[request_id] = Verification(phone, pin, time.time() + lifetime)
         text = f"{pin} is your {brand} PIN. It is good for {lifetime // 60} minutes."
-        self.texts.append(Text(time.time(), phone, text, is_reply=False))
+        self.send_off(phone, text)
         return Answer.of(202, {"request_id": request_id})
 
     def read_order(self, request: Request) -> tuple[str, str, int, int]:
@@ -369,11 +397,19 @@ class Vonage:
 
     def thread(self, phone: str) -> list[str]:
         """What this phone received, oldest first."""
-        return [text.text for text in self.texts if text.phone == phone and not text.is_reply]
+        texts = [text for text in list(self.texts) if text.phone == phone and text.has_arrived]
+        return [text.text for text in texts if not text.is_reply]
 
     def pin_of(self, phone: str) -> str:
         """The newest PIN that this phone received."""
         return next(found[0] for text in reversed(self.thread(phone)) if (found := PIN.match(text)))
+
+    def expire_pins(self, phone: str) -> None:
+        """As five minutes would."""
+        with self.lock:
+            for running in self.verifications.values():
+                if running.phone == phone:
+                    running.expires_at = 0
 
     def calls(self, call: str) -> list[Request]:
         return [request for request in self.requests if request.call == call]
@@ -419,9 +455,8 @@ class Vonage:
         return self.sign(fields)
 
     def send_receipt(self, sent: Text) -> None:
-        is_lost = sent.phone in self.unreachable
-        status, code = ("failed", "12") if is_lost else ("delivered", "0")
-        time.sleep(1)
+        status, code = ("failed", "12") if sent.is_lost else ("delivered", "0")
+        time.sleep(1 if sent.is_lost else max(1, sent.arrives_at - time.time()))
         fields = self.receipt(sent.id, status, code, msisdn=sent.phone)
         self.deliver_until_taken(sent.callback, fields)
 
@@ -441,22 +476,26 @@ class Vonage:
             "sms": {"num_messages": "1", "keyword": text.split()[0].upper() if text else ""},
         } | changes
 
-    def deliver(self, url: str, fields: dict[str, Any], as_json: bool = False) -> int:
+    def deliver(
+        self, url: str, fields: dict[str, Any], as_json: bool = False, why: str = ""
+    ) -> int:
         """Call a webhook once and return the status of its answer; 0 where there was none."""
         if urlsplit(url).hostname not in ("localhost", "127.0.0.1"):
             raise ValueError("the simulator calls this machine only")
         body: dict[str, Any] = {"json": fields} if as_json else {"data": fields}
-        try:
-            with requests.Session() as session:
-                session.trust_env = False
-                return session.post(url, timeout=(3, 15), allow_redirects=False, **body).status_code
-        except requests.RequestException:
-            return 0
+        status = 0
+        with requests.Session() as session, suppress(requests.RequestException):
+            session.trust_env = False
+            answer = session.post(url, timeout=(3, 15), allow_redirects=False, **body)
+            status = answer.status_code
+        self.deliveries.append(Delivery(time.time(), urlsplit(url).path, status, why))
+        return status
 
     def reply(self, url: str, phone: str, text: str) -> None:
         """A person writes back."""
         self.texts.append(Text(time.time(), phone, text, is_reply=True))
-        self.deliver_until_taken(url, self.inbound(phone, text))
+        self.last_inbound = self.inbound(phone, text)
+        self.deliver_until_taken(url, self.last_inbound)
 
     def deliver_until_taken(self, url: str, fields: dict[str, Any]) -> None:
         for pause in (0.5, 1, 2, 4, 8, 16, 0):

@@ -1,16 +1,18 @@
 """The simulator is as strict as Vonage, or what is tested against it proves nothing."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import time_machine
 
-from simulator.page import create_page
+from simulator.page import TRICKS, Trick, create_page
 from simulator.server import Server
 from simulator.vonage import Answer, Vonage, answer_with, change, drip, drop
 
-from .conftest import GRACE
+from .conftest import CODE, GRACE, Group, Served
 
 
 class Caller:
@@ -174,11 +176,73 @@ def test_the_page_shows_the_phones_and_replies(vonage: Vonage, caller: Caller) -
     shown = page.get("/").text
     assert "+12025550101" in shown
     assert '<a href="https://group.example.org/signup"' in shown
-    assert page.post("/reply", data={"phone": "12025550177", "text": "Hello"}).status_code == 303
+    assert page.post("/reply", data={"phone": "12025550177", "text": "Hello"}).status_code == 404
     assert [text.is_reply for text in vonage.texts] == [False]
     assert page.post("/reply", data={"phone": GRACE, "text": " Yes "}).status_code == 303
     assert vonage.texts[-1].is_reply
     assert "Yes" in page.get("/").text
+
+
+def test_a_phone_gets_its_texts_late_or_never(vonage: Vonage, caller: Caller) -> None:
+    page = create_page(vonage, "http://localhost:1/answer", "http://localhost:8000").test_client()
+    page.post("/phones", data={"phone": f"+{GRACE}"})
+    page.post("/network", data={"phone": GRACE, "how": "late"})
+    with time_machine.travel("2026-11-23", tick=False) as clock:
+        caller.send(text="Late")
+        caller.start()
+        assert vonage.thread(GRACE) == []
+        assert "A text is on its way: 15 s" in page.get("/").text
+        clock.shift(15)
+        assert [text.split()[0] for text in vonage.thread(GRACE)] == ["Late", vonage.pin_of(GRACE)]
+        page.post("/network", data={"phone": GRACE, "how": "lost"})
+        caller.send(text="Lost")
+        assert len(vonage.thread(GRACE)) == 2
+        assert page.get("/").text.count("A text could not be delivered.") == 1
+        page.post("/network", data={"phone": GRACE, "how": "now"})
+        caller.send(text="Prompt")
+        assert vonage.thread(GRACE)[2:] == ["Prompt"]
+
+
+def test_phones_are_added_by_their_numbers(vonage: Vonage) -> None:
+    cast = {GRACE: "Grace"}
+    page = create_page(vonage, "http://localhost:1/answer", "http://localhost:8000", CODE, cast)
+    client = page.test_client()
+
+    assert client.post("/phones", data={"phone": "+1 (202) 555-0103"}).status_code == 303
+    assert client.post("/phones", data={"phone": "<b>"}).status_code == 400
+    phones = re.findall(r'aria-label="Phone (\+\d+)"', client.get("/").text)
+    assert phones == [f"+{GRACE}", "+12025550103"]
+    for address in ("/network", "/trick"):
+        assert client.post(address, data={"phone": "12025550104"}).status_code == 404
+    assert client.post("/trick", data={"phone": GRACE, "trick": "unknown"}).status_code == 404
+    assert client.post("/trick", data={"phone": GRACE, "trick": "repeated"}).status_code == 404
+
+
+@pytest.mark.parametrize("trick", TRICKS, ids=lambda trick: trick.name)
+def test_every_trick_comes_to_what_its_label_says(group: Group, trick: Trick) -> None:
+    group.invite(GRACE)
+    fields = group.vonage.inbound(GRACE, CODE)
+    assert group.deliver(fields) == 204
+    group.vonage.last_inbound = fields
+
+    status = group.deliver(trick.make(group.vonage, GRACE, CODE))
+
+    assert trick.outcome.startswith(str(status))
+    assert len(group.vonage.calls("start")) == 1
+
+
+def test_what_goes_over_the_wire_is_shown_without_the_secret_address(
+    group: Group, vonage: Vonage, served: Served
+) -> None:
+    page = create_page(vonage, f"{served.url}/answer", served.url, CODE, {GRACE: "Grace"})
+    client = page.test_client()
+    vonage.deliver(f"{served.url}/answer/{group.token()}", vonage.inbound(GRACE, "Hello"))
+    client.post("/trick", data={"phone": GRACE, "trick": "unsigned"})
+
+    shown = client.get("/").text
+    assert "<code>POST /answer/...</code>" in shown
+    assert re.search(r'Forge a reply: <code>POST /answer</code>\s+<strong class="bad">401<', shown)
+    assert group.token() not in shown
 
 
 def test_certificates_are_made_and_not_kept_in_the_project(vonage_server: Server) -> None:
