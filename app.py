@@ -753,12 +753,13 @@ pages = Blueprint("pages", __name__)
 
 class Mistake(Exception):
     """Somebody typed what cannot be. `field` is where; `sentence` is what to do about it, by its
-    name in templates/_sentences.html."""
+    name in templates/_sentences.html; `wait` is in how many seconds the same will do."""
 
-    def __init__(self, field: str, sentence: str) -> None:
+    def __init__(self, field: str, sentence: str, wait: int | None = None) -> None:
         super().__init__(sentence)
         self.field = field
         self.sentence = sentence
+        self.wait = wait
 
 
 def say(sentence: str) -> str:
@@ -772,6 +773,7 @@ class Form:
     def __init__(self, *fields: str) -> None:
         self.values = {field: request.form.get(field, "") for field in fields}
         self.errors: dict[str, str] = {}
+        self.waits: dict[str, int | None] = {}
 
     def read(self, field: str, parse: Callable[[str], str]) -> str:
         try:
@@ -782,6 +784,7 @@ class Form:
 
     def refuse(self, mistake: Mistake) -> None:
         self.errors[mistake.field] = say(mistake.sentence)
+        self.waits[mistake.field] = mistake.wait
 
 
 def guard() -> ResponseReturnValue | None:
@@ -798,6 +801,8 @@ def refuse_route(error: Exception) -> ResponseReturnValue:
     """There is no such page, or not by this name of the site, or nobody can be known."""
     if isinstance(error, SecurityError) and request.path == "/healthz":
         return healthz()  # whoever looks after the box may call it by any name
+    if isinstance(error, SecurityError) and request.path.startswith("/static/"):
+        return current_app.send_static_file(request.path.removeprefix("/static/"))
     if isinstance(error, RequestRedirect):
         abort(404)  # Werkzeug would tidy the path, with an address that it builds from Host
     raise error
@@ -896,10 +901,13 @@ def show_error(error: HTTPException) -> ResponseReturnValue:
     return response
 
 
+TROUBLE_SECONDS = 5  # until the same is worth trying again
+
+
 def show_trouble() -> ResponseReturnValue:
     """503: nothing was lost, and the same again will do soon."""
-    page = render_template("errors/error.html", sentence=say("error-503"))
-    return page, 503, {"Retry-After": "5"}
+    page = render_template("errors/error.html", sentence=say("error-503"), wait=TROUBLE_SECONDS)
+    return page, 503, {"Retry-After": str(TROUBLE_SECONDS)}
 
 
 def show_database_trouble(error: sqlite3.OperationalError) -> ResponseReturnValue:
@@ -1135,7 +1143,8 @@ def create_invite(phone: str, username: str | None, inviter: Member | None) -> i
     actor = inviter and inviter.username
     with transaction():
         prune()
-        refusal = why_no_text(phone_digest(phone))
+        wait = seconds_until_text(phone_digest(phone))
+        refusal = "invited-just-now" if wait else why_over_budget()
         if refusal is None:
             displace_invites(phone, username, actor)
             invite_id = insert_invite(phone, username, inviter)
@@ -1144,7 +1153,7 @@ def create_invite(phone: str, username: str | None, inviter: Member | None) -> i
         elif refusal == "budget-spent":
             record("budget_reached", actor)
     if refusal is not None:
-        raise Mistake("phone", refusal)
+        raise Mistake("phone", refusal, wait)
     return invite_id
 
 
@@ -1180,16 +1189,14 @@ def insert_invite(phone: str, username: str | None, inviter: Member | None) -> i
     )
 
 
-def why_no_text(digest: str) -> str | None:
-    """Why no invite text may go to this number now, or None."""
+def seconds_until_text(digest: str) -> int | None:
+    """None: an open invite's number was not texted within the last minute."""
     lately = fetch_row(
-        "SELECT 1 FROM journal JOIN whitelist ON whitelist.id = invite_id"
+        "SELECT max(at) AS at FROM journal JOIN whitelist ON whitelist.id = invite_id"
         " WHERE phone_digest = ? AND event = 'text_sent' AND abs(at - ?) < ?",
         (digest, now(), MINUTE),
     )
-    if lately:
-        return "invited-just-now"
-    return why_over_budget()
+    return min(lately["at"] + MINUTE - now(), MINUTE) if lately and lately["at"] else None
 
 
 def why_over_budget() -> str | None:
@@ -1755,7 +1762,7 @@ def lease_check(attempt: Attempt) -> Check | SignedIn:
         if pending["leased_until"] is not None:
             if pending["visitor_digest"] == attempt.digest:
                 raise BeingChecked
-            raise Mistake("pin", "being-checked")
+            raise Mistake("pin", "being-checked", pending["leased_until"] - now())
         require_free_name(attempt, pending["bound_to"])
         count_try(pending["invite_id"])
         lease_name(attempt)
@@ -1926,7 +1933,7 @@ def wait_for_twin(attempt: Attempt) -> SignedIn:
             if pending["visitor_digest"] == attempt.digest:
                 raise Mistake("pin", "pin-wrong")
             raise VonageUnavailable
-    raise Mistake("pin", "being-checked")
+    raise Mistake("pin", "being-checked", LEASE_LIFETIME - TWIN_PATIENCE)
 
 
 # At home: landing page, members' home, signing out -----------------------------------------------
@@ -2143,15 +2150,18 @@ def remove_member(author_id: int, actor: str | None) -> bool:
 
 
 def find_open_invites() -> list[sqlite3.Row]:
-    """Newest first, each with the last that the journal knows of its PINs."""
+    """Newest first, each with the last that the journal knows of its PINs, and with the time at
+    which the oldest of the last three stops counting."""
     return fetch_rows(
-        "SELECT whitelist.*, authors.username AS inviter,"
-        " event AS pin_event, at AS pin_at, detail AS pin_detail FROM whitelist"
+        "SELECT whitelist.*, authors.username AS inviter, last.event AS pin_event,"
+        " last.at AS pin_at, last.detail AS pin_detail, third.at + ? AS next_pin_at FROM whitelist"
         " LEFT JOIN authors ON authors.id = whitelist.invited_by"
-        " LEFT JOIN journal ON journal.id = (SELECT max(id) FROM journal"
+        " LEFT JOIN journal AS last ON last.id = (SELECT max(id) FROM journal"
         " WHERE invite_id = whitelist.id AND event IN ('pin_sent', 'pin_refused', 'pin_wrong'))"
+        " LEFT JOIN journal AS third ON third.id = (SELECT id FROM journal"
+        " WHERE invite_id = whitelist.id AND event = 'pin_sent' ORDER BY id DESC LIMIT 1 OFFSET ?)"
         " WHERE expires_at > ? ORDER BY whitelist.id DESC",
-        (now(),),
+        (10 * MINUTE, PINS_PER_TEN_MINUTES - 1, now()),
     )
 
 

@@ -166,7 +166,8 @@ def invite(phone: str, username: str | None) -> None:
         name = app.parse_username(username) if username is not None else None
         invite_id = app.create_invite(digits, name, None)
     except app.Mistake as mistake:
-        raise click.ClickException(app.say(mistake.sentence)) from None
+        wait = f" Wait {mistake.wait} seconds." if mistake.wait else ""
+        raise click.ClickException(app.say(mistake.sentence) + wait) from None
     whom = f"The number ending in {digits[-2:]} is invited" + (f" as {name}" if name else "")
     try:
         app.send_invite(invite_id, digits)

@@ -1,5 +1,5 @@
-// Every page works without this. A form marked data-once is sent once, however often its button is pressed.
-for (const form of document.querySelectorAll("form[data-once]")) {
+// Every page works without this. A form is sent once, however often its button is pressed.
+for (const form of document.querySelectorAll("form")) {
   form.addEventListener("submit", (event) => {
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "yes";
@@ -14,3 +14,15 @@ for (const form of document.querySelectorAll("form[data-once]")) {
 
 // After an error, begin where it is.
 document.querySelector("[aria-invalid]")?.focus();
+
+// A wait counts down; when it is over, the page says so.
+for (const timer of document.querySelectorAll("[data-seconds]")) {
+  const end = Date.now() + timer.dataset.seconds * 1000;
+  const tick = setInterval(() => {
+    const left = Math.max(0, Math.ceil((end - Date.now()) / 1000));
+    timer.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+    if (left > 0) return;
+    clearInterval(tick);
+    timer.parentElement.textContent = timer.parentElement.dataset.over;
+  }, 250);
+}

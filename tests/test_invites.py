@@ -141,6 +141,21 @@ def test_inviting_again_within_a_minute_changes_nothing(group: Group, ada: Brows
     assert len(group.vonage.thread(GRACE)) == 1
 
 
+def test_inviting_too_soon_says_how_long_to_wait(group: Group) -> None:
+    with time_machine.travel("2026-11-23", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        group.invite(GRACE)
+        clock.shift(18)
+
+        page = ada.post("/invite", phone=f"+{GRACE}").text
+        told = group.command("invite", f"+{GRACE}").output
+
+    assert (
+        'You can try again in <span role="timer" data-seconds="42">0:42</span>.</span></p>' in page
+    )
+    assert told.endswith("the earlier invite still stands. Wait 42 seconds.\n")
+
+
 def test_inviting_again_replaces_the_invite_and_its_running_pin(group: Group) -> None:
     with time_machine.travel("2026-11-23", tick=True) as clock:
         group.invite(GRACE)

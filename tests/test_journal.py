@@ -66,6 +66,9 @@ def test_an_invite_says_how_far_its_friend_is(group: Group, ada: Browser) -> Non
         group.text(GRACE)
         clock.shift(2 * MINUTE)
         assert "Texted back, PIN sent 2 min ago" in ada.get("/admin").text
+        assert (
+            'Good for another <span role="timer" data-seconds="180">3:00<' in ada.get("/admin").text
+        )
 
         group.browser().sign_up(GRACE, "grace", "000000")
         assert "A wrong PIN was entered just now (1 of 10 tries)" in ada.get("/admin").text
@@ -78,6 +81,22 @@ def test_an_invite_says_how_far_its_friend_is(group: Group, ada: Browser) -> Non
         assert "expires in 3 days" in ada.get("/admin").text
         clock.shift(3 * DAY)
         assert "No one is invited at the moment" in ada.get("/admin").text
+
+
+def test_an_invite_says_when_its_friend_can_text_again(group: Group) -> None:
+    with time_machine.travel("2026-11-23 12:00", tick=False) as clock:
+        ada = group.join("12025550100", "ada", bound=True)
+        group.invite(GRACE)
+        for _ in range(4):
+            clock.shift(MINUTE)
+            group.text(GRACE)
+
+        assert "Three PINs went to this number within ten minutes." in ada.get("/admin").text
+        assert 'again in <span role="timer" data-seconds="420">7:00<' in ada.get("/admin").text
+        clock.shift(7 * MINUTE)
+        assert "again in" not in ada.get("/admin").text
+        group.text(GRACE)
+        assert "PIN sent just now" in ada.get("/admin").text
 
 
 def test_an_invite_says_when_too_many_pins_were_wrong(group: Group, ada: Browser) -> None:

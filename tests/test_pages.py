@@ -96,7 +96,7 @@ def test_an_error_stands_beside_its_field(group: Group) -> None:
 
 def test_every_sentence_and_every_event_of_the_program_has_its_words(group: Group) -> None:
     source = "".join((ROOT / file).read_text() for file in ("app.py", "vonage_client.py"))
-    places = r'(?:Mistake\("\w+", |say\(|return |refusal == )'
+    places = r'(?:Mistake\("\w+", |say\(|return |refusal =+ )'
     used = set(re.findall(places + r'"([a-z]+(?:-[a-z0-9]+)+)"', source))
     used |= {f"vonage-{reason}" for reason in ("credentials", "credit", "permission", "sender")}
     used |= {f"vonage-{reason}" for reason in ("trial", "number", "parameters", "unavailable")}
@@ -156,6 +156,16 @@ def test_static_files_are_kept_until_they_change(group: Group) -> None:
         with browser.get(f"/static/{name}") as answer:
             assert answer.headers["Cache-Control"] == "no-cache"
     assert browser.get("/static/nothing.css?v=1").cache_control.max_age is None
+
+
+def test_the_page_for_a_strange_host_is_no_less_pretty(group: Group) -> None:
+    elsewhere = {"Host": "elsewhere.example"}
+    page = group.browser().get("/", headers=elsewhere)
+    assert page.status_code == 400
+    for address in set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text)):
+        with group.browser().get(address, headers=elsewhere) as answer:
+            assert answer.status_code == 200
+    assert group.browser().get("/static/../app.py", headers=elsewhere).status_code in (400, 404)
 
 
 def test_static_files_are_few_and_small() -> None:

@@ -293,7 +293,9 @@ def test_a_lease_that_was_left_by_a_crash_holds_for_30_seconds(
         grace = group.browser()
         assert "being checked" in grace.sign_up(GRACE, "grace", grace_texted).text
         clock.shift(29)
-        assert "being checked" in grace.sign_up(GRACE, "grace", grace_texted).text
+        page = grace.sign_up(GRACE, "grace", grace_texted).text
+        assert "being checked" in page
+        assert 'data-seconds="1">0:01</span>' in page
         clock.shift(1)
         assert grace.sign_up(GRACE, "grace", grace_texted).status_code == 303
 
