@@ -1,6 +1,7 @@
 """Many at once, against the served program with its two workers: what is counted holds."""
 
 import secrets
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -61,6 +62,7 @@ def test_a_thousand_guesses_one_after_another(served: Served, local: Group) -> N
     assert local.rows("SELECT * FROM authors") == []
 
 
+@pytest.mark.slow
 def test_two_hundred_guesses_at_once(served: Served, local: Group) -> None:
     served.vonage.wrong_pins_allowed = 10**6
     local.invite(GRACE)
@@ -74,9 +76,12 @@ def test_two_hundred_guesses_at_once(served: Served, local: Group) -> None:
     for _ in range(6):
         answers += at_once(200, guess)
 
-    assert {answer.status_code for answer in answers} == {422}
-    assert 6 <= len(served.vonage.calls("check")) <= 10
-    assert local.one("SELECT tries FROM whitelist") == len(served.vonage.calls("check"))
+    # On a slow machine, some wait in vain for their turn to write, and are told to try again.
+    statuses = Counter(answer.status_code for answer in answers)
+    assert statuses.keys() <= {422, 503}
+    assert statuses[422] > 1000
+    tries = local.one("SELECT tries FROM whitelist")
+    assert 6 <= len(served.vonage.calls("check")) <= tries <= 10
     assert local.rows("SELECT * FROM authors") == []
 
 
