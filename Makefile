@@ -3,6 +3,7 @@
 # make test    install what the tests need, and run them
 # make test-slow  run the tests that take minutes: crashes, full disks (needs strace)
 # make lint    check style and types
+# make pictures  make the README's pictures anew, from what the browser tests see
 # make bench   measure, and write bench/RESULTS.md (needs wrk)
 
 PYTHON ?= python3
@@ -16,7 +17,15 @@ APP ?= app:create_app
 
 BIN = .venv/bin
 
-.PHONY: demo serve test test-slow lint bench install
+# The tests in a real browser: its package is installed where that is allowed, and named where not.
+define find_chromium
+command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	&& echo "Installing Chromium, for the tests in a real browser." && apt-get update -qq \
+	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
+	|| echo "chromium is missing: the tests in a real browser are left out (apt-get install chromium)."
+endef
+
+.PHONY: demo serve test test-slow lint pictures bench install
 .DEFAULT_GOAL = demo
 
 demo: .venv/installed
@@ -28,7 +37,8 @@ serve: .venv/installed
 		--workers $(WORKERS) --blocking-threads $(THREADS) --workers-kill-timeout 20 $(APP)
 
 test: .venv/tests-installed
-	$(BIN)/pytest -m "not slow" --cov --cov-report=term-missing --cov-fail-under=95
+	@$(find_chromium)
+	$(BIN)/pytest -m "not slow" -n auto --dist loadgroup --cov --cov-report=term-missing --cov-fail-under=95
 
 test-slow: .venv/tests-installed
 	$(BIN)/pytest -m slow -rs --capture=tee-sys
@@ -37,6 +47,11 @@ lint: .venv/tests-installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+pictures: .venv/tests-installed
+	@$(find_chromium)
+	ALL_TESTS_MUST_RUN=1 $(BIN)/pytest tests/test_browser.py
+	cp tests/screenshots/journey-light.png tests/screenshots/journey-dark.png docs/
 
 bench: .venv/bench-installed
 	$(BIN)/python -m bench

@@ -1,27 +1,49 @@
 """The whole journey in a real browser, as `make demo` shows it: two people with two phones, on the
-simulator's own page. What every page shows is judged by axe and by the browser's own console."""
+simulator's own page. Then every page in every state that it can be in. What they show is judged by
+axe, by the browser's own console and by its reports of what the policy forbade."""
 
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from werkzeug.serving import make_server
 
-from .conftest import ADA, GRACE, ROOT, require_program
+from app import DAY
+from simulator.page import create_page
+from simulator.vonage import Answer, Connection, Vonage, drop
+
+from .conftest import ADA, CODE, GRACE, MALLORY, ROOT, Group, Lock, Served, require_program
 
 SMALL = ViewportSize(width=320, height=640)
 PHONE = ViewportSize(width=390, height=844)
 DESKTOP = ViewportSize(width=1280, height=900)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += [f"--disable-{it}" for it in ("background-networking", "component-update", "sync")]
+SHOTS = (
+    ROOT / "tests" / "screenshots"
+)  # not in the repository; the README's pictures are made of them
+CAPTIONS = [
+    "1. Ada invites a number",
+    "2. Grace texts the word back",
+    "3. Number, name and PIN, once",
+    "4. The device is the key",
+]
+PICTURE = """body { display: flex; justify-content: space-around; margin: 1rem 0; }
+    figure { margin: 0; text-align: center; font: 600 1.2rem/3rem system-ui, sans-serif }
+    img { display: block; height: 670px; border-radius: 1.5rem; box-shadow: 0 0 0 1px #8886 }"""
+REPORT = """addEventListener("securitypolicyviolation", (event) =>
+    console.error("forbidden by the policy: " + event.violatedDirective))"""
 
 
 @pytest.fixture(scope="module")
@@ -34,30 +56,29 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the screenshots of a run are; pytest keeps the folders of the last three runs."""
-    return tmp_path_factory.mktemp("screenshots")
-
-
 class Stage:
-    """The demo, and a browser window for each person."""
+    """A group, the phones on the simulator's page, and a browser window for each person."""
 
-    def __init__(self, browser: Browser, phones: str, group: str, shots: Path) -> None:
-        self.browser, self.phones, self.group, self.shots = browser, phones, group, shots
+    def __init__(self, browser: Browser, phones: str, group: str) -> None:
+        self.browser, self.phones, self.group = browser, phones, group
         self.complaints: list[str] = []
+        self.expected = {422}  # statuses of pages that are no complaint: a form that was refused
         self.seen: set[str] = set()
         self.table = self.window().new_page()
+        SHOTS.mkdir(exist_ok=True)
 
     def window(self, **more: Any) -> BrowserContext:
         """Somebody's browser, which tells us of every error in its console."""
         context = self.browser.new_context(**({"viewport": PHONE} | more))
+        context.add_init_script(REPORT)
         context.on("console", lambda message: self.listen(message.type, message.text))
         context.on("weberror", lambda error: self.listen("error", str(error.error)))
         return context
 
     def listen(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning") and "status of 422" not in text:  # a form that was refused
+        status = re.search(r"status of (\d+)", text)
+        is_expected = status is not None and int(status[1]) in self.expected
+        if kind in ("error", "warning") and not is_expected:
             self.complaints.append(text)
 
     def reply(self, phone: str, text: str = "Sunflower please") -> str:
@@ -72,11 +93,26 @@ class Stage:
         self.seen.add(f"{phone} {pin}")
         return pin
 
-    def sign_up(self, page: Page, phone: str, username: str, pin: str) -> None:
+    def play(self, phone: str, trick: str) -> str:
+        """Play a trick in the name of a phone; the newest line of what went over the wire."""
+        self.table.goto(self.phones)
+        before = self.table.locator("#wire").inner_text()
+        self.table.get_by_label("In the name of").select_option(phone)
+        self.table.get_by_role("button", name=trick).click()
+        if trick != "Let the PIN run out":
+            self.table.wait_for_function(
+                "before => document.getElementById('wire').innerText !== before", arg=before
+            )
+        return self.table.locator("#wire li").first.inner_text()
+
+    def fill(self, page: Page, phone: str, username: str, pin: str) -> None:
         page.goto(f"{self.group}/signup")
         page.get_by_label("Your phone number").fill(f"+{phone}")
         page.get_by_label("Username").fill(username)
         page.get_by_label("PIN").fill(pin)
+
+    def sign_up(self, page: Page, phone: str, username: str, pin: str) -> None:
+        self.fill(page, phone, username, pin)
         page.get_by_role("button", name="Come in").click()
 
     def invite(self, page: Page, phone: str, username: str = "") -> None:
@@ -93,19 +129,46 @@ class Stage:
                 page.set_viewport_size(size)
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= size["width"], (name, size)
-                file = self.shots / f"{name}-{size['width']}-{scheme}.png"
-                page.screenshot(path=file, full_page=True)
+                page.screenshot(path=SHOTS / f"{name}-{size['width']}-{scheme}.png", full_page=True)
             found = Axe().run(page)
             assert found.violations_count == 0, (name, scheme, found.generate_report())
+        page.set_viewport_size(PHONE)
+
+    def snap(self, page: Page, name: str) -> None:
+        """What the README shows: a phone's worth of page, in both colours."""
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            page.screenshot(path=SHOTS / f"{name}-{scheme}.png")
+
+    def snap_phone(self, phone: str, name: str) -> None:
+        self.table.goto(self.phones)
+        for scheme in ("light", "dark"):
+            self.table.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            self.table.locator(f"#phone-{phone}").screenshot(path=SHOTS / f"{name}-{scheme}.png")
+
+    def compose(self) -> None:
+        """The README's picture of the journey, from what was snapped on the way."""
+        page = self.window(viewport=ViewportSize(width=1520, height=760)).new_page()
+        for scheme in ("light", "dark"):
+            shots = [SHOTS / f"journey-{n}-{scheme}.png" for n in range(1, 5)]
+            figures = "".join(
+                f"<figure><img src='data:image/png;base64,{b64encode(shot.read_bytes()).decode()}'>"
+                f"<figcaption>{caption}</figcaption></figure>"
+                for shot, caption in zip(shots, CAPTIONS, strict=True)
+            )
+            colours = "#eceef1" if scheme == "dark" else "#1d2126"
+            page.set_content(f"<style>{PICTURE} body {{ color: {colours} }}</style>{figures}")
+            page.locator("img").last.wait_for()
+            page.screenshot(path=SHOTS / f"journey-{scheme}.png", omit_background=True)
 
 
 @pytest.fixture
-def stage(chromium: Browser, shots: Path) -> Iterator[Stage]:
+def stage(chromium: Browser) -> Iterator[Stage]:
     with demo() as told:
         phones, group = (re.search(rf"{it} +(\S+)", told) for it in ("The phones", "The group"))
         assert phones
         assert group
-        stage = Stage(chromium, phones[1], group[1], shots)
+        stage = Stage(chromium, phones[1], group[1])
         yield stage
         assert stage.complaints == []
 
@@ -134,6 +197,12 @@ def demo() -> Iterator[str]:
         process.communicate(timeout=30)
 
 
+# The journey, as `make demo` shows it ------------------------------------------------------------
+
+one_demo_at_a_time = pytest.mark.xdist_group("demo")  # they want the same ports
+
+
+@one_demo_at_a_time
 def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     ada = stage.window().new_page()
     ada.goto(stage.group)
@@ -147,23 +216,29 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     assert ada.get_by_text("No one is invited at the moment.").is_visible()
     stage.look(ada, "admin-empty")
 
+    ada.get_by_label("Phone number").fill(f"+{GRACE}")
+    stage.snap(ada, "journey-1")
     stage.invite(ada, GRACE)
     assert ada.get_by_role("status").is_visible()
-    grace_window = stage.window()
-    grace = grace_window.new_page()
+    grace = stage.window().new_page()
     pin = stage.reply(GRACE)
+    stage.snap_phone(GRACE, "journey-2")
     stage.sign_up(grace, GRACE, "ada", pin)
     stage.look(grace, "sign-up-taken-name")
     assert grace.get_by_label("Your phone number").input_value() == f"+{GRACE}"
     assert grace.evaluate("document.activeElement.id") == "username"
-    stage.sign_up(grace, GRACE, "grace", "000000" if pin != "000000" else "000001")
+    stage.sign_up(grace, GRACE, "grace", other_than(pin))
     assert grace.get_by_text("That PIN is not right, or has expired").is_visible()
     assert grace.get_by_label("PIN").input_value() == ""
     stage.look(grace, "sign-up-wrong-pin")
-    stage.sign_up(grace, GRACE, "grace", pin)
+    stage.fill(grace, GRACE, "grace", pin)
+    stage.snap(grace, "journey-3")
+    grace.get_by_role("button", name="Come in").click()
     assert grace.get_by_role("heading", level=1).inner_text() == "You are in, grace"
     assert grace.get_by_text("invited by ada").is_visible()
+    stage.snap(grace, "journey-4")
     stage.look(grace, "home")
+    stage.compose()
 
     stage.invite(ada, GRACE, "grace")
     tablet = stage.window().new_page()
@@ -182,10 +257,27 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     ada.get_by_role("button", name="Remove grace").click()
     grace.get_by_role("button", name="Renew now").click()  # while the page is still open
     assert grace.url.startswith(f"{stage.group}/signup")
-    stage.table.goto(stage.phones)
-    stage.look(stage.table, "phones")
 
 
+def other_than(pin: str) -> str:
+    return "000000" if pin != "000000" else "000001"
+
+
+@one_demo_at_a_time
+def test_a_pin_that_ran_out_is_no_way_in_and_a_new_one_is(stage: Stage) -> None:
+    ada = stage.window().new_page()
+    pin = stage.reply(ADA)
+    stage.play(ADA, "Let the PIN run out")
+    stage.sign_up(ada, ADA, "ada", pin)
+    assert ada.get_by_text("Text the invite code again to get a new one.").is_visible()
+    stage.look(ada, "sign-up-expired-pin")
+
+    stage.sign_up(ada, ADA, "ada", stage.reply(ADA))
+
+    assert ada.get_by_role("heading", level=1).inner_text() == "You are in, ada"
+
+
+@one_demo_at_a_time
 def test_without_script_and_by_keyboard_alone(stage: Stage) -> None:
     page = stage.window(java_script_enabled=False).new_page()
     pin = stage.reply(ADA)
@@ -209,9 +301,205 @@ def tab_to(page: Page, element: str) -> None:
     raise AssertionError(f"no {element} can be reached by Tab")
 
 
-def test_pages_of_errors_are_fit_to_be_seen(stage: Stage) -> None:
-    page = stage.window().new_page()
-    for path, name in (("/nothing", "error-404"), ("/login", "error-405")):
-        page.goto(stage.group + path)
-        stage.look(page, name)
-    stage.complaints = [text for text in stage.complaints if "status of 40" not in text]
+@one_demo_at_a_time
+def test_the_stage_delays_and_loses_texts_and_plays_tricks(stage: Stage) -> None:
+    table, ada = stage.table, stage.window().new_page()
+    stage.sign_up(ada, ADA, "ada", stage.reply(ADA))
+    stage.look(table, "phones")
+    grace, mallory = (table.locator(f"#phone-{phone}") for phone in (GRACE, MALLORY))
+    grace.get_by_role("button", name="delayed").click()
+    grace.locator("[aria-pressed=true]", has_text="delayed").wait_for()
+    mallory.get_by_role("button", name="never").click()
+    mallory.locator("[aria-pressed=true]", has_text="never").wait_for()
+    stage.invite(ada, GRACE)
+    stage.invite(ada, MALLORY)
+    grace.get_by_text("A text is on its way").wait_for()
+    mallory.get_by_text("A text could not be delivered.").wait_for()
+    stage.look(table, "phones-in-trouble")
+    grace.get_by_text("you are invited").wait_for(timeout=20_000)
+    grace.get_by_role("button", name="Reply STOP").click()
+    table.locator("#wire strong", has_text="204").first.wait_for()
+    ada.goto(f"{stage.group}/admin")
+    assert ada.get_by_text("number unreachable; check it and invite again").first.is_visible()
+    assert ada.get_by_text("replied STOP; the invite is gone").is_visible()
+
+    asked = table.locator("#wire code", has_text="/v2/verify").count()
+    for trick in ("Forge a reply", "Sign it with a guess", "Change the sender of a real one"):
+        assert stage.play(MALLORY, trick).endswith("401")
+    for trick in ("Deliver the last reply again", "Deliver one from yesterday"):
+        assert stage.play(MALLORY, trick).endswith("204")
+    assert table.locator("#wire code", has_text="/v2/verify").count() == asked
+
+    table.get_by_label("Its number, with the country code").fill("+1 202 555 0103")
+    table.get_by_role("button", name="Add it").click()
+    table.locator("#phone-12025550103").wait_for()
+
+
+# Every page, in every state that it can be in ----------------------------------------------------
+
+
+class House(Stage):
+    """A group whose database and whose Vonage the test can reach."""
+
+    def __init__(self, browser: Browser, phones: str, local: Group) -> None:
+        super().__init__(browser, phones, local.app.config["BASE_URL"])
+        self.local = local
+
+    def let_in(self, phone: str, username: str) -> Page:
+        """The page of somebody who is signed in."""
+        cookie = self.local.join(phone, username, bound=True).cookie()
+        window = self.window()
+        window.add_cookies([{"name": "session", "value": cookie, "url": self.group}])
+        return window.new_page()
+
+    def write(self, sql: str, *values: object) -> None:
+        self.local.rows(sql, *values)
+
+
+@pytest.fixture
+def house(chromium: Browser, served: Served, local: Group, vonage: Vonage) -> Iterator[House]:
+    page: Flask = create_page(vonage, f"{served.url}/answer", served.url, CODE)
+    phones = make_server("127.0.0.1", 0, page, threaded=True)
+    threading.Thread(target=phones.serve_forever, daemon=True).start()
+    house = House(chromium, f"http://localhost:{phones.server_port}", local)
+    yield house
+    phones.shutdown()
+    assert house.complaints == []
+
+
+def test_the_sign_up_page_in_every_state(house: House) -> None:
+    local, vonage, page = house.local, house.local.vonage, house.window().new_page()
+    house.sign_up(page, "1202", "Not a name", "12")
+    assert page.locator(".error").count() == 3
+    house.look(page, "sign-up-all-wrong")
+
+    local.invite(GRACE, "grace")
+    local.text(GRACE)
+    pin = vonage.pin_of(GRACE)
+    house.sign_up(page, GRACE, "hopper", pin)
+    house.look(page, "sign-up-other-name")
+    house.expected.add(503)
+    vonage.fail("check", drop)
+    house.sign_up(page, GRACE, "grace", pin)
+    house.look(page, "sign-up-unchecked")
+
+    house.write("UPDATE pending_verifications SET leased_until = unixepoch() + 3")
+    house.sign_up(page, GRACE, "grace", pin)
+    assert page.get_by_role("timer").is_visible()
+    house.look(page, "sign-up-being-checked")
+    page.get_by_text("You can try again now.").wait_for(timeout=10_000)
+    house.write("UPDATE whitelist SET tries = 10")
+    house.sign_up(page, GRACE, "grace", pin)
+    house.look(page, "sign-up-tries-spent")
+    house.write("UPDATE whitelist SET tries = 0")
+
+    def withdraw(connection: Connection, answer: Answer) -> None:
+        house.write("DELETE FROM whitelist")
+        connection.answer(answer)
+
+    vonage.fail("check", withdraw, acts=True)
+    house.sign_up(page, GRACE, "grace", pin)
+    house.look(page, "sign-up-withdrawn")
+    ada = house.let_in(ADA, "ada")
+    ada.goto(f"{house.group}/signup?next=/admin")
+    house.look(ada, "sign-up-signed-in")
+
+
+def test_a_button_cannot_be_pressed_twice(house: House) -> None:
+    local, page = house.local, house.window().new_page()
+    local.invite(GRACE)
+    local.text(GRACE)
+    posts: list[str] = []
+    page.on("request", lambda request: posts.append(request.url) if request.post_data else None)
+
+    def answer_slowly(connection: Connection, answer: Answer) -> None:
+        connection.wait(1)
+        connection.answer(answer)
+
+    local.vonage.fail("check", answer_slowly, acts=True)
+    house.fill(page, GRACE, "grace", local.vonage.pin_of(GRACE))
+    page.get_by_role("button", name="Come in").dblclick()
+    page.wait_for_url(f"{house.group}/")
+
+    assert len(posts) == len(local.vonage.calls("check")) == 1
+
+
+def test_the_admin_page_in_every_state(house: House) -> None:
+    local, vonage, ada = house.local, house.local.vonage, house.let_in(ADA, "ada")
+    phones = [f"120255501{n}" for n in range(10, 18)]
+    for phone in phones:
+        local.invite(phone)
+    delivered, undelivered, texted, wrong, fast, spent, barred = phones[:7]
+    ids = dict(local.rows("SELECT phone_hint, message_id FROM whitelist"))
+    for phone, status, code in ((delivered, "delivered", "0"), (undelivered, "failed", "12")):
+        receipt = vonage.receipt(ids[phone[-2:]], status, code)
+        assert local.app.test_client().post("/delivery", data=receipt).status_code == 204
+    for phone in (texted, wrong, fast, fast, fast, fast, spent):
+        assert local.text(phone) == 204
+    local.browser().sign_up(wrong, "hopper", other_than(vonage.pin_of(wrong)))
+    house.write("UPDATE whitelist SET tries = 10 WHERE phone_hint = ?", spent[-2:])
+    vonage.barred.add(barred)
+    house.write("UPDATE journal SET at = at - 90 WHERE event = 'text_sent'")
+    house.invite(ada, barred)
+    assert ada.get_by_role("timer").count() == 2
+    house.look(ada, "admin-invites")
+
+    house.invite(ada, texted, "Not a name")
+    house.look(ada, "admin-wrong")
+    house.invite(ada, phones[7])
+    house.invite(ada, phones[7])
+    assert ada.locator(".error").get_by_role("timer").is_visible()
+    house.look(ada, "admin-invited-just-now")
+    house.write("UPDATE journal SET event = 'pin_sent' WHERE event = 'invited'")
+    house.write("INSERT INTO journal (at, event) SELECT unixepoch(), 'text_sent' FROM"
+                " (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100)"
+                " SELECT i FROM n)")  # fmt: skip
+    house.invite(ada, "12025550120")
+    house.look(ada, "admin-budget-spent")
+    ada.get_by_role("link", name="Older lines").click()
+    house.look(ada, "admin-older-lines")
+
+
+def test_forty_members_with_long_names(house: House) -> None:
+    ada = house.let_in(ADA, "ada")
+    for n in range(40):
+        name = f"{'a-very-long-name-indeed-' if n % 3 else 'bo'}{n:02d}"
+        house.write(
+            "INSERT INTO authors (username, invited_by, joined_at) VALUES (?, ?, unixepoch())",
+            f"{name:-<30}1"[:30].rstrip("-") if n % 3 else name,
+            n or None,
+        )
+    house.write(
+        "INSERT INTO sessions SELECT hex(randomblob(32)), id, 'Firefox on Android', '{}',"
+        " unixepoch() - 5 * ?1, unixepoch() - 3 * ?1, unixepoch() + 9 * ?1 FROM authors",
+        DAY,
+    )
+    ada.goto(house.group)
+    house.look(ada, "home-of-forty")
+    ada.goto(f"{house.group}/admin")
+    house.look(ada, "admin-of-forty")
+    house.write("UPDATE sessions SET device = '' WHERE seen_at < unixepoch() - ?", DAY)
+    ada.goto(f"{house.group}/devices")
+    house.look(ada, "devices-unknown")
+
+
+def test_pages_of_errors_are_fit_to_be_seen(house: House) -> None:
+    house.expected |= {400, 403, 404, 405, 503}
+    grace = house.let_in(GRACE, "grace")
+    strange = house.group.replace("localhost", "strange.localhost")
+    for address, name in (
+        (f"{house.group}/admin", "error-403"),
+        (f"{house.group}/nothing", "error-404"),
+        (f"{house.group}/login", "error-405"),
+        (f"{strange}/", "error-strange-host"),
+    ):
+        grace.goto(address)
+        house.look(grace, name)
+
+    grace.goto(house.group)
+    lock = Lock(house.local.app.config["DATABASE"])
+    grace.get_by_role("button", name="Sign out").click()
+    grace.get_by_role("timer").wait_for(timeout=15_000)
+    lock.release()
+    house.look(grace, "error-503")
+    grace.get_by_text("You can do so now.").wait_for(timeout=10_000)

@@ -46,7 +46,10 @@ def test_every_command_stands_in_the_readme(group: Group) -> None:
 
 
 def test_files_that_are_named_exist() -> None:
-    for link in re.findall(r"\]\(((?!https?:)[^)]+)\)", README):
+    links = re.findall(r"\]\(((?!https?:)[^)]+)\)", README)
+    pictures = re.findall(r'src(?:set)?="([^"]+)"', README)
+    assert len(pictures) == 2
+    for link in links + pictures:
         assert (ROOT / link).exists(), link
 
 

@@ -2,7 +2,6 @@
 it."""
 
 import os
-import sqlite3
 import stat
 import threading
 import time
@@ -15,21 +14,9 @@ import time_machine
 from app import DAY, HOUR, WrongSettings, create_app
 from simulator.vonage import Vonage, hang
 
-from .conftest import ADA, GRACE, MALLORY, Group, Served, wait_for
+from .conftest import ADA, GRACE, MALLORY, Group, Lock, Served, wait_for
 
 YEAR = 365 * DAY
-
-
-class Lock:
-    """Another program that has the database locked."""
-
-    def __init__(self, database: str) -> None:
-        self.db = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
-        self.db.execute("BEGIN IMMEDIATE")
-
-    def release(self) -> None:
-        self.db.execute("ROLLBACK")
-        self.db.close()
 
 
 def test_a_database_that_is_locked_for_a_second_is_noticed_by_nobody(
