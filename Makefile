@@ -38,7 +38,7 @@ serve: .venv/installed
 
 test: .venv/tests-installed
 	@$(find_chromium)
-	$(BIN)/pytest -m "not slow" -n auto --dist loadgroup --cov --cov-report=term-missing --cov-fail-under=95
+	$(BIN)/pytest -m "not slow" -n auto --dist worksteal --cov --cov-report=term-missing --cov-fail-under=95
 
 test-slow: .venv/tests-installed
 	$(BIN)/pytest -m slow -rs --capture=tee-sys

@@ -1,4 +1,5 @@
-"""`make demo`: the simulator and the program on a scratch database, with Ada invited."""
+"""`make demo`: the simulator and the program on a scratch database, with Ada invited. The ports of
+the program and of the phones may be named: `python -m simulator 8000 8001`."""
 
 import logging
 import os
@@ -118,7 +119,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     vonage = Vonage(signature_secret=secrets.token_hex(16))
     vonage.sends_receipts = True
-    port, phones_port = find_port(8000), find_port(8001)
+    port, phones_port = map(find_port, [int(word) for word in sys.argv[1:]] or [8000, 8001])
     app_url, phones_url = f"http://localhost:{port}", f"http://localhost:{phones_port}"
     cast = {ADA: "Ada", GRACE: "Grace", MALLORY: "Mallory"}
     page = create_page(vonage, f"{app_url}/answer", app_url, INVITE_CODE, cast)

@@ -32,6 +32,7 @@ from .conftest import (
     Group,
     Lock,
     Served,
+    find_port,
     require_program,
     wait_for,
 )
@@ -188,7 +189,7 @@ def stage(chromium: Browser) -> Iterator[Stage]:
 def demo() -> Iterator[str]:
     """`make demo`; what it prints."""
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "simulator"],
+        [sys.executable, "-u", "-m", "simulator", str(find_port()), str(find_port())],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -210,10 +211,7 @@ def demo() -> Iterator[str]:
 
 # The journey, as `make demo` shows it ------------------------------------------------------------
 
-one_demo_at_a_time = pytest.mark.xdist_group("demo")  # they want the same ports
 
-
-@one_demo_at_a_time
 def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     ada = stage.window().new_page()
     ada.goto(stage.group)
@@ -290,7 +288,6 @@ def other_than(pin: str) -> str:
     return "000000" if pin != "000000" else "000001"
 
 
-@one_demo_at_a_time
 def test_a_pin_that_ran_out_is_no_way_in_and_a_new_one_is(stage: Stage) -> None:
     ada = stage.window().new_page()
     pin = stage.reply(ADA)
@@ -304,7 +301,6 @@ def test_a_pin_that_ran_out_is_no_way_in_and_a_new_one_is(stage: Stage) -> None:
     assert ada.get_by_role("heading", level=1).inner_text() == "You are in, ada"
 
 
-@one_demo_at_a_time
 def test_without_script_and_by_keyboard_alone(stage: Stage) -> None:
     page = stage.window(java_script_enabled=False).new_page()
     pin = stage.reply(ADA)
@@ -328,7 +324,6 @@ def tab_to(page: Page, element: str) -> None:
     raise AssertionError(f"no {element} can be reached by Tab")
 
 
-@one_demo_at_a_time
 def test_the_stage_delays_and_loses_texts_and_plays_tricks(stage: Stage) -> None:
     table, ada = stage.table, stage.window().new_page()
     stage.sign_up(ada, ADA, "ada", stage.reply(ADA))
