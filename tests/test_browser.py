@@ -54,6 +54,12 @@ CAPTIONS = [
 PICTURE = """body { display: flex; justify-content: space-around; margin: 1rem 0; }
     figure { margin: 0; text-align: center; font: 600 1.2rem/3rem system-ui, sans-serif }
     img { display: block; height: 670px; border-radius: 1.5rem; box-shadow: 0 0 0 1px #8886 }"""
+POST = """({ path, text }) => {
+    const form = Object.assign(document.createElement("form"), { method: "post", action: path });
+    form.append(Object.assign(document.createElement("input"), { name: "text", value: text }));
+    document.body.append(form);
+    form.submit();
+}"""
 REPORT = """addEventListener("securitypolicyviolation", (event) =>
     console.error("forbidden by the policy: " + event.violatedDirective))"""
 
@@ -504,7 +510,7 @@ def test_forty_members_with_long_names(house: House) -> None:
 
 
 def test_pages_of_errors_are_fit_to_be_seen(house: House) -> None:
-    house.expected |= {400, 403, 404, 405, 503}
+    house.expected |= {400, 401, 403, 404, 405, 413, 503}
     grace = house.let_in(GRACE, "grace")
     strange = house.group.replace("localhost", "strange.localhost")
     for address, name in (
@@ -514,6 +520,11 @@ def test_pages_of_errors_are_fit_to_be_seen(house: House) -> None:
         (f"{strange}/", "error-strange-host"),
     ):
         grace.goto(address)
+        house.look(grace, name)
+    for path, size, name in (("/answer", 1, "error-401"), ("/login", 20_000, "error-413")):
+        grace.goto(house.group)
+        with grace.expect_navigation():
+            grace.evaluate(POST, {"path": path, "text": "x" * size})
         house.look(grace, name)
 
     grace.goto(house.group)
