@@ -13,8 +13,6 @@ WORKERS ?= 2
 THREADS ?= 8
 APP ?= app:create_app
 
-# Threads wait for Vonage and not for the processor: granian's warning about their number is not for us.
-
 BIN = .venv/bin
 
 # The tests in a real browser: its package is installed where that is allowed, and named where not.
@@ -33,8 +31,7 @@ demo: .venv/installed
 
 serve: .venv/installed
 	@$(BIN)/flask init-db
-	@exec $(BIN)/granian --interface wsgi --no-ws --factory --host $(HOST) --port $(PORT) \
-		--workers $(WORKERS) --blocking-threads $(THREADS) --workers-kill-timeout 20 $(APP)
+	@exec $(BIN)/flask serve --host $(HOST) --port $(PORT) --workers $(WORKERS) --threads $(THREADS) $(APP)
 
 test: .venv/tests-installed
 	@$(find_chromium)

@@ -61,6 +61,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import RequestRedirect
 from werkzeug.sansio.http import parse_cookie
 
+from foundation.migrations import create_tables, is_newer, is_older, read_parts
 from vonage_client import (
     CALL_FAILURES,
     GSM_7,
@@ -79,7 +80,6 @@ from vonage_client import (
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
-SCHEMA_VERSION = 1
 MAX_BODY = 16 * 1024  # bytes; no form and no webhook of ours comes near it
 
 PIN_LIFETIME = 300
@@ -470,26 +470,43 @@ def transaction() -> Iterator[sqlite3.Connection]:
 
 
 def prepare_database(app: Flask) -> None:
-    """Create what is missing, and forget what the current SECRET_KEY can no longer read."""
-    path = Path(app.root_path, app.config["DATABASE"])
+    """Open the database, create it if it is new, and refuse one of another version."""
+    path = database_path(app)
+    app.extensions["parts"] = read_parts(Path(app.root_path), [])
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         app.extensions["connections"] = Connections(path)
         with app.app_context():
-            apply_schema(Path(app.root_path, "schema.sql").read_text())
-            notice_new_key()
+            create_tables(get_db(), app.extensions["parts"])
+            if not is_loading_a_command():
+                require_current_database()
+            if not is_older(get_db(), app.extensions["parts"]):
+                notice_new_key()
     except (OSError, sqlite3.DatabaseError) as error:
         raise WrongSettings([f"DATABASE {path} cannot be used: {error}"]) from error
 
 
-def apply_schema(script: str) -> None:
-    db = get_db()
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
+def database_path(app: Flask) -> Path:
+    return Path(app.root_path, app.config["DATABASE"])
+
+
+def is_loading_a_command() -> bool:
+    """Whether `flask` is looking for one of our commands. Each of them asks for a current database
+    itself, because `flask init-db` must be found to make it current."""
+    context = click.get_current_context(silent=True)
+    return context is not None and isinstance(context.command, FlaskGroup)
+
+
+def require_current_database() -> None:
+    """Only `flask init-db` migrates: a start in the middle of the night should not."""
+    parts = current_app.extensions["parts"]
+    if is_newer(get_db(), parts):
         raise WrongSettings(["DATABASE was made by a newer version of this program"])
-    if version < SCHEMA_VERSION:
-        db.executescript(f"BEGIN IMMEDIATE; {script} COMMIT;")
+    if is_older(get_db(), parts):
+        raise WrongSettings(
+            ["DATABASE is from an older version: stop the server and run `flask init-db`"]
+        )
 
 
 def notice_new_key() -> None:
@@ -526,12 +543,14 @@ def record(
     subject: str | None = None,
     invite_id: int | None = None,
     detail: str | None = None,
+    parts: int = 0,
 ) -> None:
-    """Add a line to the journal: who did what, to whom. Never a phone number."""
+    """Add a line to the journal: who did what, to whom. Never a phone number. `parts` is how many
+    texts it cost."""
     get_db().execute(
-        "INSERT INTO journal (at, event, actor, subject, invite_id, detail)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (now(), event, actor, subject, invite_id, detail),
+        "INSERT INTO journal (at, event, actor, subject, invite_id, detail, parts)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (now(), event, actor, subject, invite_id, detail, parts),
     )
 
 
@@ -1132,8 +1151,7 @@ def texts_in_a_day() -> int:
     """How many texts that cost money went out in the last 24 h. (Lines from a day ahead or more
     are those of a clock that was wrong.)"""
     return count_rows(
-        "SELECT count(*) FROM journal"
-        " WHERE event IN ('text_sent', 'pin_sent') AND at > ? AND at < ?",
+        "SELECT coalesce(sum(parts), 0) FROM journal WHERE parts > 0 AND at > ? AND at < ?",
         (now() - DAY, now() + DAY),
     )
 
@@ -1149,7 +1167,9 @@ def create_invite(phone: str, username: str | None, inviter: Member | None) -> i
             displace_invites(phone, username, actor)
             invite_id = insert_invite(phone, username, inviter)
             record("invited", actor, username, invite_id)
-            record("text_sent", invite_id=invite_id)  # counted before it is sent; see give_back
+            record(
+                "text_sent", invite_id=invite_id, parts=1
+            )  # counted before it is sent; see give_back
         elif refusal == "budget-spent":
             record("budget_reached", actor)
     if refusal is not None:
@@ -1215,13 +1235,14 @@ def send_invite(invite_id: int, phone: str) -> None:
             if error.sent_nothing:
                 give_back("text_sent", "text_refused", invite_id, None, error.reason)
         raise
-    get_db().execute("UPDATE whitelist SET message_id = ? WHERE id = ?", (message_id, invite_id))
+    keep = "UPDATE whitelist SET message_ids = json_object(?, NULL) WHERE id = ?"
+    get_db().execute(keep, (message_id, invite_id))
 
 
 def give_back(sent: str, refused: str, invite_id: int, detail: str | None, reason: str) -> None:
     """Take the newest such text out of the budget: Vonage did not send it, and its line says so."""
     get_db().execute(
-        "UPDATE journal SET event = ?, detail = ? WHERE id ="
+        "UPDATE journal SET event = ?, detail = ?, parts = 0 WHERE id ="
         " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ? AND detail IS ?)",
         (refused, reason, sent, invite_id, detail),
     )
@@ -1314,6 +1335,12 @@ class Inbound:
     phone: str
     words: list[str]
     sent_at: int
+
+    @property
+    def digest(self) -> str:
+        """What is kept of its id: beside usernames, the id itself would tell Vonage's staff, and
+        who reads their records, which member has which number."""
+        return keyed_digest("message", self.id)
 
 
 def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
@@ -1455,9 +1482,9 @@ def count_pin(message: Inbound) -> PinOrder | None:
     """Count a PIN before it is asked for, once for each message. None: no PIN is due."""
     with transaction() as db:
         invite = find_invite(message.phone)
-        if invite is None or invite["pin_message_id"] == message.id:
+        if invite is None or invite["message_digest"] == message.digest:
             return None
-        counted = find_counted(invite["id"], message.id)
+        counted = find_counted(invite["id"], message.digest)
         if counted and not counted["is_newest"]:
             return None  # the friend asked again meanwhile: that PIN is the good one
         is_resumed = counted is not None and abs(now() - counted["at"]) < PIN_LIFETIME
@@ -1470,27 +1497,27 @@ def count_pin(message: Inbound) -> PinOrder | None:
         if not is_resumed:
             count = "UPDATE whitelist SET pins_sent = pins_sent + 1 WHERE id = ?"
             db.execute(count, (invite["id"],))
-            record("pin_sent", subject=name, invite_id=invite["id"], detail=message.id)
+            record("pin_sent", None, name, invite["id"], message.digest, parts=1)
         return PinOrder(invite["id"], invite["request_id"], is_resumed)
 
 
 def find_invite(phone: str) -> sqlite3.Row | None:
     """The number's open invite, with the request and the message of its last PIN."""
     return fetch_row(
-        "SELECT whitelist.*, request_id, pending_verifications.message_id AS pin_message_id"
+        "SELECT whitelist.*, request_id, message_digest"
         " FROM whitelist LEFT JOIN pending_verifications USING (phone_digest)"
         " WHERE phone_digest = ? AND whitelist.expires_at > ?",
         (phone_digest(phone), now()),
     )
 
 
-def find_counted(invite_id: int, message_id: str) -> sqlite3.Row | None:
+def find_counted(invite_id: int, message_digest: str) -> sqlite3.Row | None:
     """When this message was counted, and whether it is the invite's newest that was."""
     return fetch_row(
         "SELECT at, id = (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id = ?1)"
         " AS is_newest FROM journal WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
         " ORDER BY id DESC",
-        (invite_id, message_id),
+        (invite_id, message_digest),
     )
 
 
@@ -1514,7 +1541,7 @@ def uncount_pin(message: Inbound, order: PinOrder, reason: str) -> None:
     with transaction() as db:
         uncount = "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?"
         db.execute(uncount, (order.invite_id,))
-        give_back("pin_sent", "pin_refused", order.invite_id, message.id, reason)
+        give_back("pin_sent", "pin_refused", order.invite_id, message.digest, reason)
 
 
 def start_or_restart_pin(phone: str, order: PinOrder) -> StartedPin:
@@ -1537,17 +1564,22 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
     with transaction() as db:
         stored = db.execute(
             "INSERT INTO pending_verifications"
-            " (phone_digest, whitelist_id, request_id, message_id, started_at, expires_at)"
-            " SELECT phone_digest, id, ?, ?, ?, ? FROM whitelist WHERE id = ?"
+            " (phone_digest, whitelist_id, request_id, message_digest, expires_at)"
+            " SELECT phone_digest, id, :request_id, :message_digest, :expires_at"
+            " FROM whitelist WHERE id = :invite_id"
             " ON CONFLICT (phone_digest) DO UPDATE SET whitelist_id = excluded.whitelist_id,"
-            " request_id = excluded.request_id, message_id = excluded.message_id, author_id = NULL,"
-            " started_at = excluded.started_at, expires_at = excluded.expires_at"
-            " WHERE request_id IN (?, ?, excluded.request_id)",
-            (
-                started.request_id, message.id, now(), now() + PIN_LIFETIME, order.invite_id,
-                order.former, started.replaced,
-            ),
-        )  # fmt: skip
+            " request_id = excluded.request_id, message_digest = excluded.message_digest,"
+            " author_id = NULL, expires_at = excluded.expires_at"
+            " WHERE request_id IN (:former, :replaced, excluded.request_id)",
+            {
+                "request_id": started.request_id,
+                "message_digest": message.digest,
+                "expires_at": now() + PIN_LIFETIME,
+                "invite_id": order.invite_id,
+                "former": order.former,
+                "replaced": started.replaced,
+            },
+        )
         return stored.rowcount > 0
 
 
@@ -1591,8 +1623,11 @@ def note_delivery(message_id: str, outcome: str) -> bool:
     """Vonage's first word that is final counts, however often and in whatever order it calls.
     False: that text is none of ours."""
     with transaction():
-        ours = "SELECT id, username, delivery FROM whitelist WHERE message_id = ?"
-        invite = fetch_row(ours, (message_id,))
+        invite = fetch_row(
+            "SELECT id, username, delivery FROM whitelist"
+            " WHERE EXISTS (SELECT 1 FROM json_each(message_ids) WHERE key = ?)",
+            (message_id,),
+        )
         if invite and invite["delivery"] is None:
             note = "UPDATE whitelist SET delivery = ? WHERE id = ?"
             get_db().execute(note, (outcome, invite["id"]))
@@ -1603,7 +1638,7 @@ def note_delivery(message_id: str, outcome: str) -> bool:
 
 def is_text_on_the_way() -> bool:
     sending = fetch_row(
-        "SELECT 1 FROM whitelist WHERE created_at > ? AND message_id IS NULL AND delivery IS NULL",
+        "SELECT 1 FROM whitelist WHERE created_at > ? AND message_ids = '{}' AND delivery IS NULL",
         (now() - MINUTE,),
     )
     return sending is not None
@@ -1868,11 +1903,11 @@ def write_receipt(attempt: Attempt, check: Check, author_id: int) -> None:
     """In place of the pending verification, whose lease on the name it ends."""
     get_db().execute(
         "INSERT OR REPLACE INTO pending_verifications (phone_digest, whitelist_id, request_id,"
-        " message_id, visitor_digest, author_id, started_at, expires_at)"
-        " VALUES (?, ?, ?, '', ?, ?, ?, ?)",
+        " message_digest, visitor_digest, author_id, expires_at)"
+        " VALUES (?, ?, ?, '', ?, ?, ?)",
         (
             phone_digest(attempt.phone), check.invite_id, check.request_id,
-            attempt.digest, author_id, now(), now() + RECEIPT_LIFETIME,
+            attempt.digest, author_id, now() + RECEIPT_LIFETIME,
         ),
     )  # fmt: skip
 

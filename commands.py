@@ -15,9 +15,19 @@ from typing import Any
 import click
 from dotenv import dotenv_values
 from flask import Blueprint, Flask, current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, ScriptInfo
 
 import app
+from foundation.migrations import (
+    CORE,
+    DatabaseInUse,
+    MigrationFailed,
+    find_versions,
+    is_older,
+    lock_database,
+    locked_for_migration,
+    migrate,
+)
 from vonage_client import VonageError
 
 commands = Blueprint("commands", __name__, cli_group=None)
@@ -26,6 +36,10 @@ commands = Blueprint("commands", __name__, cli_group=None)
 class Command(click.Command):
     def invoke(self, context: click.Context) -> Any:
         try:
+            program = context.ensure_object(ScriptInfo).load_app()
+            if self.name != "init-db" and "parts" in program.extensions:
+                with program.app_context():
+                    app.require_current_database()
             return super().invoke(context)
         except sqlite3.OperationalError as error:
             raise click.ClickException(f"The database cannot be used: {error}.") from None
@@ -148,12 +162,75 @@ def doctor(fix: bool) -> None:
 # The group ---------------------------------------------------------------------------------------
 
 
+COPY_LIFETIME = 30 * app.DAY
+
+
 @command("init-db")
 def init_db() -> None:
-    """Check the settings and create the database if there is none."""
-    # The factory has done both by now, as at every start.
-    database = current_app.config["DATABASE"]
-    click.echo(f"The settings are right and the database {database} is ready.")
+    """Check the settings, create the database, or bring an older one up to date."""
+    path = app.database_path(current_app)
+    if is_older(app.get_db(), current_app.extensions["parts"]):
+        try:
+            with locked_for_migration(path):
+                bring_up_to_date(path)
+        except DatabaseInUse:
+            raise click.ClickException(
+                f"A server is using {path}, which is from an older version: stop it first."
+            ) from None
+        app.notice_new_key()
+    app.require_current_database()
+    delete_old_copies(path)
+    click.echo(f"The settings are right and the database {path} is ready.")
+
+
+def bring_up_to_date(path: Path) -> None:
+    copy = write_copy_before_migration(path)
+    try:
+        migrate(app.get_db(), current_app.extensions["parts"])
+    except MigrationFailed as error:
+        raise click.ClickException(
+            f"The database could not be brought up to date ({error}). Nothing has changed: go back"
+            f" to the version of the program that you had, and report this. {copy} is a copy"
+            " from before; it has no sessions and no open invites."
+        ) from None
+    click.echo(f"The database is up to date. A copy from before, without sessions: {copy}.")
+
+
+def write_copy_before_migration(path: Path) -> Path:
+    """Beside the database; named for the version that the copy itself is not at yet, so another
+    `init-db` that migrates at the same moment cannot replace it by a newer one."""
+    with TemporaryDirectory(prefix=".copy-", dir=path.parent) as folder:
+        copy = Path(folder, "copy.db")
+        write_backup(copy)
+        with closing(sqlite3.connect(copy)) as written:
+            version = find_versions(written).get(CORE, 0) + 1
+        return copy.rename(path.with_name(f"{path.name}.before-{version}"))
+
+
+def delete_old_copies(path: Path) -> None:
+    for copy in path.parent.glob(f"{path.name}.before-*"):
+        if app.now() - copy.stat().st_mtime > COPY_LIFETIME:
+            copy.unlink()
+
+
+@command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
+@click.option("--threads", type=click.IntRange(1), default=8, show_default=True, help="In each.")
+@click.argument("factory", default="app:create_app")
+def serve(host: str, port: int, workers: int, threads: int, factory: str) -> None:
+    """Serve the program. FACTORY makes it."""
+    try:
+        lock = lock_database(app.database_path(current_app), for_server=True)
+    except DatabaseInUse:
+        raise click.ClickException("Another server is using this database.") from None
+    os.set_inheritable(lock, True)  # granian holds it from here on
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--factory"]
+    command += ["--host", host, "--port", str(port), "--workers", str(workers)]
+    # Threads wait for Vonage and not for the processor, so there are more of them than processors.
+    command += ["--blocking-threads", str(threads), "--workers-kill-timeout", "20", factory]
+    os.execv(command[0], command)
 
 
 @command("invite")
@@ -232,8 +309,8 @@ def prune() -> None:
 @command("backup")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(file: Path) -> None:
-    """Copy the database to FILE, also while the server runs. Sessions are left out: whoever finds
-    the copy is signed in nowhere."""
+    """Copy the database to FILE, also while the server runs, without sessions and open invites: a
+    copy that is found lets nobody in."""
     if file.exists():
         raise click.ClickException(f"{file} exists already; nothing was written.")
     try:
@@ -245,16 +322,27 @@ def backup(file: Path) -> None:
         raise click.ClickException(
             f"There is no backup, and nothing is left of it: {error}"
         ) from None
-    click.echo(f"{file} is written, and was read back. Members in it: {members}; sessions: none.")
+    click.echo(
+        f"{file} is written, and was read back. Members in it: {members}; sessions and open"
+        " invites: none."
+    )
+
+
+LEFT_OUT = {"sessions", "pending_verifications", "whitelist", "cooldowns"}
 
 
 def write_backup(file: Path) -> int:
-    """By way of memory, so that no page of the file ever held a session. A running PIN is left out,
-    too: its friend texts again. Returns how many members there are."""
+    """By way of memory, so that no page of the file ever held a session. Returns how many members
+    there are."""
     os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
         app.get_db().backup(copy)
-        copy.executescript("DELETE FROM sessions; DELETE FROM pending_verifications; VACUUM;")
+        for (table,) in copy.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table'"
+        ).fetchall():
+            if table in LEFT_OUT:
+                copy.execute(f"DELETE FROM {table}")
+        copy.execute("VACUUM")
         with closing(sqlite3.connect(file)) as written:
             copy.backup(written)
             written.execute("PRAGMA journal_mode = DELETE")

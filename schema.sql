@@ -1,56 +1,75 @@
--- Everything that Trusted Group remembers. No phone number, PIN, invite code or cookie is ever stored:
--- a phone only as a keyed digest while its invite (or its receipt) is open, a cookie only as its SHA-256.
--- Times are Unix seconds in UTC. Applied at start to a database whose user_version is lower; a change
--- of this file needs a higher one, here and in app.py.
+-- Everything the group remembers, as a new database is created. An older one is brought up to date by
+-- the steps in migrations/: a change here needs a step there.
+--
+-- Never stored: a phone number, a PIN, the word, a session cookie. A phone is kept only as a keyed
+-- digest, and only while its invite or receipt lives. Times are Unix seconds in UTC.
 
-CREATE TABLE IF NOT EXISTS authors (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never re-used: an old session cannot become somebody else's
+CREATE TABLE authors (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused, so an old session cannot become somebody else's
+    public_id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),  -- what programs know a member by
     username TEXT NOT NULL UNIQUE,
-    invited_by INTEGER REFERENCES authors ON DELETE SET NULL,  -- NULL: from the command line, or by somebody who left
-    joined_at INTEGER NOT NULL
+    invited_by INTEGER REFERENCES authors ON DELETE SET NULL,  -- NULL: from the command line
+    joined_at INTEGER NOT NULL,
+    ends_at INTEGER,  -- a guest's last second; NULL: not a guest
+    removed_at INTEGER  -- the row stays, so nobody can take over the name
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS whitelist (
+CREATE INDEX authors_by_inviter ON authors (invited_by);
+
+CREATE TABLE whitelist (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     phone_digest TEXT NOT NULL UNIQUE,
-    phone_hint TEXT NOT NULL,  -- the last two digits, for the admin's eyes
+    phone_hint TEXT NOT NULL,  -- the last two digits, for the admin
     username TEXT,  -- the only name this invite is good for; NULL: any new name
+    note TEXT,  -- the inviter's own, such as "Grace from chess"
+    ends_at INTEGER,  -- when the member's stay will end; NULL: it won't
     invited_by INTEGER REFERENCES authors ON DELETE SET NULL,
-    message_id TEXT,  -- Vonage's id of the invite text, once it was accepted
-    delivery TEXT,  -- what became of the invite text; NULL: nothing was heard yet
+    message_ids TEXT NOT NULL DEFAULT '{}',  -- JSON: Vonage's id of each part of the text, and its outcome or null
+    delivery TEXT,  -- what became of the text as a whole; NULL: not known yet
+    replied TEXT,  -- what was wrong with the friend's last reply; NULL: nothing
+    hinted_at INTEGER,  -- when "Reply with just ..." was sent; only once an invite
+    stopped_at INTEGER,  -- when the friend replied STOP
     pins_sent INTEGER NOT NULL DEFAULT 0,
     tries INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS pending_verifications (
+CREATE INDEX whitelist_by_name ON whitelist (username) WHERE username IS NOT NULL;
+CREATE INDEX whitelist_by_inviter ON whitelist (invited_by);
+
+CREATE TABLE pending_verifications (
     phone_digest TEXT PRIMARY KEY,
-    whitelist_id INTEGER NOT NULL,  -- outlived by a receipt, so it references nothing
+    whitelist_id INTEGER NOT NULL,  -- a receipt outlives its invite, so this references nothing
     request_id TEXT NOT NULL,  -- Vonage's id of the running Verify request
-    message_id TEXT NOT NULL,  -- the text message that asked for this PIN
+    message_digest TEXT NOT NULL,  -- of the text message that asked for this PIN
     username TEXT UNIQUE,  -- the name leased while its PIN is being checked
     leased_until INTEGER,
-    visitor_digest TEXT,  -- which form of which browser holds the lease, or may have the receipt
-    author_id INTEGER REFERENCES authors ON DELETE CASCADE,  -- set: signed in, this row is the receipt
-    started_at INTEGER NOT NULL,
+    visitor_digest TEXT,  -- which form in which browser holds the lease or may have the receipt
+    author_id INTEGER REFERENCES authors ON DELETE CASCADE,  -- set: signed in; this row is the receipt
     expires_at INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS sessions (
+CREATE TABLE cooldowns (
+    phone_digest TEXT PRIMARY KEY,
+    until INTEGER NOT NULL  -- the number was just texted, and is not invited again before this
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sessions (
     id_digest TEXT PRIMARY KEY,
     author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
     device TEXT NOT NULL,  -- what its owner calls it, such as "Firefox on Android"; may be empty
     data TEXT NOT NULL,  -- JSON
     created_at INTEGER NOT NULL,
     seen_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL
+    expires_at INTEGER NOT NULL,
+    began TEXT NOT NULL DEFAULT 'pin'  -- how it was signed in: pin, device or passkey
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX IF NOT EXISTS sessions_of_author ON sessions (author_id);
-CREATE INDEX IF NOT EXISTS sessions_by_expiry ON sessions (expires_at);
+CREATE INDEX sessions_of_author ON sessions (author_id);
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
-CREATE TABLE IF NOT EXISTS inbound_messages (
+CREATE TABLE inbound_messages (
     message_id TEXT NOT NULL,
     part INTEGER NOT NULL DEFAULT 0,
     claimed_at INTEGER NOT NULL,
@@ -58,18 +77,24 @@ CREATE TABLE IF NOT EXISTS inbound_messages (
     PRIMARY KEY (message_id, part)
 ) STRICT, WITHOUT ROWID;
 
--- What the group did and when: usernames only. Budgets are counted from it.
-CREATE TABLE IF NOT EXISTS journal (
+-- What the group did and when, by usernames only. It is also the ledger: budgets are counted from it.
+CREATE TABLE journal (
     id INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,
     event TEXT NOT NULL,
     actor TEXT,
     subject TEXT,
     invite_id INTEGER,
-    detail TEXT
+    detail TEXT,
+    parts INTEGER NOT NULL DEFAULT 0  -- how many texts this line cost
 ) STRICT;
 
-CREATE INDEX IF NOT EXISTS journal_by_event ON journal (event, at);
-CREATE INDEX IF NOT EXISTS journal_by_invite ON journal (invite_id) WHERE invite_id IS NOT NULL;
+CREATE INDEX journal_by_event ON journal (event, at);
+CREATE INDEX journal_by_invite ON journal (invite_id) WHERE invite_id IS NOT NULL;
+CREATE INDEX journal_by_cost ON journal (at, parts) WHERE parts > 0;
 
-PRAGMA user_version = 1;
+-- The versions of the features' own tables (features/*.sql).
+CREATE TABLE parts (
+    name TEXT PRIMARY KEY,
+    version INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

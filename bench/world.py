@@ -64,7 +64,9 @@ class World:
                 (("ada" if n == 0 else f"member-{n}", at) for n in range(members)),
             )
             db.executemany(
-                "INSERT INTO sessions VALUES (?, ?, 'Firefox on Android', '{}', ?, ?, ?)",
+                "INSERT INTO sessions"
+                " (id_digest, author_id, device, data, created_at, seen_at, expires_at)"
+                " VALUES (?, ?, 'Firefox on Android', '{}', ?, ?, ?)",
                 ((digest_of(n), 1 + n % members, at, at, at + 30 * DAY) for n in range(sessions)),
             )
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -456,7 +456,7 @@ def test_the_admin_page_in_every_state(house: House) -> None:
     for phone in phones:
         local.invite(phone)
     delivered, undelivered, texted, wrong, fast, spent, barred = phones[:7]
-    ids = dict(local.rows("SELECT phone_hint, message_id FROM whitelist"))
+    ids = dict(local.rows("SELECT phone_hint, key FROM whitelist, json_each(message_ids)"))
     for phone, status, code in ((delivered, "delivered", "0"), (undelivered, "failed", "12")):
         receipt = vonage.receipt(ids[phone[-2:]], status, code)
         assert local.app.test_client().post("/delivery", data=receipt).status_code == 204
@@ -477,7 +477,7 @@ def test_the_admin_page_in_every_state(house: House) -> None:
     assert ada.locator(".error").get_by_role("timer").is_visible()
     house.look(ada, "admin-invited-just-now")
     house.write("UPDATE journal SET event = 'pin_sent' WHERE event = 'invited'")
-    house.write("INSERT INTO journal (at, event) SELECT unixepoch(), 'text_sent' FROM"
+    house.write("INSERT INTO journal (at, event, parts) SELECT unixepoch(), 'text_sent', 1 FROM"
                 " (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100)"
                 " SELECT i FROM n)")  # fmt: skip
     house.invite(ada, "12025550120")
@@ -496,7 +496,9 @@ def test_forty_members_with_long_names(house: House) -> None:
             n or None,
         )
     house.write(
-        "INSERT INTO sessions SELECT hex(randomblob(32)), id, 'Firefox on Android', '{}',"
+        "INSERT INTO sessions"
+        " (id_digest, author_id, device, data, created_at, seen_at, expires_at)"
+        " SELECT hex(randomblob(32)), id, 'Firefox on Android', '{}',"
         " unixepoch() - 5 * ?1, unixepoch() - 3 * ?1, unixepoch() + 9 * ?1 FROM authors",
         DAY,
     )

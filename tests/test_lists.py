@@ -21,11 +21,15 @@ def crowd(group: Group, ada: Browser) -> Browser:
             ((f"member-{n}", max(1, n // 3), n) for n in range(MEMBERS)),
         )
         db.executemany(
-            "INSERT INTO sessions VALUES (?, ?, 'Firefox on Android', '{}', ?, ?, ?)",
+            "INSERT INTO sessions"
+            " (id_digest, author_id, device, data, created_at, seen_at, expires_at)"
+            " VALUES (?, ?, 'Firefox on Android', '{}', ?, ?, ?)",
             ((f"{n:064x}", 1 + n % (MEMBERS // 2), n, n, far) for n in range(MEMBERS * 2)),
         )
         db.executemany(
-            "INSERT INTO sessions VALUES (?, 1, 'Safari on iOS', '{}', ?, ?, ?)",
+            "INSERT INTO sessions"
+            " (id_digest, author_id, device, data, created_at, seen_at, expires_at)"
+            " VALUES (?, 1, 'Safari on iOS', '{}', ?, ?, ?)",
             ((f"f{n:063x}", n, n, far) for n in range(DEVICES)),
         )
         db.executemany(

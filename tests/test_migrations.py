@@ -1,0 +1,342 @@
+"""An older database is brought up to date by `flask init-db`, and by nothing else."""
+
+import fcntl
+import os
+import re
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import time_machine
+
+from app import DAY, WrongSettings, create_app
+from foundation.migrations import (
+    MigrationFailed,
+    Part,
+    create_tables,
+    find_versions,
+    is_newer,
+    is_older,
+    migrate,
+    read_part,
+    read_parts,
+)
+from simulator.vonage import Vonage
+
+from .conftest import ROOT, Group, run_flask
+
+VERSION_1 = (ROOT / "tests" / "version_1.sql").read_text()
+WRITTEN_AT = "2026-11-24 12:06"
+ADAS_COOKIE = "03e9008cca2f52e53fc3efaad91de5417f1788dbef0b11323469ed306a8872fc"
+GRACES_COOKIE = "899b62939e46803fb451185ae5e4e856974d4c5eefda2ad92b9d5c92b4746ded"
+
+
+@pytest.fixture
+def older(settings: dict[str, str]) -> Path:
+    """A filled database of version 1."""
+    path = Path(settings["DATABASE"])
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(VERSION_1)
+    return path
+
+
+@pytest.fixture
+def frozen() -> Iterator[None]:
+    with time_machine.travel(WRITTEN_AT, tick=False):
+        yield
+
+
+def describe(db: sqlite3.Connection) -> dict[str, object]:
+    """Tables, columns, indexes and constraints, whatever their order and spelling."""
+    tables = [row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    described: dict[str, object] = {}
+    for table in tables:
+        indexes = db.execute(f"PRAGMA index_list({table})").fetchall()
+        described[table] = (
+            {row[1]: row[2:] for row in db.execute(f"PRAGMA table_xinfo({table})")},
+            {
+                (row[2:], tuple(r[2:] for r in db.execute(f"PRAGMA index_xinfo({row[1]})")))
+                if row[1].startswith("sqlite_")
+                else (row[1:], tuple(r[2:] for r in db.execute(f"PRAGMA index_xinfo({row[1]})")))
+                for row in indexes
+            },
+            {row[2:] for row in db.execute(f"PRAGMA foreign_key_list({table})")},
+            db.execute(
+                "SELECT strict, wr FROM pragma_table_list WHERE name = ? AND schema = 'main'",
+                (table,),
+            ).fetchall(),
+            "AUTOINCREMENT"
+            in db.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0],
+        )
+    return described
+
+
+def read(path: Path, sql: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(sql).fetchall()
+
+
+def dump(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return list(db.iterdump())
+
+
+def init_db(settings: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return run_flask(folder, "init-db", **settings)
+
+
+def test_an_older_database_becomes_just_like_a_new_one(
+    settings: dict[str, str], older: Path, tmp_path: Path
+) -> None:
+    result = init_db(settings, tmp_path)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    new = tmp_path / "new.db"
+    create_app(settings | {"DATABASE": str(new)})
+    with closing(sqlite3.connect(older)) as db, closing(sqlite3.connect(new)) as fresh:
+        assert describe(db) == describe(fresh)
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert find_versions(db) == find_versions(fresh)
+
+
+def test_what_the_group_had_is_still_there(
+    settings: dict[str, str], older: Path, vonage: Vonage, frozen: None
+) -> None:
+    before = {
+        table: read(older, f"SELECT count(*) FROM {table}") for table in ("authors", "sessions")
+    }
+    with closing(sqlite3.connect(older)) as db:
+        migrate_with_program(db)
+    group = Group(create_app(settings), vonage)
+
+    after = {table: group.rows(f"SELECT count(*) FROM {table}") for table in before}
+    assert after == before
+    for name, cookie in {"ada": ADAS_COOKIE, "grace": GRACES_COOKIE}.items():
+        browser = group.browser()
+        browser.client.set_cookie("session", cookie)
+        assert browser.username() == name
+    assert group.one("SELECT data FROM sessions WHERE author_id = 1") == '{"count": 3}'
+    public_ids = {id for (id,) in group.rows("SELECT public_id FROM authors")}
+    assert len(public_ids) == 2
+    assert all(re.fullmatch("[0-9a-f]{32}", str(id)) for id in public_ids)
+    # The friend with an open invite gets in, as a member with an id that nobody had.
+    assert group.text("12025550103") == 204
+    hedy = group.browser()
+    assert hedy.sign_up("12025550103", "hedy2", vonage.pin_of("12025550103")).status_code == 303
+    assert group.rows("SELECT id FROM authors WHERE username = 'hedy2'") == [(5,)]
+    group.invite("12025550105")
+    assert group.one("SELECT max(id) FROM whitelist") == 8
+    assert group.one("SELECT began FROM sessions WHERE author_id = 1") == "pin"
+
+
+def test_the_ledger_goes_on_and_the_message_ids_are_gone(
+    settings: dict[str, str], older: Path, vonage: Vonage, frozen: None
+) -> None:
+    sent = read(older, "SELECT count(*) FROM journal WHERE event IN ('text_sent', 'pin_sent')")
+    ids = [id for (id,) in read(older, "SELECT detail FROM journal WHERE event = 'pin_sent'")]
+    assert len(ids) == 5
+    with closing(sqlite3.connect(older)) as db:
+        migrate_with_program(db)
+    group = Group(create_app(settings), vonage)
+
+    assert group.rows("SELECT sum(parts) FROM journal") == sent
+    journal = str(group.rows("SELECT * FROM journal"))
+    assert not [id for id in ids if str(id) in journal]
+    message_ids = group.one("SELECT message_ids FROM whitelist WHERE id = 5")
+    assert message_ids == '{"f5a34fdc-1fc4-4173-96d1-3b2dcc145793":null}'
+    receipt = {"messageId": "f5a34fdc-1fc4-4173-96d1-3b2dcc145793", "status": "delivered"}
+    assert (
+        group.app.test_client().post(f"/delivery/{group.token()}", data=receipt).status_code == 204
+    )
+    assert group.one("SELECT delivery FROM whitelist WHERE id = 5") == "delivered"
+
+
+def migrate_with_program(db: sqlite3.Connection) -> None:
+    db.isolation_level = None
+    migrate(db, read_parts(ROOT, []))
+
+
+@pytest.mark.parametrize("command", [["webhook-url"], ["doctor"], ["prune"], ["serve"], ["run"]])
+def test_any_other_start_on_an_older_database_says_so(
+    settings: dict[str, str], older: Path, tmp_path: Path, command: list[str]
+) -> None:
+    before = dump(older)
+
+    result = run_flask(tmp_path, *command, **settings)
+
+    assert result.returncode == 2
+    told = "Error: DATABASE is from an older version: stop the server and run `flask init-db`\n"
+    assert result.stderr.endswith(told)
+    assert read(older, "PRAGMA user_version") == [(1,)]
+    assert dump(older) == before
+    with pytest.raises(WrongSettings, match="older version"):
+        create_app(settings)
+
+
+def test_a_copy_from_before_lies_beside_it_and_lets_nobody_in(
+    settings: dict[str, str], older: Path, tmp_path: Path
+) -> None:
+    result = init_db(settings, tmp_path)
+
+    copy = older.with_name("group.db.before-2")
+    assert str(copy) in result.stdout
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert read(copy, "PRAGMA user_version") == [(1,)]
+    assert read(copy, "SELECT username FROM authors") == [("ada",), ("grace",)]
+    for table in ("sessions", "pending_verifications", "whitelist"):
+        assert read(copy, f"SELECT * FROM {table}") == []
+    for (digest,) in read(older, "SELECT id_digest FROM sessions"):
+        assert str(digest).encode() not in copy.read_bytes()
+
+
+def test_copies_are_deleted_after_thirty_days(
+    settings: dict[str, str], older: Path, tmp_path: Path
+) -> None:
+    assert init_db(settings, tmp_path).returncode == 0
+    copy = older.with_name("group.db.before-2")
+    age = copy.stat().st_mtime - 29 * DAY
+    os.utime(copy, (age, age))
+    assert init_db(settings, tmp_path).returncode == 0
+    assert copy.exists()
+
+    os.utime(copy, (age - 2 * DAY, age - 2 * DAY))
+    assert init_db(settings, tmp_path).returncode == 0
+
+    assert not copy.exists()
+
+
+def test_nothing_is_migrated_under_a_running_server(
+    settings: dict[str, str], older: Path, tmp_path: Path
+) -> None:
+    with open(f"{older}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a server that was started by `flask serve` holds it
+        result = init_db(settings, tmp_path)
+
+    assert result.returncode == 1
+    assert "A server is using" in result.stderr
+    assert read(older, "PRAGMA user_version") == [(1,)]
+
+
+def test_several_at_once_migrate_it_once(
+    settings: dict[str, str], older: Path, tmp_path: Path
+) -> None:
+    environment = {"PATH": os.environ["PATH"], "FLASK_APP": str(ROOT / "app.py")} | settings
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "flask", "init-db"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(5)
+    ]
+
+    told = [process.communicate(timeout=60)[0] for process in running]
+
+    assert [process.returncode for process in running] == [0] * 5, told
+    assert read(older, "SELECT count(*) FROM authors") == [(2,)]
+    copy = older.with_name("group.db.before-2")
+    assert [file.name for file in tmp_path.glob("group.db.before*")] == [copy.name]
+    assert read(copy, "PRAGMA user_version") == [(1,)]
+
+
+def test_a_step_that_fails_changes_nothing_and_says_what_to_do(
+    settings: dict[str, str], older: Path, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(older)) as db:
+        db.execute("CREATE TABLE cooldowns (x)")  # the step wants to create it
+        before = list(db.iterdump())
+
+    result = init_db(settings, tmp_path)
+
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    for words in ("core 2: table cooldowns already exists", "Nothing has changed", "go back to"):
+        assert words in result.stderr
+    assert "no open invites" in result.stderr
+    with closing(sqlite3.connect(older)) as db:
+        assert list(db.iterdump()) == before
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+# Parts of features
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        db.execute("PRAGMA foreign_keys = ON")
+        yield db
+
+
+CORE_PART = read_parts(ROOT, [])[0]
+NOTES_1 = Part("notes", "CREATE TABLE notes (id INTEGER PRIMARY KEY);", {})
+NOTES_2 = Part(
+    "notes",
+    "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT);",
+    {2: "ALTER TABLE notes ADD COLUMN text TEXT;"},
+)
+
+
+def test_a_new_or_changed_feature_makes_the_database_older(
+    db: sqlite3.Connection,
+) -> None:
+    create_tables(db, [CORE_PART])
+    assert not is_older(db, [CORE_PART])
+    assert is_older(db, [CORE_PART, NOTES_1])
+
+    migrate(db, [CORE_PART, NOTES_1])
+
+    assert find_versions(db) == {"core": 2, "notes": 1}
+    assert is_older(db, [CORE_PART, NOTES_2])
+    migrate(db, [CORE_PART, NOTES_2])
+    assert find_versions(db)["notes"] == 2
+    assert not is_older(db, [CORE_PART, NOTES_2])
+    assert is_newer(db, [CORE_PART, NOTES_1])
+    assert not is_older(db, [CORE_PART])  # without the feature, its tables are left alone
+    db.execute("INSERT INTO notes (text) VALUES ('kept')")
+
+
+def test_a_new_database_has_the_parts_of_all_features(db: sqlite3.Connection) -> None:
+    create_tables(db, [CORE_PART, NOTES_2])
+
+    assert find_versions(db) == {"core": 2, "notes": 2}
+    assert not is_older(db, [CORE_PART, NOTES_2])
+
+
+def test_a_step_that_leaves_orphans_is_rolled_back(
+    db: sqlite3.Connection,
+) -> None:
+    create_tables(db, [CORE_PART, NOTES_1])
+    db.execute("INSERT INTO authors (username, joined_at) VALUES ('ada', 1)")
+    values = ("x", 1, "", "{}", 1, 1, 1)
+    db.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * 7)}, 'pin')", values)
+    bad = NOTES_1._replace(steps={2: "CREATE TABLE more (x);\nDELETE FROM authors;"})
+
+    with pytest.raises(MigrationFailed, match="rows of sessions refer to none of authors"):
+        migrate(db, [CORE_PART, bad])
+
+    assert db.execute("SELECT count(*) FROM authors").fetchone() == (1,)
+    assert db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'more'").fetchone() == (0,)
+    assert db.execute("PRAGMA foreign_keys").fetchone() == (1,)
+    assert find_versions(db)["notes"] == 1
+
+
+def test_a_features_tables_are_files_in_its_room(tmp_path: Path) -> None:
+    (tmp_path / "notes.sql").write_text("new")
+    (tmp_path / "notes.0002.sql").write_text("second")
+    (tmp_path / "notes.0003.sql").write_text("third")
+
+    part = read_part(tmp_path, "notes")
+
+    assert part == Part("notes", "new", {2: "second", 3: "third"})
+    assert part.version == 3
+    assert read_part(tmp_path, "devices") is None
