@@ -8,29 +8,22 @@ rules behind it are told in README.md, "How it works".
 """
 
 import functools
-import hashlib
 import hmac
-import ipaddress
 import json
-import logging
 import os
 import re
 import secrets
 import sqlite3
-import threading
 import time
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlencode, urlsplit
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import click
-import phonenumbers
 from dotenv import dotenv_values, find_dotenv
 from flask import (
     Blueprint,
@@ -41,7 +34,6 @@ from flask import (
     after_this_request,
     current_app,
     g,
-    get_template_attribute,
     redirect,
     render_template,
     request,
@@ -51,7 +43,6 @@ from flask import (
 from flask.cli import FlaskGroup
 from flask.typing import ResponseReturnValue
 from flask_session.base import ServerSideSession, ServerSideSessionInterface
-from phonenumbers import PhoneNumberFormat, PhoneNumberType, ValidationResult
 from ua_parser import parse_os, parse_user_agent
 from vonage_http_client.errors import NotFoundError
 from vonage_sms import SmsMessage
@@ -61,9 +52,56 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import RequestRedirect
 from werkzeug.sansio.http import parse_cookie
 
-from foundation.migrations import create_tables, is_newer, is_older, read_parts
-from vonage_client import (
-    CALL_FAILURES,
+from foundation.answers import (
+    PRIVATE,
+    SecurityHeaders,
+    find_static_files,
+    join_globals,
+    keep_static_file,
+    security_headers,
+    show_database_trouble,
+    show_error,
+    show_vonage_trouble,
+)
+from foundation.clock import DAY, MINUTE, now, say_ago, say_date, say_day, say_span
+from foundation.database import (
+    count_rows,
+    fetch_row,
+    fetch_rows,
+    get_db,
+    insert_row,
+    prepare_database,
+    transaction,
+)
+from foundation.digests import keyed_digest, phone_digest, session_digest
+from foundation.forms import Form, Mistake
+from foundation.guards import parse_next, refuse_cross_site
+from foundation.inbound import (
+    Inbound,
+    act_once,
+    claim_message,
+    is_signed,
+    parse_delivery,
+    parse_inbound,
+    prune_inbound,
+    read_fields,
+    webhook_token,
+    webhook_url,
+)
+from foundation.journal import (
+    JOURNAL_PAGE,
+    find_journal,
+    give_back,
+    prune_journal,
+    record,
+    texts_in_a_day,
+)
+from foundation.logs import silence_secrets
+from foundation.migrations import is_older
+from foundation.phones import parse_phone
+from foundation.settings import SETTINGS, WrongSettings, is_loopback, read_settings
+from foundation.usernames import parse_optional_username, parse_username
+from foundation.vonage import (
     GSM_7,
     PinRejected,
     PinStillRunning,
@@ -72,13 +110,9 @@ from vonage_client import (
     VonageRefused,
     VonageUnavailable,
     VonageUnreached,
-    deadline,
+    asking_vonage,
     parse_request_id,
-    signature,
-    understand_failure,
 )
-
-MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 MAX_BODY = 16 * 1024  # bytes; no form and no webhook of ours comes near it
 
@@ -91,189 +125,8 @@ LEASE_LIFETIME = 30
 RECEIPT_LIFETIME = 10 * MINUTE
 TWIN_PATIENCE = 6  # seconds that a second press of the button waits for the first one's outcome
 
-CLAIM_LIFETIME = 30
-STALE_AFTER = 30 * MINUTE
-INBOUND_LIFETIME = 3 * DAY  # Vonage stops re-sending a message after 24 h
-JOURNAL_LIFETIME = 365 * DAY
-
-VONAGE_SECONDS = 8.0  # what one request of ours gives Vonage in all, however many calls it makes
-
 
 # Settings: one parser each, from text to value or ValueError; read_settings ----------------------
-
-
-class WrongSettings(click.ClickException):
-    """The installation cannot run. Every problem is named, a line each; no value is ever shown."""
-
-    exit_code = 2
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-    def show(self, file: Any = None) -> None:
-        for problem in self.problems:
-            click.echo(f"Error: {problem}", file=file, err=True)
-
-
-def parse_secret_key(text: str) -> str:
-    if len(text) < 32 or text.startswith("replace-me"):
-        raise ValueError("needs 32 or more random characters of your own (see .env.example)")
-    return text
-
-
-def parse_group_name(text: str) -> str:
-    if not 1 <= len(text) <= 16 or not text.isprintable() or re.search(r"[/{}:$]", text):
-        raise ValueError("must have 1 to 16 characters, none of / { } : $ among them")
-    return text
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def is_within(host: str, domain: str) -> bool:
-    return f".{host}".endswith(f".{domain}")
-
-
-def parse_base_url(text: str) -> str:
-    match = re.fullmatch(r"(https?)://([a-z0-9.-]*[a-z0-9])(:[0-9]{1,5})?/?", text.lower())
-    if not match or (match[1] == "http" and not is_loopback(match[2])):
-        raise ValueError("must be https://host or https://host:port (http:// only on this machine)")
-    if match[3] and not 1 <= int(match[3][1:]) <= 65535:
-        raise ValueError("has a port that does not exist")
-    default_port = ":443" if match[1] == "https" else ":80"  # which browsers leave out of an Origin
-    return f"{match[1]}://{match[2]}{'' if match[3] in (None, default_port) else match[3]}"
-
-
-CARRIER_KEYWORDS = {
-    "CANCEL", "HELP", "INFO", "OPTIN", "OPTOUT", "QUIT", "REVOKE", "START", "STOP", "STOPALL",
-    "SUBSCRIBE", "UNSTOP", "UNSUBSCRIBE",
-}  # fmt: skip
-
-
-def parse_invite_code(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9]{4,20}", text):
-        raise ValueError("must be one word of 4 to 20 letters and digits")
-    if text.upper() in CARRIER_KEYWORDS:
-        raise ValueError("must not be a word that phone carriers act on themselves")
-    return text
-
-
-def parse_admins(text: str) -> frozenset[str]:
-    try:
-        return frozenset(parse_username(name) for name in text.split(","))
-    except Mistake:
-        raise ValueError("must be usernames with commas between them") from None
-
-
-def parse_word(text: str) -> str:
-    if not re.fullmatch(r"[!-~]+", text):
-        raise ValueError("must not have spaces in it")
-    return text
-
-
-def parse_own_number(text: str) -> str:
-    digits = text.removeprefix("+").replace(" ", "")
-    if not re.fullmatch(r"[0-9]{7,15}", digits):
-        raise ValueError("must be the number as the dashboard shows it, 7 to 15 digits")
-    return digits
-
-
-def parse_signature_method(text: str) -> str:
-    if text.lower() not in ("md5hash", "md5", "sha1", "sha256", "sha512"):
-        raise ValueError("must be md5hash, md5, sha1, sha256 or sha512")
-    return text.lower()
-
-
-def parse_host(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", text):
-        raise ValueError("must be host or host:port")
-    return text
-
-
-def parse_region(text: str) -> str:
-    if text.upper() not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValueError("must be a country's two letters, such as GB")
-    return text.upper()
-
-
-def parse_domain(text: str) -> str:
-    domain = text.lower().removeprefix(".")
-    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain) or re.fullmatch(r"[0-9.]+", domain):
-        raise ValueError("must be a domain such as example.org")
-    return domain
-
-
-def parse_count(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,6}", text) or not least <= int(text) <= most:
-            raise ValueError(f"must be a whole number from {least} to {most}")
-        return int(text)
-
-    return parse
-
-
-class Setting(NamedTuple):
-    parse: Callable[[str], Any]
-    default: str | None = None
-    required: bool = False
-
-
-SETTINGS = {
-    "SECRET_KEY": Setting(parse_secret_key, required=True),
-    "GROUP_NAME": Setting(parse_group_name, "Trusted Group"),
-    "BASE_URL": Setting(parse_base_url, required=True),
-    "INVITE_CODE": Setting(parse_invite_code, required=True),
-    "ADMINS": Setting(parse_admins, required=True),
-    "VONAGE_API_KEY": Setting(parse_word, required=True),
-    "VONAGE_API_SECRET": Setting(parse_word, required=True),
-    "VONAGE_NUMBER": Setting(parse_own_number, required=True),
-    "VONAGE_SIGNATURE_SECRET": Setting(parse_word),
-    "VONAGE_SIGNATURE_METHOD": Setting(parse_signature_method, "sha256"),
-    "VONAGE_API_HOST": Setting(parse_host),
-    "VONAGE_REST_HOST": Setting(parse_host),
-    "DATABASE": Setting(str, "instance/group.db"),
-    "DEFAULT_REGION": Setting(parse_region),
-    "SESSION_DAYS": Setting(parse_count(1, 400), "30"),
-    "SESSION_MAX_DAYS": Setting(parse_count(1, 4000), "365"),
-    "INVITE_DAYS": Setting(parse_count(1, 60), "7"),
-    "TEXTS_PER_DAY": Setting(parse_count(1, 100_000), "100"),
-    "COOKIE_DOMAIN": Setting(parse_domain),
-    "TRUSTED_PROXIES": Setting(parse_count(0, 10), "0"),
-}
-
-
-def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings as values. Raises WrongSettings, which names every problem at once."""
-    settings: dict[str, Any] = {}
-    problems: list[str] = []
-    for name, setting in SETTINGS.items():
-        given = source.get(name)
-        text = ("" if given is None else str(given).strip()) or setting.default
-        try:
-            settings[name] = setting.parse(text) if text is not None else None
-        except ValueError as error:
-            problems.append(f"{name} {error}")
-        if text is None and setting.required:
-            problems.append(f"{name} is missing (see .env.example)")
-    problems += contradictions(settings)
-    if problems:
-        raise WrongSettings(problems)
-    return settings
-
-
-def contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong between settings that are right one by one."""
-    if settings.get("SESSION_MAX_DAYS", 4000) < settings.get("SESSION_DAYS", 1):
-        yield "SESSION_MAX_DAYS must not be less than SESSION_DAYS"
-    url, domain = urlsplit(settings.get("BASE_URL", "")), settings.get("COOKIE_DOMAIN")
-    host = url.hostname
-    if domain and host and not (url.scheme == "https" and is_within(host, domain)):
-        yield "COOKIE_DOMAIN must be the https host of BASE_URL, or a domain above it"
 
 
 # The factory: everything below, wired together ---------------------------------------------------
@@ -303,6 +156,9 @@ def build_app(config: Mapping[str, Any] | None) -> Flask:
     app.session_interface = MemberSessions(app)
     app.extensions["vonage"] = Vonage(app.config)
     prepare_database(app)
+    with app.app_context():
+        if not is_older(get_db(), app.extensions["parts"]):
+            notice_new_key()
     register_everything(app)
     if app.config["TRUSTED_PROXIES"]:
         proxies = app.config["TRUSTED_PROXIES"]
@@ -329,24 +185,6 @@ def register_everything(app: Flask) -> None:
     app.get_send_file_max_age = keep_static_file  # type: ignore[assignment, method-assign]
 
 
-def join_globals(shared: Mapping[str, Any]) -> Callable[[Mapping[str, Any] | None], dict[str, Any]]:
-    """Of a template's globals, one dict: Jinja's chain of two is walked anew for every page."""
-    return lambda own: {**shared, **(own or {})}
-
-
-def find_static_files(app: Flask) -> dict[str, str]:
-    """Their addresses by name, with a digest of what is in them: browsers may keep them for a year,
-    and ask for another address when one has changed."""
-    files = Path(app.root_path, "static").iterdir()
-    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    return {name: f"/static/{name}?v={digest[:8]}" for name, digest in digests.items()}
-
-
-def keep_static_file(name: str | None) -> int | None:
-    """Seconds; None: ask each time whether it has changed."""
-    return 365 * DAY if "v" in request.args else None
-
-
 def configure_flask(app: Flask) -> None:
     """What our settings mean to Flask and to Flask-Session."""
     url, domain = urlsplit(app.config["BASE_URL"]), app.config["COOKIE_DOMAIN"]
@@ -369,144 +207,10 @@ def configure_flask(app: Flask) -> None:
     )
 
 
-def silence_secrets(app: Flask) -> None:
-    """The SDK logs PINs, phone numbers and credentials; Flask, the address of whatever it serves,
-    and so the webhook's token."""
-    logging.getLogger("vonage").addFilter(say_nothing)
-    logging.getLogger("werkzeug").addFilter(hide_token)
-    app.logger.addFilter(hide_token)
-
-
-def say_nothing(record: logging.LogRecord) -> bool:
-    return False
-
-
-def hide_token(record: logging.LogRecord) -> bool:
-    record.msg = re.sub(r"/(answer|delivery)[/?]\S+", r"/\1/...", record.getMessage())
-    record.args = ()
-    return True
-
-
 # Digests: what is kept in place of secrets and phone numbers -------------------------------------
 
 
-def keyed_digest(purpose: str, *parts: str) -> str:
-    """HMAC-SHA-256 of `parts` in 64 hex digits, under a key of its own for each purpose."""
-    key = hmac.digest(current_app.config["SECRET_KEY"].encode(), purpose.encode(), "sha256")
-    return hmac.digest(key, json.dumps(parts).encode(), "sha256").hex()
-
-
-def phone_digest(phone: str) -> str:
-    return keyed_digest("phone", phone)
-
-
-def webhook_token() -> str:
-    return keyed_digest("webhook token")[:32]
-
-
-def webhook_url(webhook: Literal["answer", "delivery"] = "answer") -> str:
-    return f"{current_app.config['BASE_URL']}/{webhook}/{webhook_token()}"
-
-
 # Database: get_db, transaction, prune, the journal -----------------------------------------------
-
-
-class Connections(threading.local):
-    """One connection a thread, opened when the thread first asks and kept: opening one for every
-    request would cost a third of the throughput."""
-
-    def __init__(self, path: Path) -> None:
-        # mode=rw: a database that vanished is an error and not a new, empty, readable file.
-        uri = f"{path.absolute().as_uri()}?mode=rw"
-        self.db = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None)
-        self.db.row_factory = sqlite3.Row
-        self.db.execute("PRAGMA journal_mode = WAL")
-        self.db.execute("PRAGMA synchronous = FULL")
-        self.db.execute("PRAGMA foreign_keys = ON")
-        self.db.execute("PRAGMA secure_delete = ON")
-        self.db.execute("PRAGMA mmap_size = 268435456")  # among a million sessions, a fifth faster
-
-
-def get_db() -> sqlite3.Connection:
-    db: sqlite3.Connection = current_app.extensions["connections"].db
-    return db
-
-
-Values = tuple[object, ...]
-
-
-def fetch_row(sql: str, values: Values = ()) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = get_db().execute(sql, values).fetchone()
-    return row
-
-
-def fetch_rows(sql: str, values: Values = ()) -> list[sqlite3.Row]:
-    return get_db().execute(sql, values).fetchall()
-
-
-def insert_row(sql: str, values: Values) -> int:
-    """Run an INSERT that ends in RETURNING id, and return that."""
-    return int(get_db().execute(sql, values).fetchone()["id"])
-
-
-def count_rows(sql: str, values: Values) -> int:
-    count: int = get_db().execute(sql, values).fetchone()[0]
-    return count
-
-
-@contextmanager
-def transaction() -> Iterator[sqlite3.Connection]:
-    """Commit all of the block or none of it. IMMEDIATE, because a deferred transaction that reads
-    before it writes fails under load, and the busy timeout does not help it."""
-    db = get_db()
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield db
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
-def prepare_database(app: Flask) -> None:
-    """Open the database, create it if it is new, and refuse one of another version."""
-    path = database_path(app)
-    app.extensions["parts"] = read_parts(Path(app.root_path), [])
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        app.extensions["connections"] = Connections(path)
-        with app.app_context():
-            create_tables(get_db(), app.extensions["parts"])
-            if not is_loading_a_command():
-                require_current_database()
-            if not is_older(get_db(), app.extensions["parts"]):
-                notice_new_key()
-    except (OSError, sqlite3.DatabaseError) as error:
-        raise WrongSettings([f"DATABASE {path} cannot be used: {error}"]) from error
-
-
-def database_path(app: Flask) -> Path:
-    return Path(app.root_path, app.config["DATABASE"])
-
-
-def is_loading_a_command() -> bool:
-    """Whether `flask` is looking for one of our commands. Each of them asks for a current database
-    itself, because `flask init-db` must be found to make it current."""
-    context = click.get_current_context(silent=True)
-    return context is not None and isinstance(context.command, FlaskGroup)
-
-
-def require_current_database() -> None:
-    """Only `flask init-db` migrates: a start in the middle of the night should not."""
-    parts = current_app.extensions["parts"]
-    if is_newer(get_db(), parts):
-        raise WrongSettings(["DATABASE was made by a newer version of this program"])
-    if is_older(get_db(), parts):
-        raise WrongSettings(
-            ["DATABASE is from an older version: stop the server and run `flask init-db`"]
-        )
 
 
 def notice_new_key() -> None:
@@ -533,29 +237,8 @@ def prune() -> None:
     db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM sessions WHERE expires_at <= ?", (at,))
-    db.execute("DELETE FROM inbound_messages WHERE claimed_at <= ?", (at - INBOUND_LIFETIME,))
-    db.execute("DELETE FROM journal WHERE at <= ?", (at - JOURNAL_LIFETIME,))
-
-
-def record(
-    event: str,
-    actor: str | None = None,
-    subject: str | None = None,
-    invite_id: int | None = None,
-    detail: str | None = None,
-    parts: int = 0,
-) -> None:
-    """Add a line to the journal: who did what, to whom. Never a phone number. `parts` is how many
-    texts it cost."""
-    get_db().execute(
-        "INSERT INTO journal (at, event, actor, subject, invite_id, detail, parts)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (now(), event, actor, subject, invite_id, detail, parts),
-    )
-
-
-def now() -> int:
-    return int(time.time())
+    prune_inbound()
+    prune_journal()
 
 
 # Sessions: who is asking -------------------------------------------------------------------------
@@ -579,10 +262,6 @@ def describe_visitor() -> dict[str, Any]:
     """What every template knows."""
     member = current_member()
     return {"member": member, "is_admin": is_admin(member)}
-
-
-def session_digest(sid: str) -> str:
-    return hashlib.sha256(sid.encode()).hexdigest()
 
 
 def read_cookie(environ: WSGIEnvironment, app: Flask) -> str | None:
@@ -742,68 +421,9 @@ def adopt_session(author_id: int, sid: str) -> None:
 # Times, as pages and commands say them ----------------------------------------------------------
 
 
-def say_span(seconds: int) -> str:
-    """As a person would say it: "5 min", "3 h", "2 days"."""
-    for size, unit in ((DAY, "day"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds >= size:
-            count = (seconds + size // 2) // size
-            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
-    return "less than a minute"
-
-
-def say_ago(seconds: int) -> str:
-    return f"{say_span(seconds)} ago" if seconds >= MINUTE else "just now"
-
-
-def say_day(seconds: int) -> str:
-    """Of something that is noted once a day at most."""
-    days = max(seconds, 0) // DAY
-    return ("today", "yesterday")[days] if days < 2 else f"{days} days ago"
-
-
-def say_date(at: int) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%-d %B %Y}"
-
-
 # Guards and error pages --------------------------------------------------------------------------
 
 pages = Blueprint("pages", __name__)
-
-
-class Mistake(Exception):
-    """Somebody typed what cannot be. `field` is where; `sentence` is what to do about it, by its
-    name in templates/_sentences.html; `wait` is in how many seconds the same will do."""
-
-    def __init__(self, field: str, sentence: str, wait: int | None = None) -> None:
-        super().__init__(sentence)
-        self.field = field
-        self.sentence = sentence
-        self.wait = wait
-
-
-def say(sentence: str) -> str:
-    sentences: dict[str, str] = get_template_attribute("_sentences.html", "sentences")
-    return sentences.get(sentence, sentences["error"])
-
-
-class Form:
-    """What a person typed, kept as it was, and a sentence beside each field that is wrong."""
-
-    def __init__(self, *fields: str) -> None:
-        self.values = {field: request.form.get(field, "") for field in fields}
-        self.errors: dict[str, str] = {}
-        self.waits: dict[str, int | None] = {}
-
-    def read(self, field: str, parse: Callable[[str], str]) -> str:
-        try:
-            return parse(self.values[field])
-        except Mistake as mistake:
-            self.refuse(mistake)
-            return ""
-
-    def refuse(self, mistake: Mistake) -> None:
-        self.errors[mistake.field] = say(mistake.sentence)
-        self.waits[mistake.field] = mistake.wait
 
 
 def guard() -> ResponseReturnValue | None:
@@ -827,127 +447,12 @@ def refuse_route(error: Exception) -> ResponseReturnValue:
     raise error
 
 
-def refuse_cross_site() -> None:
-    """Browsers say where a POST comes from, so no form needs a token (Fetch Metadata; `Origin` for
-    browsers older than that). A caller that says neither is no browser of a member."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is None:
-        origin = request.headers.get("Origin")
-        site = "same-origin" if origin == current_app.config["BASE_URL"] else "cross-site"
-    if site not in ("same-origin", "none"):
-        abort(403)
-
-
 def require_member() -> Member:
     member = current_member()
     if member is None:
         came_for = request.full_path.rstrip("?") if request.method == "GET" else None
         abort(redirect(url_for("pages.signup", next=came_for), 303))
     return member
-
-
-LONGEST_NEXT = 2000
-PATH_PART = r"[\w~%@:+=-][\w~%@:+=.-]*"
-PLAIN_PATH = re.compile(rf"/(?:{PATH_PART}(?:/{PATH_PART})*/?)?(?:\?[\w~%@:+=.&/-]*)?", re.ASCII)
-
-
-def parse_next(text: str) -> str | None:
-    """Where to go after signing in: a plain path of ours, or an https address at or below
-    COOKIE_DOMAIN. Anything else is dropped: browsers read `//host` and worse as another site. So
-    is what is too long for the header of an answer that has to pass a proxy."""
-    if len(text) > LONGEST_NEXT:
-        return None
-    if PLAIN_PATH.fullmatch(text):
-        return text
-    domain = current_app.config["COOKIE_DOMAIN"]
-    match = re.fullmatch(r"https://([a-z0-9.-]+)(?::[0-9]{1,5})?(?:[/?][!-\[\]-~]*)?", text)
-    if domain and match and is_within(match[1], domain):
-        return text
-    return None
-
-
-def security_headers(config: Mapping[str, Any]) -> dict[str, str]:
-    policy = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-    if config["COOKIE_DOMAIN"]:  # the answer to a form may lead to a guarded program
-        policy += " https://{0} https://*.{0}".format(config["COOKIE_DOMAIN"])
-    headers = {
-        "Content-Security-Policy": policy,
-        "Referrer-Policy": "same-origin",
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-        "Cross-Origin-Opener-Policy": "same-origin",
-    }
-    if config["SESSION_COOKIE_SECURE"]:
-        headers["Strict-Transport-Security"] = "max-age=31536000"
-    return headers
-
-
-PRIVATE = {"Cache-Control": "no-store", "Vary": "Cookie"}
-
-
-class SecurityHeaders:
-    """What every answer carries, in place of what it said of the same. Around Flask and not in it,
-    because there it would cost an ordinary page a sixth of its time."""
-
-    def __init__(self, app: Flask) -> None:
-        self.wsgi_app = app.wsgi_app
-        public = security_headers(app.config)
-        self.public, self.private = (
-            ([*headers.items()], {name.lower() for name in headers})
-            for headers in (public, public | PRIVATE)
-        )
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        is_public = environ["PATH_INFO"].startswith("/static/")
-        ours, names = self.public if is_public else self.private
-
-        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            theirs = [header for header in headers if header[0].lower() not in names]
-            return start_response(status, theirs + ours, exc_info)
-
-        return self.wsgi_app(environ, start)
-
-
-def show_error(error: HTTPException) -> ResponseReturnValue:
-    """One page for all errors. It builds no URL: for an untrusted host, none can be built."""
-    response = error.get_response()
-    if response.status_code < 400:
-        return response  # abort(redirect(...))
-    strange_host = isinstance(error, SecurityError)
-    sentence = say("strange-host" if strange_host else f"error-{response.status_code}")
-    response.data = render_template("errors/error.html", sentence=sentence)
-    response.content_type = "text/html; charset=utf-8"
-    return response
-
-
-TROUBLE_SECONDS = 5  # until the same is worth trying again
-
-
-def show_trouble() -> ResponseReturnValue:
-    """503: nothing was lost, and the same again will do soon."""
-    page = render_template("errors/error.html", sentence=say("error-503"), wait=TROUBLE_SECONDS)
-    return page, 503, {"Retry-After": str(TROUBLE_SECONDS)}
-
-
-def show_database_trouble(error: sqlite3.OperationalError) -> ResponseReturnValue:
-    """Locked, full or unwritable is weather; any other error of SQLite is a bug, and stays one."""
-    weather = (
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_READONLY,
-    )
-    if error.sqlite_errorcode & 0xFF not in weather:
-        raise error
-    current_app.logger.error("The database cannot be used: %s", error)
-    return show_trouble()
-
-
-def show_vonage_trouble(error: VonageError) -> ResponseReturnValue:
-    """For a view that catches none: the traceback of a bug would log what the SDK says."""
-    return show_trouble()
 
 
 @pages.get("/healthz")
@@ -1028,23 +533,6 @@ class ForwardAuth:
 # Vonage: send_text, start_pin, check_pin, cancel_pin ----------------------------------------------
 
 
-@contextmanager
-def asking_vonage(call: str) -> Iterator[Vonage]:
-    """The SDK, and all that can go wrong in one call to it turned into a VonageError. One
-    request of ours gives Vonage 8 s in all, however many calls it makes."""
-    if get_db().in_transaction:
-        raise RuntimeError("Vonage is never asked inside a transaction")
-    deadline.set(g.setdefault("vonage_deadline", time.monotonic() + VONAGE_SECONDS))
-    try:
-        yield current_app.extensions["vonage"]
-    except CALL_FAILURES as error:
-        failure, what = understand_failure(call, error)
-        usual = isinstance(failure, PinRejected | PinStillRunning)
-        level = logging.INFO if usual else logging.WARNING
-        current_app.logger.log(level, "The call to Vonage (%s) failed: %s", call, what)
-        raise failure from error
-
-
 def send_text(phone: str, text: str) -> str:
     """Send an SMS and return Vonage's id of it. Raises VonageError."""
     reports_to = webhook_url("delivery")
@@ -1085,75 +573,6 @@ def cancel_pin(request_id: str) -> None:
 
 
 # Inviting: parse_phone, parse_username, create_invite, send_invite, withdraw_invite ---------------
-
-REFUSED_NUMBERS = (
-    PhoneNumberType.PREMIUM_RATE,
-    PhoneNumberType.SHARED_COST,
-    PhoneNumberType.PAGER,
-    PhoneNumberType.UAN,
-)
-RESERVED_NAMES = {
-    "admin", "administrator", "anonymous", "everyone", "guest", "me", "member", "null", "root",
-    "support", "system", "undefined",
-}  # fmt: skip
-
-
-def parse_phone(text: str) -> str:
-    """E.164 digits without the plus, as Vonage wants them. Raises Mistake.
-
-    Letters are refused first: the library would read "+4477O0900001" as another, shorter number.
-    """
-    # Phones paste invisible marks of writing direction around a number.
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf").strip()
-    if not text:
-        raise Mistake("phone", "phone-missing")
-    if len(text) > 40 or not re.fullmatch(r"[+\uFF0B]?[\d\s()./\u2010-\u2015\u2212-]+", text):
-        raise Mistake("phone", "phone-unreadable")
-    try:
-        number = phonenumbers.parse(text, current_app.config["DEFAULT_REGION"])
-    except phonenumbers.NumberParseException as error:
-        national = error.error_type == error.INVALID_COUNTRY_CODE and text[0] not in "+\uff0b"
-        raise Mistake("phone", "phone-no-country" if national else "phone-impossible") from None
-    return require_reachable(number)
-
-
-def require_reachable(number: phonenumbers.PhoneNumber) -> str:
-    digits = phonenumbers.format_number(number, PhoneNumberFormat.E164).removeprefix("+")
-    reason = phonenumbers.is_possible_number_with_reason(number)
-    if reason != ValidationResult.IS_POSSIBLE or not 7 <= len(digits) <= 15:
-        raise Mistake("phone", "phone-impossible")
-    if phonenumbers.is_valid_short_number(number):  # "+49 118 33" passes for a number
-        raise Mistake("phone", "phone-impossible")
-    if phonenumbers.number_type(number) in REFUSED_NUMBERS:
-        raise Mistake("phone", "phone-costly")
-    return digits
-
-
-def parse_username(text: str) -> str:
-    """Lower-case ASCII, 1 to 30 characters. Raises Mistake."""
-    if not text.strip():
-        raise Mistake("username", "username-missing")
-    if not text.strip().isascii():  # asked before lower(), which makes a k of the Kelvin sign
-        raise Mistake("username", "username-unreadable")
-    name = text.strip().lower()
-    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9_-]{0,28}[a-z0-9])?", name):
-        raise Mistake("username", "username-unreadable")
-    if name in RESERVED_NAMES:
-        raise Mistake("username", "username-reserved")
-    return name
-
-
-def parse_optional_username(text: str) -> str:
-    return parse_username(text) if text.strip() else ""
-
-
-def texts_in_a_day() -> int:
-    """How many texts that cost money went out in the last 24 h. (Lines from a day ahead or more
-    are those of a clock that was wrong.)"""
-    return count_rows(
-        "SELECT coalesce(sum(parts), 0) FROM journal WHERE parts > 0 AND at > ? AND at < ?",
-        (now() - DAY, now() + DAY),
-    )
 
 
 def create_invite(phone: str, username: str | None, inviter: Member | None) -> int:
@@ -1239,15 +658,6 @@ def send_invite(invite_id: int, phone: str) -> None:
     get_db().execute(keep, (message_id, invite_id))
 
 
-def give_back(sent: str, refused: str, invite_id: int, detail: str | None, reason: str) -> None:
-    """Take the newest such text out of the budget: Vonage did not send it, and its line says so."""
-    get_db().execute(
-        "UPDATE journal SET event = ?, detail = ?, parts = 0 WHERE id ="
-        " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ? AND detail IS ?)",
-        (refused, reason, sent, invite_id, detail),
-    )
-
-
 def withdraw_invite(invite_id: int, event: str, actor: str | None = None) -> bool:
     """Delete an open invite, and the PIN that runs for it. False: there is none."""
     with transaction():
@@ -1262,39 +672,6 @@ def withdraw_invite(invite_id: int, event: str, actor: str | None = None) -> boo
 # Webhooks: what Vonage tells us ------------------------------------------------------------------
 
 webhooks = Blueprint("webhooks", __name__)
-
-
-FIELD_NAME = re.compile(r"[A-Za-z0-9_-]+")
-
-
-def read_fields() -> dict[str, Any]:
-    """The fields of a form or of a JSON object; none at all where a name is odd or stands twice,
-    with which a signature could be made to cover something else than we read."""
-    pairs = read_json_pairs() if request.is_json else list(request.form.items(multi=True))
-    fields = dict(pairs)
-    is_sound = len(fields) == len(pairs)
-    return fields if is_sound and all(FIELD_NAME.fullmatch(name) for name in fields) else {}
-
-
-def read_json_pairs() -> list[tuple[str, Any]]:
-    try:
-        found = json.loads(request.get_data(), object_pairs_hook=list)
-    except (ValueError, RecursionError):
-        return []
-    is_object = isinstance(found, list) and all(isinstance(pair, tuple) for pair in found)
-    return found if is_object else []
-
-
-def is_signed(fields: Mapping[str, Any]) -> bool:
-    """Whether `sig` was made with our secret, over every field and the time among them."""
-    secret = current_app.config["VONAGE_SIGNATURE_SECRET"]
-    if not secret or not {"sig", "timestamp"} <= fields.keys():
-        return False
-    if not all(isinstance(value, str | int) for value in fields.values()):
-        return False
-    texts = {name: json.dumps(v) if isinstance(v, bool) else str(v) for name, v in fields.items()}
-    expected = signature(texts, secret, current_app.config["VONAGE_SIGNATURE_METHOD"])
-    return hmac.compare_digest(texts["sig"].lower().encode("utf-8", "replace"), expected.encode())
 
 
 @webhooks.before_request
@@ -1327,58 +704,6 @@ def ask_again(error: VonageError) -> ResponseReturnValue:
     return "", 503, {"Retry-After": "30"}
 
 
-@dataclass(frozen=True)
-class Inbound:
-    """A text message that a phone sent to the group's number."""
-
-    id: str
-    phone: str
-    words: list[str]
-    sent_at: int
-
-    @property
-    def digest(self) -> str:
-        """What is kept of its id: beside usernames, the id itself would tell Vonage's staff, and
-        who reads their records, which member has which number."""
-        return keyed_digest("message", self.id)
-
-
-def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
-    """The SMS API's fields or the Messages API's. None for what cannot be a friend's reply: a
-    part of a long text, a picture, a receipt, a sender that is no phone."""
-    message_id, text = parse_message_id(fields), fields.get("text")
-    sender = fields.get("msisdn", fields.get("from"))
-    if message_id is None or not isinstance(text, str) or not isinstance(sender, str | int):
-        return None
-    if fields.get("concat") in (True, "true", "True"):
-        return None
-    try:
-        phone = parse_phone(f"+{str(sender).removeprefix('+')}")
-    except Mistake:
-        return None
-    words = re.findall(r"[^\W_]+", text.casefold())
-    sent_at = parse_time(fields.get("timestamp")) or parse_time(fields.get("message-timestamp"))
-    return Inbound(message_id, phone, words, sent_at or now())
-
-
-def parse_message_id(fields: Mapping[str, Any]) -> str | None:
-    """The SMS API's or the Messages API's name for a text."""
-    found = fields.get("messageId", fields.get("message_uuid"))
-    is_id = isinstance(found, str) and re.fullmatch(r"[!-~]{1,100}", found)
-    return found if is_id else None
-
-
-def parse_time(text: object) -> int | None:
-    """Unix seconds, or a date in ISO 8601 (UTC where it does not say)."""
-    try:
-        if re.fullmatch(r"[0-9]{1,12}", str(text)):
-            return int(str(text))
-        at = datetime.fromisoformat(str(text))
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-    except ValueError:
-        return None
-
-
 @webhooks.post("/answer")
 @webhooks.route("/answer/<token>", methods=["GET", "POST"])
 def answer(token: str | None = None) -> ResponseReturnValue:
@@ -1406,40 +731,6 @@ def show_presence() -> ResponseReturnValue:
     if request.args:
         abort(405)
     return "", 200
-
-
-def claim_message(message_id: str) -> Literal["ours", "done", "busy"]:
-    """Whether it is ours to act on, or was acted on before, or somebody is at it right now or died
-    at it less than 30 s ago."""
-    with transaction():
-        prune()
-        ours = fetch_row(
-            "INSERT INTO inbound_messages (message_id, claimed_at) VALUES (?, ?)"
-            " ON CONFLICT DO UPDATE SET claimed_at = excluded.claimed_at"
-            " WHERE done_at IS NULL AND claimed_at NOT BETWEEN ? AND ? RETURNING 1",
-            (message_id, now(), now() - CLAIM_LIFETIME + 1, now()),
-        )
-        if ours:
-            return "ours"
-        done = "SELECT 1 FROM inbound_messages WHERE message_id = ? AND done_at IS NOT NULL"
-        return "done" if fetch_row(done, (message_id,)) else "busy"
-
-
-def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
-    """Do it and say so; where it fails, give the claim back, so that Vonage's next call may try."""
-    done = False
-    try:
-        if now() - message.sent_at <= STALE_AFTER:
-            act(message)
-        else:
-            record("webhook_stale")
-        done = True
-    finally:
-        if done:
-            settle = "UPDATE inbound_messages SET done_at = ? WHERE message_id = ?"
-            get_db().execute(settle, (now(), message.id))
-        else:
-            get_db().execute("DELETE FROM inbound_messages WHERE message_id = ?", (message.id,))
 
 
 def stop(message: Inbound) -> None:
@@ -1581,31 +872,6 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
             },
         )
         return stored.rowcount > 0
-
-
-UNDELIVERED = ("expired", "failed", "rejected", "undeliverable")
-# The codes of Vonage's delivery receipts, by what there is to do.
-WHY_UNDELIVERED = {
-    # Absent for good, moved to another network, illegal, unroutable, unreachable.
-    "undelivered-number": ("3", "5", "9", "11", "12"),
-    # Absent for now, busy, trouble in the network.
-    "undelivered-absent": ("2", "7", "8"),
-    # Barred, taken for spam, filtered, against a regulation.
-    "undelivered-blocked": ("4", "6", "10", "14", "50", "51", "52", "53", "54"),
-}
-
-
-def parse_delivery(fields: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Vonage's id of a text, and "delivered" or why it was not. None: nothing is decided yet."""
-    message_id, status = parse_message_id(fields), fields.get("status")
-    if message_id is None or status not in ("delivered", *UNDELIVERED):
-        return None
-    if status == "delivered":
-        return message_id, status
-    code = fields.get("err-code")
-    code = str(code) if isinstance(code, int) else code
-    known = (why for why, codes in WHY_UNDELIVERED.items() if code in codes)
-    return message_id, next(known, "undelivered")
 
 
 @webhooks.post("/delivery")
@@ -2075,7 +1341,6 @@ def name_device(user_agent: str) -> str:
 # Looking after the group: what admins see and do -------------------------------------------------
 
 admin = Blueprint("admin", __name__)
-JOURNAL_PAGE = 50  # lines
 ROW_ID = f"<int(max={2**63 - 1}):row_id>"  # SQLite has no larger
 
 
@@ -2209,12 +1474,4 @@ def find_members() -> list[sqlite3.Row]:
         " LEFT JOIN sessions ON sessions.author_id = authors.id AND expires_at > ?"
         " GROUP BY authors.id ORDER BY authors.username",
         (now(),),
-    )
-
-
-def find_journal(before: str) -> list[sqlite3.Row]:
-    """One page, newest first: the last lines, or those before the line of that id."""
-    before_id = int(before) if re.fullmatch(r"[0-9]{1,18}", before) else 10**18
-    return fetch_rows(
-        "SELECT * FROM journal WHERE id < ? ORDER BY id DESC LIMIT ?", (before_id, JOURNAL_PAGE)
     )

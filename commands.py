@@ -18,6 +18,16 @@ from flask import Blueprint, Flask, current_app
 from flask.cli import AppGroup, ScriptInfo
 
 import app
+from foundation.clock import DAY, now, say_date
+from foundation.database import (
+    database_path,
+    fetch_row,
+    get_db,
+    require_current_database,
+    transaction,
+)
+from foundation.forms import Mistake
+from foundation.inbound import webhook_url
 from foundation.migrations import (
     CORE,
     DatabaseInUse,
@@ -28,7 +38,11 @@ from foundation.migrations import (
     locked_for_migration,
     migrate,
 )
-from vonage_client import VonageError
+from foundation.phones import parse_phone
+from foundation.sentences import say
+from foundation.settings import SETTINGS, WrongSettings
+from foundation.usernames import parse_username
+from foundation.vonage import VonageError
 
 commands = Blueprint("commands", __name__, cli_group=None)
 
@@ -39,7 +53,7 @@ class Command(click.Command):
             program = context.ensure_object(ScriptInfo).load_app()
             if self.name != "init-db" and "parts" in program.extensions:
                 with program.app_context():
-                    app.require_current_database()
+                    require_current_database()
             return super().invoke(context)
         except sqlite3.OperationalError as error:
             raise click.ClickException(f"The database cannot be used: {error}.") from None
@@ -51,7 +65,7 @@ command = partial(commands.cli.command, cls=Command)
 class NeedsSettings(AppGroup):
     """The commands of a program whose settings are wrong: all say so, but those that help."""
 
-    def __init__(self, wrong: app.WrongSettings) -> None:
+    def __init__(self, wrong: WrongSettings) -> None:
         super().__init__()
         self.wrong = wrong
 
@@ -69,7 +83,7 @@ class NeedsSettings(AppGroup):
         raise self.wrong
 
 
-def offer_help(wrong: app.WrongSettings) -> Flask:
+def offer_help(wrong: WrongSettings) -> Flask:
     """In place of the program, for the sake of `flask setup` and `flask doctor`."""
     helper = Flask("app")
     helper.cli = NeedsSettings(wrong)
@@ -92,7 +106,7 @@ QUESTIONS = {
 
 @command("setup")
 @click.option("--overwrite", is_flag=True, help="Write a new .env in place of the one there is.")
-def setup(overwrite: bool) -> None:
+def setup_command(overwrite: bool) -> None:
     """Ask for what .env needs, and write it."""
     file = Path(".env").absolute()
     if file.exists() and not overwrite:
@@ -106,7 +120,7 @@ def setup(overwrite: bool) -> None:
 
 def ask(name: str) -> str:
     """An answer that is right, asked for until it is."""
-    setting = app.SETTINGS[name]
+    setting = SETTINGS[name]
 
     def check(text: str) -> str:
         try:
@@ -147,7 +161,7 @@ def write_env_file(file: Path, answers: dict[str, str]) -> None:
 
 @command("doctor")
 @click.option("--fix", is_flag=True, help="Set the inbound webhook of the number.")
-def doctor(fix: bool) -> None:
+def doctor_command(fix: bool) -> None:
     """Check everything, from the settings to the number's webhook, and say what to do."""
     from doctor import examine  # only here are Vonage's account and its numbers asked
 
@@ -162,14 +176,14 @@ def doctor(fix: bool) -> None:
 # The group ---------------------------------------------------------------------------------------
 
 
-COPY_LIFETIME = 30 * app.DAY
+COPY_LIFETIME = 30 * DAY
 
 
 @command("init-db")
-def init_db() -> None:
+def init_db_command() -> None:
     """Check the settings, create the database, or bring an older one up to date."""
-    path = app.database_path(current_app)
-    if is_older(app.get_db(), current_app.extensions["parts"]):
+    path = database_path(current_app)
+    if is_older(get_db(), current_app.extensions["parts"]):
         try:
             with locked_for_migration(path):
                 bring_up_to_date(path)
@@ -178,7 +192,7 @@ def init_db() -> None:
                 f"A server is using {path}, which is from an older version: stop it first."
             ) from None
         app.notice_new_key()
-    app.require_current_database()
+    require_current_database()
     delete_old_copies(path)
     click.echo(f"The settings are right and the database {path} is ready.")
 
@@ -186,7 +200,7 @@ def init_db() -> None:
 def bring_up_to_date(path: Path) -> None:
     copy = write_copy_before_migration(path)
     try:
-        migrate(app.get_db(), current_app.extensions["parts"])
+        migrate(get_db(), current_app.extensions["parts"])
     except MigrationFailed as error:
         raise click.ClickException(
             f"The database could not be brought up to date ({error}). Nothing has changed: go back"
@@ -209,7 +223,7 @@ def write_copy_before_migration(path: Path) -> Path:
 
 def delete_old_copies(path: Path) -> None:
     for copy in path.parent.glob(f"{path.name}.before-*"):
-        if app.now() - copy.stat().st_mtime > COPY_LIFETIME:
+        if now() - copy.stat().st_mtime > COPY_LIFETIME:
             copy.unlink()
 
 
@@ -219,10 +233,10 @@ def delete_old_copies(path: Path) -> None:
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 @click.option("--threads", type=click.IntRange(1), default=8, show_default=True, help="In each.")
 @click.argument("factory", default="app:create_app")
-def serve(host: str, port: int, workers: int, threads: int, factory: str) -> None:
+def serve_command(host: str, port: int, workers: int, threads: int, factory: str) -> None:
     """Serve the program. FACTORY makes it."""
     try:
-        lock = lock_database(app.database_path(current_app), for_server=True)
+        lock = lock_database(database_path(current_app), for_server=True)
     except DatabaseInUse:
         raise click.ClickException("Another server is using this database.") from None
     os.set_inheritable(lock, True)  # granian holds it from here on
@@ -236,37 +250,37 @@ def serve(host: str, port: int, workers: int, threads: int, factory: str) -> Non
 @command("invite")
 @click.argument("phone")
 @click.option("--username", help="The only name that the invite is good for; an admin's needs it.")
-def invite(phone: str, username: str | None) -> None:
+def invite_command(phone: str, username: str | None) -> None:
     """Invite PHONE, such as +12025550100. This is the way in for the first admin."""
     try:
-        digits = app.parse_phone(phone)
-        name = app.parse_username(username) if username is not None else None
+        digits = parse_phone(phone)
+        name = parse_username(username) if username is not None else None
         invite_id = app.create_invite(digits, name, None)
-    except app.Mistake as mistake:
+    except Mistake as mistake:
         wait = f" Wait {mistake.wait} seconds." if mistake.wait else ""
-        raise click.ClickException(app.say(mistake.sentence) + wait) from None
+        raise click.ClickException(say(mistake.sentence) + wait) from None
     whom = f"The number ending in {digits[-2:]} is invited" + (f" as {name}" if name else "")
     try:
         app.send_invite(invite_id, digits)
     except VonageError as error:
-        raise click.ClickException(f"{whom}, but: {app.say(error.reason)}") from None
-    ends_at = app.now() + current_app.config["INVITE_DAYS"] * app.DAY
-    click.echo(f"{whom} until {app.say_date(ends_at)}, and the text is on its way.")
+        raise click.ClickException(f"{whom}, but: {say(error.reason)}") from None
+    ends_at = now() + current_app.config["INVITE_DAYS"] * DAY
+    click.echo(f"{whom} until {say_date(ends_at)}, and the text is on its way.")
 
 
 @command("webhook-url")
-def webhook_url() -> None:
+def webhook_url_command() -> None:
     """Print the address for Vonage's inbound texts. Whoever knows it can speak as Vonage."""
-    click.echo(app.webhook_url())
+    click.echo(webhook_url())
 
 
 @command("remove")
 @click.argument("username")
-def remove(username: str) -> None:
+def remove_command(username: str) -> None:
     """Take a member out: every session ends at once, and every invite for that name."""
     author_id, name = find_member(username)
     if name in current_app.config["ADMINS"]:
-        raise click.ClickException(app.say("admin-stays"))
+        raise click.ClickException(say("admin-stays"))
     app.remove_member(author_id, None)
     click.echo(f"{name} is removed, and signed out everywhere.")
 
@@ -274,7 +288,7 @@ def remove(username: str) -> None:
 @command("sign-out")
 @click.argument("username", required=False)
 @click.option("--all", "everybody", is_flag=True, help="All members, on all their devices.")
-def sign_out(username: str | None, everybody: bool) -> None:
+def sign_out_command(username: str | None, everybody: bool) -> None:
     """End every session of a member, or of all. Each then has to be invited again."""
     if everybody == (username is not None):
         raise click.UsageError("Name a member, or say --all.")
@@ -287,28 +301,28 @@ def sign_out(username: str | None, everybody: bool) -> None:
 
 
 def find_member(username: str) -> tuple[int, str]:
-    with suppress(app.Mistake):
-        name = app.parse_username(username)
-        row = app.fetch_row("SELECT id FROM authors WHERE username = ?", (name,))
+    with suppress(Mistake):
+        name = parse_username(username)
+        row = fetch_row("SELECT id FROM authors WHERE username = ?", (name,))
         if row is not None:
             return row["id"], name
     raise click.ClickException("There is no member of that name.")
 
 
 @command("prune")
-def prune() -> None:
+def prune_command() -> None:
     """Drop what has expired. The server does so by itself at each invite, sign-in and renewal."""
-    with app.transaction() as db:
+    with transaction() as db:
         before = db.total_changes
         app.prune()
         dropped = db.total_changes - before
-    app.get_db().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    get_db().execute("PRAGMA wal_checkpoint(TRUNCATE)")
     click.echo(f"{dropped} expired rows are dropped.")
 
 
 @command("backup")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def backup(file: Path) -> None:
+def backup_command(file: Path) -> None:
     """Copy the database to FILE, also while the server runs, without sessions and open invites: a
     copy that is found lets nobody in."""
     if file.exists():
@@ -336,7 +350,7 @@ def write_backup(file: Path) -> int:
     there are."""
     os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
-        app.get_db().backup(copy)
+        get_db().backup(copy)
         for (table,) in copy.execute(
             "SELECT name FROM sqlite_schema WHERE type = 'table'"
         ).fetchall():

@@ -14,8 +14,10 @@ from flask import current_app
 from vonage_account import Account
 from vonage_numbers import ListOwnedNumbersFilter, Numbers, OwnedNumber, UpdateNumberParams
 
-import app
-from vonage_client import VonageClient, VonageError, VonageRefused, connect
+from foundation.database import transaction
+from foundation.inbound import webhook_url
+from foundation.sentences import say
+from foundation.vonage import VonageClient, VonageError, VonageRefused, asking_vonage, connect
 
 
 class Trouble(Exception):
@@ -38,7 +40,7 @@ def tell(check: Callable[[], str]) -> bool:
     except Trouble as trouble:
         click.echo(f"wrong  {trouble}")
     except VonageError as error:
-        click.echo(f"wrong  {app.say(error.reason)}")
+        click.echo(f"wrong  {say(error.reason)}")
     return False
 
 
@@ -61,7 +63,7 @@ def check_database() -> str:
     path = Path(current_app.root_path, current_app.config["DATABASE"])
     require_private(Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm"))
     try:
-        with app.transaction() as db:
+        with transaction() as db:
             found = db.execute("PRAGMA quick_check").fetchone()[0]
     except sqlite3.Error as error:
         raise Trouble(
@@ -89,10 +91,10 @@ def check_base_url() -> str:
 
 
 def check_account() -> str:
-    with app.asking_vonage("balance"):
+    with asking_vonage("balance"):
         credit = Account(client()).get_balance().value
     if credit <= 0:
-        raise Trouble(app.say("vonage-credit"))
+        raise Trouble(say("vonage-credit"))
     return f"Vonage accepts key and secret; the credit is {credit:.2f} EUR."
 
 
@@ -103,7 +105,7 @@ def client() -> VonageClient:
 def check_number(fix: bool) -> str:
     number = find_number()
     require_texts(number)
-    if number.mo_http_url == app.webhook_url():
+    if number.mo_http_url == webhook_url():
         return "The number is this account's, can do SMS, and its inbound webhook points here."
     if not fix:
         raise Trouble(
@@ -117,7 +119,7 @@ def check_number(fix: bool) -> str:
 def find_number() -> OwnedNumber:
     own = current_app.config["VONAGE_NUMBER"]
     wanted = ListOwnedNumbersFilter(pattern=own, search_pattern=1)
-    with app.asking_vonage("numbers"):
+    with asking_vonage("numbers"):
         owned, _, _ = Numbers(client()).list_owned_numbers(wanted)
         found = [number for number in owned if number.msisdn == own]
     if not found:
@@ -142,16 +144,16 @@ def set_webhook(number: OwnedNumber) -> None:
     """What else is set at the number is sent along, so that it stays."""
     click.echo("fixing The number's inbound webhook")
     click.echo(f"       from {hide_path(number.mo_http_url)}")
-    click.echo(f"       to   {hide_path(app.webhook_url())} (`flask webhook-url` prints it whole)")
+    click.echo(f"       to   {hide_path(webhook_url())} (`flask webhook-url` prints it whole)")
     changes = UpdateNumberParams(
         country=number.country,
         msisdn=number.msisdn,
-        mo_http_url=app.webhook_url(),
+        mo_http_url=webhook_url(),
         app_id=number.app_id,
         **kept_voice(number),
     )
     try:
-        with app.asking_vonage("numbers"):
+        with asking_vonage("numbers"):
             Numbers(client()).update_number(changes)
     except VonageRefused:
         raise Trouble(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import requests
 
-from app import DAY, create_app, create_invite
+from app import create_app, create_invite
+from foundation.clock import DAY
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage, hang
 from tests.conftest import Group, base_settings, find_port

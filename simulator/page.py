@@ -10,7 +10,7 @@ from typing import NamedTuple
 from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from vonage_client import signature
+from foundation.vonage import signature
 
 from .vonage import Text, Vonage
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
-from vonage_client import GSM_7, signature
+from foundation.vonage import GSM_7, signature
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"

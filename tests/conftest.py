@@ -21,7 +21,8 @@ from flask.testing import FlaskClient
 from jinja2 import FileSystemBytecodeCache
 from werkzeug.test import TestResponse
 
-from app import SETTINGS, create_app
+from app import create_app
+from foundation.settings import SETTINGS
 from simulator.server import Server, make_certificate, serving
 from simulator.vonage import Vonage
 

@@ -9,6 +9,7 @@ import signal
 from flask import Flask, Response, request
 
 import app as program
+from foundation.database import get_db
 
 
 def die() -> None:
@@ -29,12 +30,12 @@ def create_app() -> Flask:
     @app.before_request
     def watch() -> None:
         if request.path == path:
-            program.get_db().set_trace_callback(count)
+            get_db().set_trace_callback(count)
 
     @app.after_request
     def unwatch(response: Response) -> Response:
         if request.path == path:
-            program.get_db().set_trace_callback(None)
+            get_db().set_trace_callback(None)
             if where == "answer":
                 die()
         return response

@@ -9,7 +9,9 @@ import time_machine
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import DAY, create_app, get_db
+from app import create_app
+from foundation.clock import DAY
+from foundation.database import get_db
 from simulator.vonage import Vonage
 
 from .conftest import GRACE, Browser, Group

@@ -19,7 +19,7 @@ from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 from werkzeug.serving import make_server
 
-from app import DAY
+from foundation.clock import DAY
 from simulator.page import create_page
 from simulator.vonage import Answer, Connection, Vonage, drop
 

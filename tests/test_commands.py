@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from app import DAY, WrongSettings, create_app, get_db, session_digest
+from app import create_app
+from foundation.clock import DAY
+from foundation.database import get_db
+from foundation.digests import session_digest
+from foundation.settings import WrongSettings
 from simulator.vonage import Answer, Vonage, answer_with
 
 from .conftest import ADA, GRACE, ROOT, Browser, Group, Served

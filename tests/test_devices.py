@@ -6,7 +6,10 @@ import sqlite3
 import pytest
 import time_machine
 
-from app import DAY, MINUTE, get_db, name_device, require_member, session_digest
+from app import name_device, require_member
+from foundation.clock import DAY, MINUTE
+from foundation.database import get_db
+from foundation.digests import session_digest
 
 from .conftest import GRACE, MALLORY, Browser, Group
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from app import SETTINGS
+from foundation.settings import SETTINGS
 
 from .conftest import GRACE, ROOT, Group, Served
 

@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 import time_machine
 
-from app import DAY, Mistake, create_app, parse_phone, parse_username
+from app import create_app
+from foundation.clock import DAY
+from foundation.forms import Mistake
+from foundation.phones import parse_phone
+from foundation.usernames import parse_username
 from simulator.vonage import Answer, Vonage, answer_with, change, drop
 
 from .conftest import ADA, CODE, GRACE, MALLORY, Browser, Group

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from app import DAY, WrongSettings, create_app
+from app import create_app
+from foundation.clock import DAY
 from foundation.migrations import (
     MigrationFailed,
     Part,
@@ -26,6 +27,7 @@ from foundation.migrations import (
     read_part,
     read_parts,
 )
+from foundation.settings import WrongSettings
 from simulator.vonage import Vonage
 
 from .conftest import ROOT, Group, run_flask

@@ -14,7 +14,8 @@ import time_machine
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app import DAY, create_app, withdraw_invite
+from app import create_app, withdraw_invite
+from foundation.clock import DAY
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage
 

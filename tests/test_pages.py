@@ -9,7 +9,7 @@ import html5lib
 import pytest
 from flask import render_template
 
-from app import DAY
+from foundation.clock import DAY
 
 from .conftest import ADA, GRACE, ROOT, Browser, Group
 
@@ -95,7 +95,9 @@ def test_an_error_stands_beside_its_field(group: Group) -> None:
 
 
 def test_every_sentence_and_every_event_of_the_program_has_its_words(group: Group) -> None:
-    source = "".join((ROOT / file).read_text() for file in ("app.py", "vonage_client.py"))
+    source = "".join(
+        file.read_text() for file in (ROOT / "app.py", *(ROOT / "foundation").glob("*.py"))
+    )
     places = r'(?:Mistake\("\w+", |say\(|return |refusal =+ )'
     used = set(re.findall(places + r'"([a-z]+(?:-[a-z0-9]+)+)"', source))
     used |= {f"vonage-{reason}" for reason in ("credentials", "credit", "permission", "sender")}
@@ -127,7 +129,7 @@ def test_times_are_said_as_people_say_them(group: Group) -> None:
 @pytest.mark.parametrize("code", [401, 403, 404, 405, 413, 500, 503])
 def test_every_error_has_a_sentence_of_its_own(group: Group, code: int) -> None:
     with group.app.test_request_context():
-        from app import say
+        from foundation.sentences import say
 
         assert say(f"error-{code}") != say("error-418") == say("error")
         assert render_template("errors/error.html", name="No", sentence="x").count("<h1>") == 1

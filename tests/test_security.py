@@ -10,7 +10,8 @@ from flask import Flask
 from flask.testing import EnvironBuilder
 from werkzeug.test import run_wsgi_app
 
-from app import create_app, parse_next
+from app import create_app
+from foundation.guards import parse_next
 from simulator.vonage import Vonage
 
 from .conftest import GRACE, Browser, Group

@@ -12,7 +12,9 @@ import time_machine
 from flask import Flask, session
 from flask.typing import ResponseReturnValue
 
-from app import DAY, create_app, get_db
+from app import create_app
+from foundation.clock import DAY
+from foundation.database import get_db
 
 from .conftest import ADA, GRACE, Browser, Group, wait_for
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app import SETTINGS, WrongSettings, create_app, read_settings
+from app import create_app
+from foundation.settings import SETTINGS, WrongSettings, read_settings
 
 from .conftest import ROOT, run_flask
 

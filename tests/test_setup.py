@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from dotenv import dotenv_values
 from flask.cli import FlaskGroup
 
-from app import WrongSettings, create_app, read_settings
+from app import create_app
 from commands import offer_help
+from foundation.settings import WrongSettings, read_settings
 from simulator.vonage import Answer, Vonage, answer_with, drop
 
 from .conftest import GRACE, ROOT, Group, Served, run_flask

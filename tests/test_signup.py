@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import time_machine
 
-from app import get_db
+from foundation.database import get_db
 from simulator.vonage import Answer, Connection, answer_with, change, drop
 
 from .conftest import ADA, GRACE, MALLORY, Browser, Group, wait_for
@@ -529,7 +529,8 @@ def test_what_the_browser_sends_besides_does_not_matter(group: Group, grace_text
 
 
 def test_vonage_is_never_asked_inside_a_transaction(group: Group) -> None:
-    from app import asking_vonage, transaction
+    from foundation.database import transaction
+    from foundation.vonage import asking_vonage
 
     with group.app.app_context(), pytest.raises(RuntimeError, match="never asked"):  # noqa: SIM117
         with transaction(), asking_vonage("check"):

@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 
 import app as program
+from foundation.vonage import PinRejected, VonageRefused, VonageUnavailable, VonageUnreached
 from simulator.vonage import Answer, Vonage, answer_with, drip, drop, hang
-from vonage_client import PinRejected, VonageRefused, VonageUnavailable, VonageUnreached
 
 from .conftest import GRACE, MALLORY, Group
 

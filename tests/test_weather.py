@@ -11,7 +11,9 @@ import pytest
 import requests
 import time_machine
 
-from app import DAY, HOUR, WrongSettings, create_app
+from app import create_app
+from foundation.clock import DAY, HOUR
+from foundation.settings import WrongSettings
 from simulator.vonage import Vonage, hang
 
 from .conftest import ADA, GRACE, MALLORY, Group, Lock, Served, wait_for

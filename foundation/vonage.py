@@ -8,16 +8,19 @@ out as JSON.
 
 import hashlib
 import hmac
+import logging
 import re
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import pydantic
 import requests
 import urllib3
+from flask import current_app, g
 from urllib3.util.ssl_ import create_urllib3_context
 from vonage_http_client.auth import Auth
 from vonage_http_client.errors import HttpRequestError
@@ -27,6 +30,9 @@ from vonage_sms.errors import PartialFailureError, SmsError
 from vonage_utils.errors import VonageError as SdkError
 from vonage_verify import Verify
 
+from foundation.database import get_db
+
+VONAGE_SECONDS = 8.0  # what one request of ours gives Vonage in all, however many calls it makes
 CONNECT_SECONDS = 3.0
 ANSWER_BYTES = 64 * 1024
 
@@ -217,6 +223,23 @@ class Vonage:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.sms, self.verify = Sms(connect(config)), Verify(connect(config))
+
+
+@contextmanager
+def asking_vonage(call: str) -> Iterator[Vonage]:
+    """The SDK, and all that can go wrong in one call to it turned into a VonageError. One
+    request of ours gives Vonage 8 s in all, however many calls it makes."""
+    if get_db().in_transaction:
+        raise RuntimeError("Vonage is never asked inside a transaction")
+    deadline.set(g.setdefault("vonage_deadline", time.monotonic() + VONAGE_SECONDS))
+    try:
+        yield current_app.extensions["vonage"]
+    except CALL_FAILURES as error:
+        failure, what = understand_failure(call, error)
+        usual = isinstance(failure, PinRejected | PinStillRunning)
+        level = logging.INFO if usual else logging.WARNING
+        current_app.logger.log(level, "The call to Vonage (%s) failed: %s", call, what)
+        raise failure from error
 
 
 # Wire: what a text may be made of, and how a webhook is signed ------------------------------------

@@ -1,0 +1,33 @@
+"""Times: what they are, and how pages and commands say them."""
+
+import time
+from datetime import UTC, datetime
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+def now() -> int:
+    return int(time.time())
+
+
+def say_span(seconds: int) -> str:
+    """As a person would say it: "5 min", "3 h", "2 days"."""
+    for size, unit in ((DAY, "day"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= size:
+            count = (seconds + size // 2) // size
+            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+    return "less than a minute"
+
+
+def say_ago(seconds: int) -> str:
+    return f"{say_span(seconds)} ago" if seconds >= MINUTE else "just now"
+
+
+def say_day(seconds: int) -> str:
+    """Of something that is noted once a day at most."""
+    days = max(seconds, 0) // DAY
+    return ("today", "yesterday")[days] if days < 2 else f"{days} days ago"
+
+
+def say_date(at: int) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%-d %B %Y}"

@@ -1,0 +1,111 @@
+"""The database: get_db, fetch_row, transaction, and opening it."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from flask import Flask, current_app
+from flask.cli import FlaskGroup
+
+from foundation.migrations import create_tables, is_newer, is_older, read_parts
+from foundation.settings import WrongSettings
+
+
+class Connections(threading.local):
+    """One connection a thread, opened when the thread first asks and kept: opening one for every
+    request would cost a third of the throughput."""
+
+    def __init__(self, path: Path) -> None:
+        # mode=rw: a database that vanished is an error and not a new, empty, readable file.
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        self.db = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None)
+        self.db.row_factory = sqlite3.Row
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = FULL")
+        self.db.execute("PRAGMA foreign_keys = ON")
+        self.db.execute("PRAGMA secure_delete = ON")
+        self.db.execute("PRAGMA mmap_size = 268435456")  # among a million sessions, a fifth faster
+
+
+def get_db() -> sqlite3.Connection:
+    db: sqlite3.Connection = current_app.extensions["connections"].db
+    return db
+
+
+Values = tuple[object, ...]
+
+
+def fetch_row(sql: str, values: Values = ()) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = get_db().execute(sql, values).fetchone()
+    return row
+
+
+def fetch_rows(sql: str, values: Values = ()) -> list[sqlite3.Row]:
+    return get_db().execute(sql, values).fetchall()
+
+
+def insert_row(sql: str, values: Values) -> int:
+    """Run an INSERT that ends in RETURNING id, and return that."""
+    return int(get_db().execute(sql, values).fetchone()["id"])
+
+
+def count_rows(sql: str, values: Values) -> int:
+    count: int = get_db().execute(sql, values).fetchone()[0]
+    return count
+
+
+@contextmanager
+def transaction() -> Iterator[sqlite3.Connection]:
+    """Commit all of the block or none of it. IMMEDIATE, because a deferred transaction that reads
+    before it writes fails under load, and the busy timeout does not help it."""
+    db = get_db()
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def prepare_database(app: Flask) -> None:
+    """Open the database, create it if it is new, and refuse one of another version."""
+    path = database_path(app)
+    app.extensions["parts"] = read_parts(Path(app.root_path), [])
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        app.extensions["connections"] = Connections(path)
+        with app.app_context():
+            create_tables(get_db(), app.extensions["parts"])
+            if not is_loading_a_command():
+                require_current_database()
+    except (OSError, sqlite3.DatabaseError) as error:
+        raise WrongSettings([f"DATABASE {path} cannot be used: {error}"]) from error
+
+
+def database_path(app: Flask) -> Path:
+    return Path(app.root_path, app.config["DATABASE"])
+
+
+def is_loading_a_command() -> bool:
+    """Whether `flask` is looking for one of our commands. Each of them asks for a current database
+    itself, because `flask init-db` must be found to make it current."""
+    context = click.get_current_context(silent=True)
+    return context is not None and isinstance(context.command, FlaskGroup)
+
+
+def require_current_database() -> None:
+    """Only `flask init-db` migrates: a start in the middle of the night should not."""
+    parts = current_app.extensions["parts"]
+    if is_newer(get_db(), parts):
+        raise WrongSettings(["DATABASE was made by a newer version of this program"])
+    if is_older(get_db(), parts):
+        raise WrongSettings(
+            ["DATABASE is from an older version: stop the server and run `flask init-db`"]
+        )

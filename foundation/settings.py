@@ -1,0 +1,187 @@
+"""Settings: one parser each, from text to value or ValueError; read_settings."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import click
+import phonenumbers
+
+from foundation.forms import Mistake
+from foundation.usernames import parse_username
+
+
+class WrongSettings(click.ClickException):
+    """The installation cannot run. Every problem is named, a line each; no value is ever shown."""
+
+    exit_code = 2
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+    def show(self, file: Any = None) -> None:
+        for problem in self.problems:
+            click.echo(f"Error: {problem}", file=file, err=True)
+
+
+def parse_secret_key(text: str) -> str:
+    if len(text) < 32 or text.startswith("replace-me"):
+        raise ValueError("needs 32 or more random characters of your own (see .env.example)")
+    return text
+
+
+def parse_group_name(text: str) -> str:
+    if not 1 <= len(text) <= 16 or not text.isprintable() or re.search(r"[/{}:$]", text):
+        raise ValueError("must have 1 to 16 characters, none of / { } : $ among them")
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def is_within(host: str, domain: str) -> bool:
+    return f".{host}".endswith(f".{domain}")
+
+
+def parse_base_url(text: str) -> str:
+    match = re.fullmatch(r"(https?)://([a-z0-9.-]*[a-z0-9])(:[0-9]{1,5})?/?", text.lower())
+    if not match or (match[1] == "http" and not is_loopback(match[2])):
+        raise ValueError("must be https://host or https://host:port (http:// only on this machine)")
+    if match[3] and not 1 <= int(match[3][1:]) <= 65535:
+        raise ValueError("has a port that does not exist")
+    default_port = ":443" if match[1] == "https" else ":80"  # which browsers leave out of an Origin
+    return f"{match[1]}://{match[2]}{'' if match[3] in (None, default_port) else match[3]}"
+
+
+CARRIER_KEYWORDS = {
+    "CANCEL", "HELP", "INFO", "OPTIN", "OPTOUT", "QUIT", "REVOKE", "START", "STOP", "STOPALL",
+    "SUBSCRIBE", "UNSTOP", "UNSUBSCRIBE",
+}  # fmt: skip
+
+
+def parse_invite_code(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]{4,20}", text):
+        raise ValueError("must be one word of 4 to 20 letters and digits")
+    if text.upper() in CARRIER_KEYWORDS:
+        raise ValueError("must not be a word that phone carriers act on themselves")
+    return text
+
+
+def parse_admins(text: str) -> frozenset[str]:
+    try:
+        return frozenset(parse_username(name) for name in text.split(","))
+    except Mistake:
+        raise ValueError("must be usernames with commas between them") from None
+
+
+def parse_word(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("must not have spaces in it")
+    return text
+
+
+def parse_own_number(text: str) -> str:
+    digits = text.removeprefix("+").replace(" ", "")
+    if not re.fullmatch(r"[0-9]{7,15}", digits):
+        raise ValueError("must be the number as the dashboard shows it, 7 to 15 digits")
+    return digits
+
+
+def parse_signature_method(text: str) -> str:
+    if text.lower() not in ("md5hash", "md5", "sha1", "sha256", "sha512"):
+        raise ValueError("must be md5hash, md5, sha1, sha256 or sha512")
+    return text.lower()
+
+
+def parse_host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", text):
+        raise ValueError("must be host or host:port")
+    return text
+
+
+def parse_region(text: str) -> str:
+    if text.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("must be a country's two letters, such as GB")
+    return text.upper()
+
+
+def parse_domain(text: str) -> str:
+    domain = text.lower().removeprefix(".")
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain) or re.fullmatch(r"[0-9.]+", domain):
+        raise ValueError("must be a domain such as example.org")
+    return domain
+
+
+def parse_count(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,6}", text) or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+class Setting(NamedTuple):
+    parse: Callable[[str], Any]
+    default: str | None = None
+    required: bool = False
+
+
+SETTINGS = {
+    "SECRET_KEY": Setting(parse_secret_key, required=True),
+    "GROUP_NAME": Setting(parse_group_name, "Trusted Group"),
+    "BASE_URL": Setting(parse_base_url, required=True),
+    "INVITE_CODE": Setting(parse_invite_code, required=True),
+    "ADMINS": Setting(parse_admins, required=True),
+    "VONAGE_API_KEY": Setting(parse_word, required=True),
+    "VONAGE_API_SECRET": Setting(parse_word, required=True),
+    "VONAGE_NUMBER": Setting(parse_own_number, required=True),
+    "VONAGE_SIGNATURE_SECRET": Setting(parse_word),
+    "VONAGE_SIGNATURE_METHOD": Setting(parse_signature_method, "sha256"),
+    "VONAGE_API_HOST": Setting(parse_host),
+    "VONAGE_REST_HOST": Setting(parse_host),
+    "DATABASE": Setting(str, "instance/group.db"),
+    "DEFAULT_REGION": Setting(parse_region),
+    "SESSION_DAYS": Setting(parse_count(1, 400), "30"),
+    "SESSION_MAX_DAYS": Setting(parse_count(1, 4000), "365"),
+    "INVITE_DAYS": Setting(parse_count(1, 60), "7"),
+    "TEXTS_PER_DAY": Setting(parse_count(1, 100_000), "100"),
+    "COOKIE_DOMAIN": Setting(parse_domain),
+    "TRUSTED_PROXIES": Setting(parse_count(0, 10), "0"),
+}
+
+
+def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings as values. Raises WrongSettings, which names every problem at once."""
+    settings: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, setting in SETTINGS.items():
+        given = source.get(name)
+        text = ("" if given is None else str(given).strip()) or setting.default
+        try:
+            settings[name] = setting.parse(text) if text is not None else None
+        except ValueError as error:
+            problems.append(f"{name} {error}")
+        if text is None and setting.required:
+            problems.append(f"{name} is missing (see .env.example)")
+    problems += contradictions(settings)
+    if problems:
+        raise WrongSettings(problems)
+    return settings
+
+
+def contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong between settings that are right one by one."""
+    if settings.get("SESSION_MAX_DAYS", 4000) < settings.get("SESSION_DAYS", 1):
+        yield "SESSION_MAX_DAYS must not be less than SESSION_DAYS"
+    url, domain = urlsplit(settings.get("BASE_URL", "")), settings.get("COOKIE_DOMAIN")
+    host = url.hostname
+    if domain and host and not (url.scheme == "https" and is_within(host, domain)):
+        yield "COOKIE_DOMAIN must be the https host of BASE_URL, or a domain above it"

@@ -1,0 +1,28 @@
+"""Usernames: what may be one."""
+
+import re
+
+from foundation.forms import Mistake
+
+RESERVED_NAMES = {
+    "admin", "administrator", "anonymous", "everyone", "guest", "me", "member", "null", "root",
+    "support", "system", "undefined",
+}  # fmt: skip
+
+
+def parse_username(text: str) -> str:
+    """Lower-case ASCII, 1 to 30 characters. Raises Mistake."""
+    if not text.strip():
+        raise Mistake("username", "username-missing")
+    if not text.strip().isascii():  # asked before lower(), which makes a k of the Kelvin sign
+        raise Mistake("username", "username-unreadable")
+    name = text.strip().lower()
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9_-]{0,28}[a-z0-9])?", name):
+        raise Mistake("username", "username-unreadable")
+    if name in RESERVED_NAMES:
+        raise Mistake("username", "username-reserved")
+    return name
+
+
+def parse_optional_username(text: str) -> str:
+    return parse_username(text) if text.strip() else ""
