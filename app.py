@@ -141,7 +141,9 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         context = click.get_current_context(silent=True)
         if context is None or context.parent or not isinstance(context.command, FlaskGroup):
             raise
-        from commands import offer_help  # `flask` looks for a command, and some do without an app
+        from features.commands import (
+            offer_help,  # `flask` looks for a command, and some do without an app
+        )
 
         return offer_help(wrong)
 
@@ -170,7 +172,7 @@ def build_app(config: Mapping[str, Any] | None) -> Flask:
 
 
 def register_everything(app: Flask) -> None:
-    from commands import commands  # they use this module, so it has to be whole by then
+    from features.commands import commands  # they use this module, so it has to be whole by then
 
     for blueprint in (pages, webhooks, admin, commands):
         app.register_blueprint(blueprint)

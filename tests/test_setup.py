@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from flask.cli import FlaskGroup
 
 from app import create_app
-from commands import offer_help
+from features.commands import offer_help
 from foundation.settings import WrongSettings, read_settings
 from simulator.vonage import Answer, Vonage, answer_with, drop
 

@@ -163,7 +163,7 @@ def write_env_file(file: Path, answers: dict[str, str]) -> None:
 @click.option("--fix", is_flag=True, help="Set the inbound webhook of the number.")
 def doctor_command(fix: bool) -> None:
     """Check everything, from the settings to the number's webhook, and say what to do."""
-    from doctor import examine  # only here are Vonage's account and its numbers asked
+    from features.doctor import examine  # only here are Vonage's account and its numbers asked
 
     wrong = current_app.extensions.get("wrong_settings")
     for problem in wrong.problems if wrong else []:
