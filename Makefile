@@ -1,33 +1,38 @@
-# make demo    try it, with phones on a page and no account anywhere
-# make serve   the real thing, from the settings in .env
-# make test    install what the tests need, and run them
+# make demo       try it, with phones on a page and no account anywhere
+# make setup      ask for the settings, and write them to .env
+# make serve      run it for real, with the settings in .env
+# make test       install what the tests need, and run them
 # make test-slow  run the tests that take minutes: crashes, full disks (needs strace)
-# make lint    check style and types
-# make pictures  make the README's pictures anew, from what the browser tests see
-# make bench   measure, and write bench/RESULTS.md (needs wrk)
+# make lint       check style and types
+# make docs       write .env.example and docs/settings.md from the settings' help texts
+# make pictures   make the README's pictures, from what the browser tests see
+# make bench      measure, and write bench/RESULTS.md (needs wrk)
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 2
 THREADS ?= 8
-APP ?= app:create_app
+APP ?= wsgi:create_app
 
 BIN = .venv/bin
 
-# The tests in a real browser: its package is installed where that is allowed, and named where not.
+# The tests in a real browser need Chromium. It is installed if we may, and asked for if not.
 define find_chromium
 command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	&& echo "Installing Chromium, for the tests in a real browser." && apt-get update -qq \
+	&& echo "Installing Chromium for the tests in a real browser." && apt-get update -qq \
 	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
-	|| echo "chromium is missing: the tests in a real browser are left out (apt-get install chromium)."
+	|| echo "Chromium is missing, so the tests in a real browser are skipped (apt-get install chromium)."
 endef
 
-.PHONY: demo serve test test-slow lint pictures bench install
+.PHONY: demo setup serve docs test test-slow lint pictures bench install
 .DEFAULT_GOAL = demo
 
 demo: .venv/installed
 	@exec $(BIN)/python -m simulator
+
+setup: .venv/installed
+	@$(BIN)/python -m features.setup
 
 serve: .venv/installed
 	@$(BIN)/flask init-db
@@ -45,6 +50,9 @@ lint: .venv/tests-installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: .venv/installed
+	$(BIN)/python -m docs.settings
+
 pictures: .venv/tests-installed
 	@$(find_chromium)
 	ALL_TESTS_MUST_RUN=1 $(BIN)/pytest tests/test_browser.py
@@ -55,7 +63,7 @@ bench: .venv/bench-installed
 
 install: .venv/installed
 
-# A virtual environment is made once, and brought up to date when the lists change.
+# The virtual environment is made once, and updated when the lists change.
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt

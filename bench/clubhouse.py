@@ -2,14 +2,15 @@
 
 from flask import Flask
 
-import app as trusted_group
+import wsgi
+from app import require_member
 
 
 def create_clubhouse() -> Flask:
-    app = trusted_group.create_app()
+    app = wsgi.create_app()
 
     @app.get("/clubhouse")
     def clubhouse() -> str:
-        return f"Welcome, {trusted_group.require_member().username}!"
+        return f"Welcome, {require_member().username}!"
 
     return app

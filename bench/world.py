@@ -12,11 +12,12 @@ from pathlib import Path
 
 import requests
 
-from app import create_app, create_invite
+from app import create_invite
 from foundation.clock import DAY
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage, hang
 from tests.conftest import Group, base_settings, find_port
+from wsgi import create_app
 
 from .servers import Load, Running, granian, running
 

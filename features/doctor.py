@@ -1,32 +1,49 @@
-"""`flask doctor`: is everything as it must be, from the settings to the webhook of the number? Each
-check is a line, which says of what is wrong what to do about it."""
+"""`flask doctor`: checks everything, from the settings to the number's webhook. Each check is a
+line; if something is wrong, it says what to do."""
+
+from __future__ import annotations
 
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 import requests
 from dotenv import find_dotenv
-from flask import current_app
-from vonage_account import Account
-from vonage_numbers import ListOwnedNumbersFilter, Numbers, OwnedNumber, UpdateNumberParams
+from flask import Blueprint, current_app
 
-from foundation.database import transaction
+from foundation.command import command
+from foundation.database import database_path, transaction
+from foundation.feature import Feature
 from foundation.inbound import webhook_url
 from foundation.sentences import say
 from foundation.vonage import VonageClient, VonageError, VonageRefused, asking_vonage, connect
+
+if TYPE_CHECKING:  # they are imported where they are used, so the server doesn't load them
+    from vonage_numbers import OwnedNumber
+
+doctor = Blueprint("doctor", __name__, cli_group=None)
+feature = Feature(doctor)
 
 
 class Trouble(Exception):
     """What is wrong, and what to do about it, in words."""
 
 
+@command(doctor, "doctor")
+@click.option("--fix", is_flag=True, help="Set the number's inbound webhook.")
+def doctor_command(fix: bool) -> None:
+    """Check everything, from the settings to the number's webhook, and say what to do."""
+    if not examine(fix):
+        raise click.exceptions.Exit(1)
+    click.echo("All is well.")
+
+
 def examine(fix: bool) -> bool:
-    """Make all checks, with a line for each. False: something is wrong. `fix` lets the number's
-    webhook be set."""
+    """Make all checks. False: something is wrong. `fix` allows setting the number's webhook."""
     checks: list[Callable[[], str]] = [check_settings, check_database, check_base_url]
     checks += [check_account, lambda: check_number(fix)]
     results = [tell(check) for check in checks]
@@ -45,12 +62,12 @@ def tell(check: Callable[[], str]) -> bool:
 
 
 def check_settings() -> str:
-    """That they are right, the program's start has found out already."""
+    """They are right, or the program would not have started."""
     env_file = find_dotenv(usecwd=True)
     if not env_file:
         return "The settings are right; they come from the environment."
     require_private([Path(env_file)])
-    return f"The settings are right, and {env_file} is for its owner's eyes only."
+    return f"The settings are right, and only you can read {env_file}."
 
 
 def require_private(files: Iterable[Path]) -> None:
@@ -60,18 +77,16 @@ def require_private(files: Iterable[Path]) -> None:
 
 
 def check_database() -> str:
-    path = Path(current_app.root_path, current_app.config["DATABASE"])
+    path = database_path(current_app)
     require_private(Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm"))
     try:
         with transaction() as db:
             found = db.execute("PRAGMA quick_check").fetchone()[0]
     except sqlite3.Error as error:
-        raise Trouble(
-            f"The database {path} cannot be written ({error}): mend that first."
-        ) from None
+        raise Trouble(f"The database {path} can't be written ({error}). Fix that first.") from None
     if found != "ok":
         raise Trouble(f"The database {path} is damaged ({found}): restore a backup.")
-    return f"The database {path} is sound, and for its owner's eyes only."
+    return f"The database {path} is sound, and only you can read it."
 
 
 def check_base_url() -> str:
@@ -79,18 +94,20 @@ def check_base_url() -> str:
     try:
         answer = requests.get(f"{url}/healthz", timeout=5, allow_redirects=False)
     except requests.exceptions.SSLError:
-        raise Trouble(f"The certificate of {url} is not trusted: look at the web server.") from None
+        raise Trouble(f"The certificate of {url} isn't trusted. Check the web server.") from None
     except requests.RequestException:
         raise Trouble(
-            f"Nothing answers at {url}: start the program (make serve), and look at the name and at"
-            " the web server in front."
+            f"Nothing answers at {url}. Start the program (make serve), and check the name and the"
+            " web server in front."
         ) from None
     if answer.status_code != 200 or answer.text != "ok\n":
-        raise Trouble(f"Something else answers at {url}: look at the web server in front.")
+        raise Trouble(f"Something else answers at {url}. Check the web server in front.")
     return f"{url} answers."
 
 
 def check_account() -> str:
+    from vonage_account import Account
+
     with asking_vonage("balance"):
         credit = Account(client()).get_balance().value
     if credit <= 0:
@@ -109,14 +126,16 @@ def check_number(fix: bool) -> str:
         return "The number is this account's, can do SMS, and its inbound webhook points here."
     if not fix:
         raise Trouble(
-            "The number's inbound webhook does not point here, so no reply would arrive:"
-            " flask doctor --fix sets it."
+            "The number's inbound webhook doesn't point here, so no reply would arrive."
+            " `flask doctor --fix` sets it."
         )
     set_webhook(number)
     return "The number is this account's, can do SMS, and its inbound webhook points here now."
 
 
 def find_number() -> OwnedNumber:
+    from vonage_numbers import ListOwnedNumbersFilter, Numbers
+
     own = current_app.config["VONAGE_NUMBER"]
     wanted = ListOwnedNumbersFilter(pattern=own, search_pattern=1)
     with asking_vonage("numbers"):
@@ -124,7 +143,7 @@ def find_number() -> OwnedNumber:
         found = [number for number in owned if number.msisdn == own]
     if not found:
         raise Trouble(
-            "VONAGE_NUMBER is not a number of this account: check it, or buy one in the dashboard"
+            "VONAGE_NUMBER isn't a number of this account. Check it, or buy one in the dashboard"
             " (Numbers > Buy numbers)."
         )
     return found[0]
@@ -132,16 +151,18 @@ def find_number() -> OwnedNumber:
 
 def require_texts(number: OwnedNumber) -> None:
     if "SMS" not in (number.features or []):
-        raise Trouble("The number cannot do SMS: buy one that can.")
+        raise Trouble("The number can't do SMS. Buy one that can.")
     if number.messages_callback_type == "app":
         raise Trouble(
-            "The number's texts go to an application of Vonage's: in the dashboard, Numbers > Your"
-            " numbers > Edit, take the application out."
+            "The number's texts go to a Vonage application. Remove the application in the dashboard"
+            " (Numbers > Your numbers > Edit)."
         )
 
 
 def set_webhook(number: OwnedNumber) -> None:
-    """What else is set at the number is sent along, so that it stays."""
+    """Sends the number's other settings along, so they stay as they are."""
+    from vonage_numbers import Numbers, UpdateNumberParams
+
     click.echo("fixing The number's inbound webhook")
     click.echo(f"       from {hide_path(number.mo_http_url)}")
     click.echo(f"       to   {hide_path(webhook_url())} (`flask webhook-url` prints it whole)")
@@ -157,12 +178,12 @@ def set_webhook(number: OwnedNumber) -> None:
             Numbers(client()).update_number(changes)
     except VonageRefused:
         raise Trouble(
-            "Vonage did not take the address: it calls BASE_URL from the internet before it agrees."
+            "Vonage didn't accept the address. It first calls BASE_URL from the internet."
         ) from None
 
 
 def kept_voice(number: OwnedNumber) -> dict[str, str]:
-    """Where calls go, in so far as the SDK can say it."""
+    """Where voice calls go, as far as the SDK can express it."""
     if number.voice_callback_type not in ("sip", "tel") or not number.voice_callback_value:
         return {}
     return {
@@ -172,6 +193,6 @@ def kept_voice(number: OwnedNumber) -> dict[str, str]:
 
 
 def hide_path(url: str | None) -> str:
-    """The path of a webhook may be its secret."""
+    """The path of a webhook may be a secret."""
     parts = urlsplit(url or "")
     return f"{parts.scheme}://{parts.netloc}/..." if parts.netloc else "nothing"

@@ -1,10 +1,11 @@
-"""Answers: what every one carries, error pages, static files."""
+"""Answers: the headers of every one, error pages, static files."""
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Flask, current_app, render_template, request
@@ -12,13 +13,13 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from foundation.clock import DAY
-from foundation.sentences import say
+from foundation.sentences import HEADINGS, is_sentence, say
 from foundation.vonage import VonageError
 
 
 def security_headers(config: Mapping[str, Any]) -> dict[str, str]:
     policy = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-    if config["COOKIE_DOMAIN"]:  # the answer to a form may lead to a guarded program
+    if config["COOKIE_DOMAIN"]:  # after signing in, a form may lead to a guarded program
         policy += " https://{0} https://*.{0}".format(config["COOKIE_DOMAIN"])
     headers = {
         "Content-Security-Policy": policy,
@@ -33,81 +34,105 @@ def security_headers(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 PRIVATE = {"Cache-Control": "no-store", "Vary": "Cookie"}
+FORM_ACTION = "X-Form-Action"  # set by a view, seen by us only
 
 
 class SecurityHeaders:
-    """What every answer carries, in place of what it said of the same. Around Flask and not in it,
-    because there it would cost an ordinary page a sixth of its time."""
+    """Adds our headers to every response, replacing any of the same name.
+
+    A view whose form leads to another site names that origin in the header `FORM_ACTION`: the
+    policy then allows it, besides everything it allows anyway.
+    """
 
     def __init__(self, app: Flask) -> None:
         self.wsgi_app = app.wsgi_app
-        public = security_headers(app.config)
-        self.public, self.private = (
-            ([*headers.items()], {name.lower() for name in headers})
-            for headers in (public, public | PRIVATE)
-        )
+        self.policy = security_headers(app.config)["Content-Security-Policy"]
+        self.public = by_lower_name(security_headers(app.config))
+        self.private = self.public | by_lower_name(PRIVATE)
+        self.host = urlsplit(app.config["BASE_URL"]).netloc
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        is_public = environ["PATH_INFO"].startswith("/static/")
-        ours, names = self.public if is_public else self.private
+        is_static = environ["PATH_INFO"].startswith("/static/")
+        if is_static or environ["PATH_INFO"] == "/healthz":
+            environ["HTTP_HOST"] = self.host  # these answer under any name, and never use it
+        ours = self.public if is_static else self.private
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            theirs = [header for header in headers if header[0].lower() not in names]
-            return start_response(status, theirs + ours, exc_info)
+            kept = [header for header in headers if header[0].lower() not in ours]
+            added = [*ours.values()]
+            for name, origin in headers:
+                if name == FORM_ACTION:
+                    kept.remove((name, origin))
+                    added.append(("Content-Security-Policy", f"{self.policy} {origin}"))
+                    added.remove(ours["content-security-policy"])
+            return start_response(status, kept + added, exc_info)
 
         return self.wsgi_app(environ, start)
 
 
+def by_lower_name(headers: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    return {name.lower(): (name, value) for name, value in headers.items()}
+
+
+# Error pages --------------------------------------------------------------------------------------
+
+
 def show_error(error: HTTPException) -> ResponseReturnValue:
-    """One page for all errors. It builds no URL: for an untrusted host, none can be built."""
+    """One page for all errors. It builds no URL: for an untrusted host, none can be built. A view
+    may pass `abort` the name of a sentence."""
     response = error.get_response()
     if response.status_code < 400:
         return response  # abort(redirect(...))
-    strange_host = isinstance(error, SecurityError)
-    sentence = say("strange-host" if strange_host else f"error-{response.status_code}")
-    response.data = render_template("errors/error.html", sentence=sentence)
+    name = "strange-host" if isinstance(error, SecurityError) else f"error-{response.status_code}"
+    if is_sentence(error.description):
+        name = str(error.description)
+    response.data = render_error(name)
     response.content_type = "text/html; charset=utf-8"
     return response
 
 
-TROUBLE_SECONDS = 5  # until the same is worth trying again
+def render_error(name: str, wait: int | None = None) -> str:
+    heading = HEADINGS.get(name, "That didn't work")
+    return render_template("errors/error.html", heading=heading, sentence=say(name), wait=wait)
+
+
+TROUBLE_SECONDS = 5  # before it makes sense to try again
 
 
 def show_trouble() -> ResponseReturnValue:
-    """503: nothing was lost, and the same again will do soon."""
-    page = render_template("errors/error.html", sentence=say("error-503"), wait=TROUBLE_SECONDS)
-    return page, 503, {"Retry-After": str(TROUBLE_SECONDS)}
+    """503: nothing was lost, and trying again soon will help."""
+    return render_error("error-503", TROUBLE_SECONDS), 503, {"Retry-After": str(TROUBLE_SECONDS)}
+
+
+PASSING_TROUBLE = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+)
 
 
 def show_database_trouble(error: sqlite3.OperationalError) -> ResponseReturnValue:
-    """Locked, full or unwritable is weather; any other error of SQLite is a bug, and stays one."""
-    weather = (
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_READONLY,
-    )
-    if error.sqlite_errorcode & 0xFF not in weather:
+    """Locked, full or unwritable can happen to anybody. Any other error of SQLite is a bug."""
+    if error.sqlite_errorcode & 0xFF not in PASSING_TROUBLE:
         raise error
     current_app.logger.error("The database cannot be used: %s", error)
     return show_trouble()
 
 
 def show_vonage_trouble(error: VonageError) -> ResponseReturnValue:
-    """For a view that catches none: the traceback of a bug would log what the SDK says."""
+    """For views that don't handle it: the traceback of a bug would log what the SDK says."""
     return show_trouble()
 
 
-def join_globals(shared: Mapping[str, Any]) -> Callable[[Mapping[str, Any] | None], dict[str, Any]]:
-    """Of a template's globals, one dict: Jinja's chain of two is walked anew for every page."""
-    return lambda own: {**shared, **(own or {})}
+# Static files -------------------------------------------------------------------------------------
 
 
 def find_static_files(app: Flask) -> dict[str, str]:
-    """Their addresses by name, with a digest of what is in them: browsers may keep them for a year,
-    and ask for another address when one has changed."""
+    """Addresses by file name, each with a digest of the content: browsers may keep a file for a
+    year, and ask for another address when it has changed."""
     files = Path(app.root_path, "static").iterdir()
     digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     return {name: f"/static/{name}?v={digest[:8]}" for name, digest in digests.items()}
@@ -116,3 +141,11 @@ def find_static_files(app: Flask) -> dict[str, str]:
 def keep_static_file(name: str | None) -> int | None:
     """Seconds; None: ask each time whether it has changed."""
     return 365 * DAY if "v" in request.args else None
+
+
+def add_answers(app: Flask) -> None:
+    app.register_error_handler(HTTPException, show_error)
+    app.register_error_handler(sqlite3.OperationalError, show_database_trouble)
+    app.register_error_handler(VonageError, show_vonage_trouble)
+    app.jinja_env.globals["static"] = find_static_files(app)
+    app.get_send_file_max_age = keep_static_file  # type: ignore[assignment, method-assign]

@@ -1,7 +1,9 @@
-"""Times: what they are, and how pages and commands say them."""
+"""The time, and how pages and commands say it."""
 
 import time
 from datetime import UTC, datetime
+
+from flask import Flask
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
@@ -24,10 +26,15 @@ def say_ago(seconds: int) -> str:
 
 
 def say_day(seconds: int) -> str:
-    """Of something that is noted once a day at most."""
+    """For times that are recorded once a day at most."""
     days = max(seconds, 0) // DAY
     return ("today", "yesterday")[days] if days < 2 else f"{days} days ago"
 
 
 def say_date(at: int) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%-d %B %Y}"
+
+
+def add_times(app: Flask) -> None:
+    """So that templates can say them: `{{ (now - line.at)|ago }}`."""
+    app.jinja_env.filters |= {"span": say_span, "ago": say_ago, "day": say_day, "date": say_date}

@@ -1,9 +1,13 @@
-"""The database: get_db, fetch_row, transaction, and opening it."""
+"""The database: opening it, reading rows, transactions.
+
+SQLite in WAL mode. Every thread has one connection and keeps it. What belongs together is written
+in one `transaction()`, and Vonage is never called inside one.
+"""
 
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +20,11 @@ from foundation.settings import WrongSettings
 
 
 class Connections(threading.local):
-    """One connection a thread, opened when the thread first asks and kept: opening one for every
-    request would cost a third of the throughput."""
+    """One connection a thread, opened at first use and kept: opening one for every request would
+    cost a third of the throughput."""
 
     def __init__(self, path: Path) -> None:
-        # mode=rw: a database that vanished is an error and not a new, empty, readable file.
+        # mode=rw: a database that vanished is an error, not a new, empty file that all can read.
         uri = f"{path.absolute().as_uri()}?mode=rw"
         self.db = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None)
         self.db.row_factory = sqlite3.Row
@@ -28,7 +32,7 @@ class Connections(threading.local):
         self.db.execute("PRAGMA synchronous = FULL")
         self.db.execute("PRAGMA foreign_keys = ON")
         self.db.execute("PRAGMA secure_delete = ON")
-        self.db.execute("PRAGMA mmap_size = 268435456")  # among a million sessions, a fifth faster
+        self.db.execute("PRAGMA mmap_size = 268435456")  # a fifth faster among a million sessions
 
 
 def get_db() -> sqlite3.Connection:
@@ -49,7 +53,7 @@ def fetch_rows(sql: str, values: Values = ()) -> list[sqlite3.Row]:
 
 
 def insert_row(sql: str, values: Values) -> int:
-    """Run an INSERT that ends in RETURNING id, and return that."""
+    """Run an INSERT that ends in RETURNING id, and return the id."""
     return int(get_db().execute(sql, values).fetchone()["id"])
 
 
@@ -60,8 +64,8 @@ def count_rows(sql: str, values: Values) -> int:
 
 @contextmanager
 def transaction() -> Iterator[sqlite3.Connection]:
-    """Commit all of the block or none of it. IMMEDIATE, because a deferred transaction that reads
-    before it writes fails under load, and the busy timeout does not help it."""
+    """Commit the whole block or nothing. IMMEDIATE, because a deferred transaction that reads
+    before it writes fails under load (SQLITE_BUSY_SNAPSHOT), and the busy timeout does not help."""
     db = get_db()
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -73,10 +77,10 @@ def transaction() -> Iterator[sqlite3.Connection]:
         raise
 
 
-def prepare_database(app: Flask) -> None:
-    """Open the database, create it if it is new, and refuse one of another version."""
+def open_database(app: Flask, features: Iterable[str]) -> None:
+    """Open the database, or create it, and refuse one of another version. Raises WrongSettings."""
     path = database_path(app)
-    app.extensions["parts"] = read_parts(Path(app.root_path), [])
+    app.extensions["parts"] = read_parts(Path(app.root_path), features)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -94,18 +98,23 @@ def database_path(app: Flask) -> Path:
 
 
 def is_loading_a_command() -> bool:
-    """Whether `flask` is looking for one of our commands. Each of them asks for a current database
-    itself, because `flask init-db` must be found to make it current."""
+    """Whether `flask` is looking up one of our commands. Each command asks for a current database
+    itself, because `flask init-db` has to run on an older one."""
     context = click.get_current_context(silent=True)
     return context is not None and isinstance(context.command, FlaskGroup)
 
 
 def require_current_database() -> None:
-    """Only `flask init-db` migrates: a start in the middle of the night should not."""
-    parts = current_app.extensions["parts"]
-    if is_newer(get_db(), parts):
+    """Only `flask init-db` migrates: an automatic restart at night should not. Raises
+    WrongSettings."""
+    if is_newer(get_db(), current_app.extensions["parts"]):
         raise WrongSettings(["DATABASE was made by a newer version of this program"])
-    if is_older(get_db(), parts):
+    if is_database_older():
         raise WrongSettings(
             ["DATABASE is from an older version: stop the server and run `flask init-db`"]
         )
+
+
+def is_database_older() -> bool:
+    """Whether `flask init-db` has something to do."""
+    return is_older(get_db(), current_app.extensions["parts"])

@@ -1,4 +1,4 @@
-"""Digests: what is kept in place of secrets and phone numbers."""
+"""Digests: what the database keeps instead of secrets and phone numbers."""
 
 import hashlib
 import hmac
@@ -8,7 +8,7 @@ from flask import current_app
 
 
 def keyed_digest(purpose: str, *parts: str) -> str:
-    """HMAC-SHA-256 of `parts` in 64 hex digits, under a key of its own for each purpose."""
+    """HMAC-SHA-256 of `parts` as 64 hex digits, under a separate key for each purpose."""
     key = hmac.digest(current_app.config["SECRET_KEY"].encode(), purpose.encode(), "sha256")
     return hmac.digest(key, json.dumps(parts).encode(), "sha256").hex()
 
@@ -18,4 +18,6 @@ def phone_digest(phone: str) -> str:
 
 
 def session_digest(sid: str) -> str:
+    """Not keyed: a session id is 256 random bits, so its hash cannot be reversed, and sessions
+    survive a change of SECRET_KEY."""
     return hashlib.sha256(sid.encode()).hexdigest()

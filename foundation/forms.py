@@ -8,8 +8,11 @@ from foundation.sentences import say
 
 
 class Mistake(Exception):
-    """Somebody typed what cannot be. `field` is where; `sentence` is what to do about it, by its
-    name in templates/_sentences.html; `wait` is in how many seconds the same will do."""
+    """A form field was filled in wrongly, or asks for something that isn't possible now.
+
+    `sentence` is the name of what to tell the person, `field` is where to show it, and `wait` says
+    in how many seconds the same input will be fine.
+    """
 
     def __init__(self, field: str, sentence: str, wait: int | None = None) -> None:
         super().__init__(sentence)
@@ -19,7 +22,7 @@ class Mistake(Exception):
 
 
 class Form:
-    """What a person typed, kept as it was, and a sentence beside each field that is wrong."""
+    """What a person typed, unchanged, with a sentence for each field that is wrong."""
 
     def __init__(self, *fields: str) -> None:
         self.values = {field: request.form.get(field, "") for field in fields}
@@ -27,6 +30,7 @@ class Form:
         self.waits: dict[str, int | None] = {}
 
     def read(self, field: str, parse: Callable[[str], str]) -> str:
+        """The parsed value, or "" and an error beside the field."""
         try:
             return parse(self.values[field])
         except Mistake as mistake:

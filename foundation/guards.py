@@ -1,21 +1,46 @@
 """Guards: what is asked of a request before its view runs."""
 
 import re
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from flask import abort, current_app, request
+from werkzeug.routing import RequestRedirect
 
+from foundation.sessions import this_session
 from foundation.settings import is_within
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def for_machines(view: View) -> View:
+    """Decorator: programs call this view, not browsers. It proves by itself who is calling, so the
+    cross-site guard leaves it alone."""
+    view.is_for_machines = True  # type: ignore[attr-defined]
+    return view
+
+
+def guard() -> None:
+    """Runs before every view."""
+    failure = this_session().failure
+    if failure is not None:
+        raise failure
+    if isinstance(request.routing_exception, RequestRedirect):
+        abort(404)  # Werkzeug would tidy the path, with an address built from Host
+    view = current_app.view_functions.get(request.endpoint or "")
+    if request.method == "POST" and view and not getattr(view, "is_for_machines", False):
+        refuse_cross_site()
 
 
 def refuse_cross_site() -> None:
-    """Browsers say where a POST comes from, so no form needs a token (Fetch Metadata; `Origin` for
-    browsers older than that). A caller that says neither is no browser of a member."""
+    """Browsers say where a POST comes from, so forms need no token: `Sec-Fetch-Site` (Fetch
+    Metadata), or `Origin` in older ones. A caller that sends neither isn't a member's browser."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is None:
         origin = request.headers.get("Origin")
         site = "same-origin" if origin == current_app.config["BASE_URL"] else "cross-site"
     if site not in ("same-origin", "none"):
-        abort(403)
+        abort(403, "cross-site")
 
 
 LONGEST_NEXT = 2000
@@ -25,8 +50,8 @@ PLAIN_PATH = re.compile(rf"/(?:{PATH_PART}(?:/{PATH_PART})*/?)?(?:\?[\w~%@:+=.&/
 
 def parse_next(text: str) -> str | None:
     """Where to go after signing in: a plain path of ours, or an https address at or below
-    COOKIE_DOMAIN. Anything else is dropped: browsers read `//host` and worse as another site. So
-    is what is too long for the header of an answer that has to pass a proxy."""
+    COOKIE_DOMAIN. Anything else is dropped, because browsers read `//host` and its like as another
+    site. So is what is too long for a header that has to pass through a proxy."""
     if len(text) > LONGEST_NEXT:
         return None
     if PLAIN_PATH.fullmatch(text):

@@ -1,4 +1,9 @@
-"""Webhooks: whose call it is, what it says, and that it counts once."""
+"""Webhooks: is it Vonage that calls, what does it say, and acting on each text only once.
+
+Vonage calls again until it gets an answer, so every text may arrive more than once, and at the same
+moment on two threads. A *claim* is a row that says: this message is being acted on. It is committed
+before anything is done, is marked done afterwards, and can be taken over 30 s after a crash.
+"""
 
 import hmac
 import json
@@ -31,8 +36,8 @@ FIELD_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def read_fields() -> dict[str, Any]:
-    """The fields of a form or of a JSON object; none at all where a name is odd or stands twice,
-    with which a signature could be made to cover something else than we read."""
+    """The fields of a form or a JSON object. None at all if a name is odd or comes twice: the
+    signature could then cover something other than what we read."""
     pairs = read_json_pairs() if request.is_json else list(request.form.items(multi=True))
     fields = dict(pairs)
     is_sound = len(fields) == len(pairs)
@@ -49,7 +54,7 @@ def read_json_pairs() -> list[tuple[str, Any]]:
 
 
 def is_signed(fields: Mapping[str, Any]) -> bool:
-    """Whether `sig` was made with our secret, over every field and the time among them."""
+    """Whether `sig` was made with our secret, over all fields including the time."""
     secret = current_app.config["VONAGE_SIGNATURE_SECRET"]
     if not secret or not {"sig", "timestamp"} <= fields.keys():
         return False
@@ -62,7 +67,7 @@ def is_signed(fields: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Inbound:
-    """A text message that a phone sent to the group's number."""
+    """A text message from a phone to the group's number."""
 
     id: str
     phone: str
@@ -71,13 +76,13 @@ class Inbound:
 
     @property
     def digest(self) -> str:
-        """What is kept of its id: beside usernames, the id itself would tell Vonage's staff, and
-        who reads their records, which member has which number."""
+        """What the journal keeps of its id: beside usernames, the id itself would tell anybody who
+        can read Vonage's records which member has which number."""
         return keyed_digest("message", self.id)
 
 
 def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
-    """The SMS API's fields or the Messages API's. None for what cannot be a friend's reply: a
+    """From the SMS API's fields or the Messages API's. None for what can't be a friend's reply:
     part of a long text, a picture, a receipt, a sender that is no phone."""
     message_id, text = parse_message_id(fields), fields.get("text")
     sender = fields.get("msisdn", fields.get("from"))
@@ -95,14 +100,14 @@ def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
 
 
 def parse_message_id(fields: Mapping[str, Any]) -> str | None:
-    """The SMS API's or the Messages API's name for a text."""
+    """The SMS API calls it messageId, the Messages API message_uuid."""
     found = fields.get("messageId", fields.get("message_uuid"))
     is_id = isinstance(found, str) and re.fullmatch(r"[!-~]{1,100}", found)
     return found if is_id else None
 
 
 def parse_time(text: object) -> int | None:
-    """Unix seconds, or a date in ISO 8601 (UTC where it does not say)."""
+    """From Unix seconds, or a date in ISO 8601 (UTC if it doesn't say)."""
     try:
         if re.fullmatch(r"[0-9]{1,12}", str(text)):
             return int(str(text))
@@ -112,11 +117,11 @@ def parse_time(text: object) -> int | None:
         return None
 
 
-CLAIM_LIFETIME = 30
-STALE_AFTER = 30 * MINUTE
+# Claims -------------------------------------------------------------------------------------------
 
-
-INBOUND_LIFETIME = 3 * DAY  # Vonage stops re-sending a message after 24 h
+CLAIM_LIFETIME = 30  # seconds; an answer takes 8 s of Vonage's and 5 s of a locked database at most
+STALE_AFTER = 30 * MINUTE  # nobody is waiting for the PIN any more
+INBOUND_LIFETIME = 3 * DAY  # Vonage stops calling after 24 h
 
 
 def prune_inbound() -> None:
@@ -125,8 +130,8 @@ def prune_inbound() -> None:
 
 
 def claim_message(message_id: str) -> Literal["ours", "done", "busy"]:
-    """Whether it is ours to act on, or was acted on before, or somebody is at it right now or died
-    at it less than 30 s ago."""
+    """Whether it is ours to act on, or done before, or somebody is working on it right now (or
+    crashed while doing so less than 30 s ago)."""
     with transaction():
         prune_inbound()
         ours = fetch_row(
@@ -142,7 +147,8 @@ def claim_message(message_id: str) -> Literal["ours", "done", "busy"]:
 
 
 def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
-    """Do it and say so; where it fails, give the claim back, so that Vonage's next call may try."""
+    """Act and mark the claim as done. If that fails, drop the claim, so Vonage's next call can
+    try."""
     done = False
     try:
         if now() - message.sent_at <= STALE_AFTER:
@@ -158,12 +164,14 @@ def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
             get_db().execute("DELETE FROM inbound_messages WHERE message_id = ?", (message.id,))
 
 
+# Delivery receipts --------------------------------------------------------------------------------
+
 UNDELIVERED = ("expired", "failed", "rejected", "undeliverable")
-# The codes of Vonage's delivery receipts, by what there is to do.
+# Vonage's codes ("Delivery receipts", error codes), by what can be done about them.
 WHY_UNDELIVERED = {
-    # Absent for good, moved to another network, illegal, unroutable, unreachable.
+    # Permanently absent, moved to another network, illegal, unroutable, unreachable.
     "undelivered-number": ("3", "5", "9", "11", "12"),
-    # Absent for now, busy, trouble in the network.
+    # Absent for now, busy, network error.
     "undelivered-absent": ("2", "7", "8"),
     # Barred, taken for spam, filtered, against a regulation.
     "undelivered-blocked": ("4", "6", "10", "14", "50", "51", "52", "53", "54"),
@@ -171,7 +179,7 @@ WHY_UNDELIVERED = {
 
 
 def parse_delivery(fields: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Vonage's id of a text, and "delivered" or why it was not. None: nothing is decided yet."""
+    """Vonage's id of a text, and "delivered" or why it wasn't. None: nothing is decided yet."""
     message_id, status = parse_message_id(fields), fields.get("status")
     if message_id is None or status not in ("delivered", *UNDELIVERED):
         return None

@@ -1,10 +1,51 @@
-"""The journal: what the group did and when."""
+"""The journal: what the group did and when. It is also the ledger that the budget of texts is
+counted from, so a text's line is written before the text is sent."""
 
 import re
 import sqlite3
 
+from flask import current_app
+
 from foundation.clock import DAY, now
 from foundation.database import count_rows, fetch_rows, get_db
+from foundation.sentences import say
+
+JOURNAL_LIFETIME = 365 * DAY
+JOURNAL_PAGE = 50  # lines
+
+# What each event reads like. Where a line has no actor (the command line did it) or no subject (an
+# invite without a name), it is "event, no actor" and so on. {reason} is a sentence.
+EVENTS = {
+    "invited": "{actor} invited {subject}",
+    "invited, no subject": "{actor} invited a friend",
+    "invited, no actor": "{subject} was invited from the command line",
+    "invited, no actor, no subject": "A friend was invited from the command line",
+    "text_sent": "The invite was texted",
+    "text_refused": "The invite couldn't be texted: {reason}",
+    "text_undelivered": "The text to {subject} wasn't delivered",
+    "text_undelivered, no subject": "The text to an invited friend wasn't delivered",
+    "texted_back": "{subject} texted back",
+    "texted_back, no subject": "An invited friend texted back",
+    "pin_sent": "A PIN was sent to {subject}",
+    "pin_sent, no subject": "A PIN was sent to an invited friend",
+    "pin_refused": "No PIN was sent to {subject}: {reason}",
+    "pin_refused, no subject": "No PIN was sent to an invited friend: {reason}",
+    "pin_wrong": "A wrong PIN was entered for {subject}",
+    "pin_wrong, no subject": "A wrong PIN was entered for an invited friend",
+    "revoked": "{actor} withdrew the invite for {subject}",
+    "revoked, no subject": "{actor} withdrew a friend's invite",
+    "revoked, no actor": "The invite for {subject} was replaced from the command line",
+    "stopped": "{subject} replied STOP, so the invite was withdrawn",
+    "stopped, no subject": "An invited friend replied STOP, so the invite was withdrawn",
+    "joined": "{actor} joined",
+    "signed_in": "{actor} signed in on a new device",
+    "signed_out": "{actor} signed out",
+    "budget_reached": "{actor} couldn't invite: {reason}",
+    "budget_reached, no actor": "An invite from the command line was refused: {reason}",
+    "webhook_refused": "A webhook call that wasn't from Vonage was refused",
+    "webhook_stale": "A text arrived more than 30 minutes late and was ignored",
+    "key_changed": "SECRET_KEY was changed, so all open invites were dropped",
+}
 
 
 def record(
@@ -15,8 +56,9 @@ def record(
     detail: str | None = None,
     parts: int = 0,
 ) -> None:
-    """Add a line to the journal: who did what, to whom. Never a phone number. `parts` is how many
-    texts it cost."""
+    """Add a line: who did what, to whom. Never a phone number. `detail` is the name of the sentence
+    that gives the reason, or for a PIN the digest of the message; `parts` is how many texts it
+    cost."""
     get_db().execute(
         "INSERT INTO journal (at, event, actor, subject, invite_id, detail, parts)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -24,30 +66,21 @@ def record(
     )
 
 
-def texts_in_a_day() -> int:
-    """How many texts that cost money went out in the last 24 h. (Lines from a day ahead or more
-    are those of a clock that was wrong.)"""
-    return count_rows(
-        "SELECT coalesce(sum(parts), 0) FROM journal WHERE parts > 0 AND at > ? AND at < ?",
-        (now() - DAY, now() + DAY),
-    )
-
-
-def give_back(sent: str, refused: str, invite_id: int, detail: str | None, reason: str) -> None:
-    """Take the newest such text out of the budget: Vonage did not send it, and its line says so."""
-    get_db().execute(
-        "UPDATE journal SET event = ?, detail = ?, parts = 0 WHERE id ="
-        " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ? AND detail IS ?)",
-        (refused, reason, sent, invite_id, detail),
-    )
-
-
-JOURNAL_LIFETIME = 365 * DAY
-JOURNAL_PAGE = 50  # lines
+def word_event(line: sqlite3.Row) -> str:
+    """A line of the journal as people read it."""
+    events: dict[str, str] = current_app.extensions["events"]
+    name = line["event"]
+    name += "" if line["actor"] else ", no actor"
+    name += "" if line["subject"] else ", no subject"
+    # Most events never have the one or the other, and have words for the plain name only.
+    plain = (name.replace(", no actor", ""), name.replace(", no subject", ""), line["event"])
+    words = next((events[n] for n in (name, *plain) if n in events), line["event"])
+    reason = say(line["detail"]) if "{reason}" in words else ""
+    return words.format(actor=line["actor"], subject=line["subject"], reason=reason)
 
 
 def find_journal(before: str) -> list[sqlite3.Row]:
-    """One page, newest first: the last lines, or those before the line of that id."""
+    """One page, newest first: the last lines, or the ones before the line with that id."""
     before_id = int(before) if re.fullmatch(r"[0-9]{1,18}", before) else 10**18
     return fetch_rows(
         "SELECT * FROM journal WHERE id < ? ORDER BY id DESC LIMIT ?", (before_id, JOURNAL_PAGE)
@@ -56,3 +89,25 @@ def find_journal(before: str) -> list[sqlite3.Row]:
 
 def prune_journal() -> None:
     get_db().execute("DELETE FROM journal WHERE at <= ?", (now() - JOURNAL_LIFETIME,))
+
+
+# The ledger: what texts cost ----------------------------------------------------------------------
+
+
+def count_texts_of_today() -> int:
+    """Texts that cost money in the last 24 h. Lines from a day ahead or more were written while the
+    clock was wrong, and don't count."""
+    return count_rows(
+        "SELECT coalesce(sum(parts), 0) FROM journal WHERE parts > 0 AND at > ? AND at < ?",
+        (now() - DAY, now() + DAY),
+    )
+
+
+def refund(sent: str, refused: str, invite_id: int, detail: str | None, reason: str) -> None:
+    """Take the invite's newest such text out of the ledger, because Vonage did not send it. Its
+    line now says so."""
+    get_db().execute(
+        "UPDATE journal SET event = ?, detail = ?, parts = 0 WHERE id ="
+        " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ? AND detail IS ?)",
+        (refused, reason, sent, invite_id, detail),
+    )

@@ -1,4 +1,4 @@
-"""Logs that hold no secret."""
+"""Logs without secrets."""
 
 import logging
 import re
@@ -6,15 +6,15 @@ import re
 from flask import Flask
 
 
-def silence_secrets(app: Flask) -> None:
-    """The SDK logs PINs, phone numbers and credentials; Flask, the address of whatever it serves,
-    and so the webhook's token."""
-    logging.getLogger("vonage").addFilter(say_nothing)
+def keep_secrets_out_of_logs(app: Flask) -> None:
+    """The SDK logs PINs, phone numbers and credentials. Flask logs the address it serves, and the
+    webhook's address contains its token."""
+    logging.getLogger("vonage").addFilter(drop_record)
     logging.getLogger("werkzeug").addFilter(hide_token)
     app.logger.addFilter(hide_token)
 
 
-def say_nothing(record: logging.LogRecord) -> bool:
+def drop_record(record: logging.LogRecord) -> bool:
     return False
 
 

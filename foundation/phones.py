@@ -1,4 +1,4 @@
-"""Phone numbers: from what a person types to what Vonage wants."""
+"""Phone numbers: from what a person types to what Vonage takes."""
 
 import re
 import unicodedata
@@ -18,11 +18,11 @@ REFUSED_NUMBERS = (
 
 
 def parse_phone(text: str) -> str:
-    """E.164 digits without the plus, as Vonage wants them. Raises Mistake.
+    """E.164 digits without the plus, as Vonage takes them. Raises Mistake.
 
     Letters are refused first: the library would read "+4477O0900001" as another, shorter number.
     """
-    # Phones paste invisible marks of writing direction around a number.
+    # Phones paste invisible marks (the writing direction) around a number.
     text = "".join(c for c in text if unicodedata.category(c) != "Cf").strip()
     if not text:
         raise Mistake("phone", "phone-missing")
@@ -41,7 +41,8 @@ def require_reachable(number: phonenumbers.PhoneNumber) -> str:
     reason = phonenumbers.is_possible_number_with_reason(number)
     if reason != ValidationResult.IS_POSSIBLE or not 7 <= len(digits) <= 15:
         raise Mistake("phone", "phone-impossible")
-    if phonenumbers.is_valid_short_number(number):  # "+49 118 33" passes for a number
+    # The library also takes "+49 118 33" for a number.
+    if phonenumbers.is_valid_short_number(number):
         raise Mistake("phone", "phone-impossible")
     if phonenumbers.number_type(number) in REFUSED_NUMBERS:
         raise Mistake("phone", "phone-costly")

@@ -1,6 +1,8 @@
-"""Settings: one parser each, from text to value or ValueError; read_settings."""
+"""Settings, from the environment or `.env`. Each has a parser, from text to value or ValueError,
+and its help text."""
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -8,13 +10,14 @@ from urllib.parse import urlsplit
 
 import click
 import phonenumbers
+from dotenv import dotenv_values, find_dotenv
 
 from foundation.forms import Mistake
 from foundation.usernames import parse_username
 
 
 class WrongSettings(click.ClickException):
-    """The installation cannot run. Every problem is named, a line each; no value is ever shown."""
+    """The program cannot start. Names every problem, one a line, and never shows a value."""
 
     exit_code = 2
 
@@ -29,13 +32,13 @@ class WrongSettings(click.ClickException):
 
 def parse_secret_key(text: str) -> str:
     if len(text) < 32 or text.startswith("replace-me"):
-        raise ValueError("needs 32 or more random characters of your own (see .env.example)")
+        raise ValueError("must be 32 or more random characters of your own (see .env.example)")
     return text
 
 
 def parse_group_name(text: str) -> str:
     if not 1 <= len(text) <= 16 or not text.isprintable() or re.search(r"[/{}:$]", text):
-        raise ValueError("must have 1 to 16 characters, none of / { } : $ among them")
+        raise ValueError("must have 1 to 16 characters, and none of / { } : $")
     return text
 
 
@@ -56,7 +59,7 @@ def parse_base_url(text: str) -> str:
         raise ValueError("must be https://host or https://host:port (http:// only on this machine)")
     if match[3] and not 1 <= int(match[3][1:]) <= 65535:
         raise ValueError("has a port that does not exist")
-    default_port = ":443" if match[1] == "https" else ":80"  # which browsers leave out of an Origin
+    default_port = ":443" if match[1] == "https" else ":80"  # browsers leave it out of an Origin
     return f"{match[1]}://{match[2]}{'' if match[3] in (None, default_port) else match[3]}"
 
 
@@ -70,7 +73,7 @@ def parse_invite_code(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9]{4,20}", text):
         raise ValueError("must be one word of 4 to 20 letters and digits")
     if text.upper() in CARRIER_KEYWORDS:
-        raise ValueError("must not be a word that phone carriers act on themselves")
+        raise ValueError("must not be a word that phone carriers act on")
     return text
 
 
@@ -78,12 +81,12 @@ def parse_admins(text: str) -> frozenset[str]:
     try:
         return frozenset(parse_username(name) for name in text.split(","))
     except Mistake:
-        raise ValueError("must be usernames with commas between them") from None
+        raise ValueError("must be usernames, separated by commas") from None
 
 
 def parse_word(text: str) -> str:
     if not re.fullmatch(r"[!-~]+", text):
-        raise ValueError("must not have spaces in it")
+        raise ValueError("must not contain spaces")
     return text
 
 
@@ -129,40 +132,120 @@ def parse_count(least: int, most: int) -> Callable[[str], int]:
 
 
 class Setting(NamedTuple):
+    """`help` is what .env.example and docs/settings.md say about it."""
+
     parse: Callable[[str], Any]
+    help: str
     default: str | None = None
     required: bool = False
 
 
 SETTINGS = {
-    "SECRET_KEY": Setting(parse_secret_key, required=True),
-    "GROUP_NAME": Setting(parse_group_name, "Trusted Group"),
-    "BASE_URL": Setting(parse_base_url, required=True),
-    "INVITE_CODE": Setting(parse_invite_code, required=True),
-    "ADMINS": Setting(parse_admins, required=True),
-    "VONAGE_API_KEY": Setting(parse_word, required=True),
-    "VONAGE_API_SECRET": Setting(parse_word, required=True),
-    "VONAGE_NUMBER": Setting(parse_own_number, required=True),
-    "VONAGE_SIGNATURE_SECRET": Setting(parse_word),
-    "VONAGE_SIGNATURE_METHOD": Setting(parse_signature_method, "sha256"),
-    "VONAGE_API_HOST": Setting(parse_host),
-    "VONAGE_REST_HOST": Setting(parse_host),
-    "DATABASE": Setting(str, "instance/group.db"),
-    "DEFAULT_REGION": Setting(parse_region),
-    "SESSION_DAYS": Setting(parse_count(1, 400), "30"),
-    "SESSION_MAX_DAYS": Setting(parse_count(1, 4000), "365"),
-    "INVITE_DAYS": Setting(parse_count(1, 60), "7"),
-    "TEXTS_PER_DAY": Setting(parse_count(1, 100_000), "100"),
-    "COOKIE_DOMAIN": Setting(parse_domain),
-    "TRUSTED_PROXIES": Setting(parse_count(0, 10), "0"),
+    "SECRET_KEY": Setting(
+        parse_secret_key,
+        "32 or more random characters that nobody else knows. This prints some:"
+        ' `python3 -c "import secrets; print(secrets.token_hex(32))"`',
+        required=True,
+    ),
+    "GROUP_NAME": Setting(
+        parse_group_name,
+        "The group's name, 1 to 16 characters. Every text has it.",
+        "Trusted Group",
+    ),
+    "BASE_URL": Setting(
+        parse_base_url,
+        "The address where friends and Vonage reach this program: `https://host` or"
+        " `https://host:port`.",
+        required=True,
+    ),
+    "INVITE_CODE": Setting(
+        parse_invite_code,
+        "The word an invited friend texts back: 4 to 20 letters and digits.",
+        required=True,
+    ),
+    "ADMINS": Setting(
+        parse_admins, "The usernames of the admins, separated by commas.", required=True
+    ),
+    "VONAGE_API_KEY": Setting(
+        parse_word,
+        "The key of your Vonage account, from the first page of the dashboard.",
+        required=True,
+    ),
+    "VONAGE_API_SECRET": Setting(
+        parse_word, "The secret of your Vonage account, from the same page.", required=True
+    ),
+    "VONAGE_NUMBER": Setting(
+        parse_own_number,
+        "The number you rent from Vonage. Friends reply to it.",
+        required=True,
+    ),
+    "VONAGE_SIGNATURE_SECRET": Setting(
+        parse_word,
+        "The signature secret from the dashboard. Only if Vonage signs your webhooks; its support"
+        " turns that on.",
+    ),
+    "VONAGE_SIGNATURE_METHOD": Setting(
+        parse_signature_method,
+        "How it signs them: `md5hash`, `md5`, `sha1`, `sha256` or `sha512`.",
+        "sha256",
+    ),
+    "VONAGE_API_HOST": Setting(
+        parse_host, "Another host for Verify, as `host[:port]`. The simulator uses this."
+    ),
+    "VONAGE_REST_HOST": Setting(
+        parse_host, "Another host for texts, as `host[:port]`. The simulator uses this."
+    ),
+    "DATABASE": Setting(
+        str,
+        "The database file. A relative path starts in the program's folder. It is created readable"
+        " by its owner only.",
+        "instance/group.db",
+    ),
+    "DEFAULT_REGION": Setting(
+        parse_region,
+        "Two letters, such as `GB`: phone numbers may then be typed the way people write them in"
+        " that country.",
+    ),
+    "SESSION_DAYS": Setting(
+        parse_count(1, 400), "How many days a device stays signed in without being used.", "30"
+    ),
+    "SESSION_MAX_DAYS": Setting(
+        parse_count(1, 4000), "How many days a device stays signed in at most.", "365"
+    ),
+    "INVITE_DAYS": Setting(parse_count(1, 60), "How many days an invite is good for.", "7"),
+    "TEXTS_PER_DAY": Setting(
+        parse_count(1, 100_000),
+        "The most texts that may be sent in any 24 hours, invites and PINs together.",
+        "100",
+    ),
+    "COOKIE_DOMAIN": Setting(
+        parse_domain,
+        "A domain above the host of `BASE_URL`, such as `example.org`: programs on its subdomains"
+        " can then be guarded by this sign-in.",
+    ),
+    "TRUSTED_PROXIES": Setting(
+        parse_count(0, 10),
+        "How many proxies in front set `X-Forwarded-For` and `-Proto`. Only pages of your own that"
+        " read the visitor's address need it.",
+        "0",
+    ),
 }
 
 
-def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings as values. Raises WrongSettings, which names every problem at once."""
+def gather_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What is set, as text: in `config`, else the environment, else (without `config`) the nearest
+    .env file."""
+    env_file = dotenv_values(find_dotenv(usecwd=True)) if config is None else {}
+    return {**env_file, **os.environ, **(config or {})}
+
+
+def read_settings(
+    source: Mapping[str, Any], known: Mapping[str, Setting] = SETTINGS
+) -> dict[str, Any]:
+    """All known settings as values. Raises WrongSettings, which names every problem at once."""
     settings: dict[str, Any] = {}
     problems: list[str] = []
-    for name, setting in SETTINGS.items():
+    for name, setting in known.items():
         given = source.get(name)
         text = ("" if given is None else str(given).strip()) or setting.default
         try:
@@ -171,14 +254,14 @@ def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
             problems.append(f"{name} {error}")
         if text is None and setting.required:
             problems.append(f"{name} is missing (see .env.example)")
-    problems += contradictions(settings)
+    problems += find_contradictions(settings)
     if problems:
         raise WrongSettings(problems)
     return settings
 
 
-def contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong between settings that are right one by one."""
+def find_contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Problems between settings that are right one by one."""
     if settings.get("SESSION_MAX_DAYS", 4000) < settings.get("SESSION_DAYS", 1):
         yield "SESSION_MAX_DAYS must not be less than SESSION_DAYS"
     url, domain = urlsplit(settings.get("BASE_URL", "")), settings.get("COOKIE_DOMAIN")

@@ -1,4 +1,4 @@
-"""Usernames: what may be one."""
+"""What can be a username."""
 
 import re
 
@@ -14,7 +14,7 @@ def parse_username(text: str) -> str:
     """Lower-case ASCII, 1 to 30 characters. Raises Mistake."""
     if not text.strip():
         raise Mistake("username", "username-missing")
-    if not text.strip().isascii():  # asked before lower(), which makes a k of the Kelvin sign
+    if not text.strip().isascii():  # before lower(), which turns the Kelvin sign into a k
         raise Mistake("username", "username-unreadable")
     name = text.strip().lower()
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9_-]{0,28}[a-z0-9])?", name):

@@ -1,9 +1,8 @@
-"""What is not Flask about Vonage: the official SDK made safe to call, its failures made ours, and
-the signature of a webhook. The calls themselves are in app.py, section "Vonage".
+"""Vonage's official SDK, made safe to call. The calls themselves are in app.py.
 
-By itself the SDK waits for ever, sends a POST up to ten times, follows redirects, reads answers
-of any size, and keeps one dict of headers for all calls, so that a text sent after a PIN goes
-out as JSON.
+By itself the SDK waits for ever, sends a POST up to ten times, follows redirects, reads answers of
+any size, and keeps one dict of headers for all calls, so that a text sent after a PIN goes out as
+JSON.
 """
 
 import hashlib
@@ -32,16 +31,16 @@ from vonage_verify import Verify
 
 from foundation.database import get_db
 
-VONAGE_SECONDS = 8.0  # what one request of ours gives Vonage in all, however many calls it makes
+VONAGE_SECONDS = 8.0  # for all the calls that one request of ours makes
 CONNECT_SECONDS = 3.0
 ANSWER_BYTES = 64 * 1024
 
-# Failures: one small tree; understand_failure, parse_request_id ----------------------------------
+# Failures: one small tree of errors, and what each failed call means ------------------------------
 
 
 class VonageError(Exception):
-    """Vonage did not do what we asked. `reason` names the sentence that the person is told;
-    `sent_nothing` says that certainly no text went out."""
+    """Vonage did not do what we asked. `reason` is the name of the sentence to show; `sent_nothing`
+    means that certainly no text went out."""
 
     sent_nothing = False
 
@@ -51,17 +50,17 @@ class VonageError(Exception):
 
 
 class VonageRefused(VonageError):
-    """Asking again does not help: the account, the settings or the number must change."""
+    """Asking again won't help: the account, the settings or the number must change."""
 
     sent_nothing = True
 
 
 class VonageUnavailable(VonageError):
-    """It may work later. Whether this request was acted on is not known."""
+    """It may work later. Vonage may or may not have acted on this request."""
 
 
 class VonageUnreached(VonageUnavailable):
-    """There was no connection: it is certain that nothing was asked."""
+    """There was no connection, so certainly nothing was asked."""
 
     sent_nothing = True
 
@@ -70,7 +69,7 @@ class VonageUnreached(VonageUnavailable):
 
 
 class PinRejected(VonageError):
-    """Vonage's answer to a check is no: wrong (400), or over, with no other try (404 and 410)."""
+    """The PIN is wrong (400), or the request is over and takes no more PINs (404, 410)."""
 
     def __init__(self, is_final: bool) -> None:
         super().__init__()
@@ -78,17 +77,18 @@ class PinRejected(VonageError):
 
 
 class PinStillRunning(VonageUnavailable):
-    """Vonage runs one request a number at a time; this is the one that runs (409 at start)."""
+    """Vonage runs one request for a number at a time, and names the one that runs (409 at
+    start)."""
 
     def __init__(self, request_id: str) -> None:
         super().__init__()
         self.request_id = request_id
 
 
-# What the SDK and the network raise when a call or its answer is not what it should be.
+# Everything the SDK and the network raise when a call or its answer goes wrong.
 CALL_FAILURES = (
     SdkError,
-    OSError,  # the errors of `requests` and timeouts among them
+    OSError,  # includes the errors of `requests`, and timeouts
     urllib3.exceptions.HTTPError,
     pydantic.ValidationError,
     AttributeError,
@@ -100,8 +100,8 @@ CALL_FAILURES = (
 
 
 def understand_failure(call: str, error: Exception) -> tuple[VonageError, str]:
-    """What a failed `call` (text, start, check or cancel) means, and what may be logged of it: a
-    status or a class name, because the SDK's own messages hold PINs and phone numbers."""
+    """What a failed `call` (text, start, check or cancel) means, and what may be logged about it: a
+    status or a class name, because the SDK's own messages contain PINs and phone numbers."""
     if isinstance(error, HttpRequestError):
         return understand_status(call, error.response), f"HTTP {error.response.status_code}"
     if isinstance(error, SmsError) and not isinstance(error, PartialFailureError):
@@ -115,7 +115,7 @@ def understand_failure(call: str, error: Exception) -> tuple[VonageError, str]:
 
 
 def understand_status(call: str, response: requests.Response) -> VonageError:
-    """By status and call, never by title: Vonage's titles differ between sources, and repeat."""
+    """By status and call, never by title: Vonage's titles repeat, and differ between its pages."""
     status = response.status_code
     if call == "check" and status in (400, 404, 410):
         return PinRejected(is_final=status != 400)
@@ -135,7 +135,7 @@ def understand_conflict(response: requests.Response) -> VonageError:
 
 
 def understand_sms(status: str) -> VonageError:
-    """The SMS API answers 200 to everything; what happened is in the message's status."""
+    """The SMS API answers everything with 200; what happened is in the message's status."""
     if status in ("1", "5", "10"):
         return VonageUnavailable()
     reasons = {"4": "credentials", "8": "permission", "9": "credit", "15": "sender", "29": "trial"}
@@ -144,13 +144,13 @@ def understand_sms(status: str) -> VonageError:
 
 
 def parse_request_id(text: object) -> str:
-    """The SDK puts it into a path as it is, so it must not be able to mean another path."""
+    """The SDK puts it into a path unchanged, so it must not be able to lead to another path."""
     if not isinstance(text, str) or not re.fullmatch(r"[0-9A-Za-z-]{8,64}", text):
         raise ValueError("not a request_id")
     return text
 
 
-# Transport: asks once, in time, and reads no more than it must ------------------------------------
+# Transport: asks once, gives up in time, and reads no more than it must ---------------------------
 
 deadline: ContextVar[float] = ContextVar("deadline")  # the time.monotonic() at which we give up
 
@@ -163,8 +163,8 @@ def seconds_left() -> float:
 
 
 class DeadlineSocket(ssl.SSLSocket):
-    """Waits no longer than what is left, however slowly the bytes come. (The timeout of `requests`
-    starts anew at every byte.)"""
+    """Waits no longer than the time left, however slowly the bytes come. (The timeout of `requests`
+    starts again at every byte.)"""
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         self.settimeout(seconds_left())
@@ -194,13 +194,14 @@ class VonageAdapter(requests.adapters.HTTPAdapter):
 
 
 class VonageClient(HttpClient):
-    """One for each API. Needs `deadline` to be set."""
+    """One for each API, with its own headers for each call. Needs `deadline` to be set."""
 
     def __init__(self, auth: Auth, options: HttpClientOptions) -> None:
         super().__init__(auth, options)
         self._session.mount("https://", VonageAdapter())
         self._session.max_redirects = 0
-        # A kept connection that Vonage closed looks just like a request that was read and dropped.
+        # A connection that was kept open and that Vonage closed looks just like a request that was
+        # read and dropped.
         self._session.headers["Connection"] = "close"
 
     def make_request(self, *args: Any, **kwargs: Any) -> Any:
@@ -219,7 +220,7 @@ def connect(config: Mapping[str, Any]) -> VonageClient:
 
 
 class Vonage:
-    """The two APIs that are used, each with a client of its own."""
+    """The two APIs we use, each with its own client."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.sms, self.verify = Sms(connect(config)), Verify(connect(config))
@@ -227,10 +228,10 @@ class Vonage:
 
 @contextmanager
 def asking_vonage(call: str) -> Iterator[Vonage]:
-    """The SDK, and all that can go wrong in one call to it turned into a VonageError. One
-    request of ours gives Vonage 8 s in all, however many calls it makes."""
-    if get_db().in_transaction:
-        raise RuntimeError("Vonage is never asked inside a transaction")
+    """The SDK for one call; whatever goes wrong becomes a VonageError. One request of ours gives
+    Vonage 8 s, however many calls it makes."""
+    if get_db().in_transaction:  # it would keep everybody else from writing for as long
+        raise RuntimeError("Vonage is never called inside a transaction")
     deadline.set(g.setdefault("vonage_deadline", time.monotonic() + VONAGE_SECONDS))
     try:
         yield current_app.extensions["vonage"]
@@ -242,7 +243,7 @@ def asking_vonage(call: str) -> Iterator[Vonage]:
         raise failure from error
 
 
-# Wire: what a text may be made of, and how a webhook is signed ------------------------------------
+# Wire: the letters of a text, and the signature of a webhook --------------------------------------
 
 # The default alphabet of GSM 03.38, then its extension table, whose characters count twice.
 GSM_7 = frozenset(
@@ -252,8 +253,8 @@ GSM_7 = frozenset(
 
 
 def signature(fields: Mapping[str, str], secret: str, method: str) -> str:
-    """The SMS API's `sig`, as Vonage's page "Signing messages" tells: the sorted fields as
-    `&name=value`, with `&` and `=` in a value made `_`; then a digest, in lower-case hex."""
+    """The SMS API's `sig`, as Vonage's page "Signing messages" describes it: the sorted fields as
+    `&name=value`, with `&` and `=` in a value replaced by `_`; then a digest, in lower-case hex."""
     line = "".join(
         f"&{name}={re.sub('[&=]', '_', value)}"
         for name, value in sorted(fields.items())

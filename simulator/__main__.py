@@ -16,7 +16,7 @@ from pathlib import Path
 import requests
 from werkzeug.serving import make_server
 
-from foundation.settings import SETTINGS
+from wsgi import SETTINGS
 
 from .page import create_page
 from .server import serving
@@ -66,7 +66,7 @@ def demo_settings(vonage: Vonage, host: str, certificate: Path, app_url: str) ->
 def start_app(port: int, settings: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
     command += ["--workers", "1", "--blocking-threads", "8", "--port", str(port)]
-    command += ["--log-level", "error", "app:create_app"]
+    command += ["--log-level", "error", "wsgi:create_app"]
     # A session of its own: Ctrl-C reaches us first, and we end it in order.
     return subprocess.Popen(command, cwd=ROOT, env=settings, start_new_session=True)
 

@@ -19,12 +19,13 @@ import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from jinja2 import FileSystemBytecodeCache
+from markupsafe import escape
 from werkzeug.test import TestResponse
 
-from app import create_app
-from foundation.settings import SETTINGS
+from foundation.sentences import SENTENCES
 from simulator.server import Server, make_certificate, serving
 from simulator.vonage import Vonage
+from wsgi import FEATURES, SETTINGS, create_app
 
 ROOT = Path(__file__).parent.parent
 ADA, GRACE, MALLORY = "12025550100", "12025550101", "12025550166"
@@ -58,6 +59,21 @@ def vonage_server(
     with serving(vonage, certificates) as server:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.certificate))
         yield server
+
+
+ALL_SENTENCES = dict(SENTENCES)
+for _feature in FEATURES:
+    ALL_SENTENCES |= _feature.sentences
+
+
+def sentence(name: str) -> str:
+    """What people are told, by its name: tests quote no sentence."""
+    return ALL_SENTENCES[name]
+
+
+def shown(name: str) -> str:
+    """The same as it stands in HTML."""
+    return str(escape(sentence(name)))
 
 
 def require_program(name: str) -> None:
@@ -111,7 +127,7 @@ def run_flask(
     folder: Path, *words: str, answers: str = "", **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """A command in a process and a folder of its own, with no other settings than these."""
-    environment = {"PATH": os.environ["PATH"], "FLASK_APP": str(ROOT / "app.py")} | settings
+    environment = {"PATH": os.environ["PATH"], "FLASK_APP": str(ROOT / "wsgi.py")} | settings
     return subprocess.run(
         [sys.executable, "-m", "flask", *words],
         cwd=folder,
@@ -201,8 +217,12 @@ class Group:
 
 
 @pytest.fixture
-def group(app: Flask, vonage: Vonage) -> Group:
-    return Group(app, vonage)
+def group(app: Flask, vonage: Vonage) -> Iterator[Group]:
+    group = Group(app, vonage)
+    yield group
+    with suppress(sqlite3.OperationalError):  # some tests break the database
+        events = {event for (event,) in group.rows("SELECT DISTINCT event FROM journal")}
+        assert events <= app.extensions["events"].keys(), "an event that nobody can word"
 
 
 @pytest.fixture
@@ -276,7 +296,7 @@ class Served:
         except requests.RequestException:
             return False
 
-    def start(self, factory: str = "app:create_app") -> None:
+    def start(self, factory: str = "wsgi:create_app") -> None:
         port = self.url.rsplit(":", 1)[1]
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
         command += ["--workers", "2", "--blocking-threads", "8", "--port", port]

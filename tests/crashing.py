@@ -8,7 +8,7 @@ import signal
 
 from flask import Flask, Response, request
 
-import app as program
+import wsgi
 from foundation.database import get_db
 
 
@@ -17,7 +17,7 @@ def die() -> None:
 
 
 def create_app() -> Flask:
-    app = program.create_app()
+    app = wsgi.create_app()
     path, where = os.environ["CRASH"].split()
     seen = 0
 

@@ -34,6 +34,7 @@ from .conftest import (
     Served,
     find_port,
     require_program,
+    sentence,
     wait_for,
 )
 
@@ -131,7 +132,7 @@ class Stage:
 
     def sign_up(self, page: Page, phone: str, username: str, pin: str) -> None:
         self.fill(page, phone, username, pin)
-        press(page, "Come in")
+        press(page, "Sign in")
 
     def invite(self, page: Page, phone: str, username: str = "") -> None:
         page.goto(f"{self.group}/admin")
@@ -243,12 +244,12 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     assert grace.get_by_label("Your phone number").input_value() == f"+{GRACE}"
     assert grace.evaluate("document.activeElement.id") == "username"
     stage.sign_up(grace, GRACE, "grace", other_than(pin))
-    assert grace.get_by_text("That PIN is not right, or has expired").is_visible()
+    assert grace.get_by_text(sentence("pin-wrong")).is_visible()
     assert grace.get_by_label("PIN").input_value() == ""
     stage.look(grace, "sign-up-wrong-pin")
     stage.fill(grace, GRACE, "grace", pin)
     stage.snap(grace, "journey-3")
-    press(grace, "Come in")
+    press(grace, "Sign in")
     assert grace.get_by_role("heading", level=1).inner_text() == "You are in, grace"
     assert grace.get_by_text("invited by ada").is_visible()
     stage.snap(grace, "journey-4")
@@ -299,7 +300,7 @@ def test_a_pin_that_ran_out_is_no_way_in_and_a_new_one_is(stage: Stage) -> None:
     pin = stage.reply(ADA)
     stage.play(ADA, "Let the PIN run out")
     stage.sign_up(ada, ADA, "ada", pin)
-    assert ada.get_by_text("Text the invite code again to get a new one.").is_visible()
+    assert ada.get_by_text(sentence("pin-wrong")).is_visible()
     stage.look(ada, "sign-up-expired-pin")
 
     stage.sign_up(ada, ADA, "ada", stage.reply(ADA))
@@ -346,7 +347,7 @@ def test_the_stage_delays_and_loses_texts_and_plays_tricks(stage: Stage) -> None
     stage.look(table, "phones-in-trouble")
     grace.get_by_text("you are invited").wait_for(timeout=20_000)
     grace.get_by_role("button", name="Reply STOP").click()
-    for told in ("replied STOP; the invite is gone", "unreachable; check it and invite again"):
+    for told in ("replied STOP, so the invite was withdrawn", sentence("undelivered-number")):
         wait_until_shown(ada, told)
 
     asked = table.locator("#wire code", has_text="/v2/verify").count()
@@ -444,7 +445,7 @@ def test_a_button_cannot_be_pressed_twice(house: House) -> None:
 
     local.vonage.fail("check", answer_slowly, acts=True)
     house.fill(page, GRACE, "grace", local.vonage.pin_of(GRACE))
-    page.get_by_role("button", name="Come in").dblclick()
+    page.get_by_role("button", name="Sign in").dblclick()
     page.wait_for_url(f"{house.group}/")
 
     assert len(posts) == len(local.vonage.calls("check")) == 1
@@ -482,7 +483,7 @@ def test_the_admin_page_in_every_state(house: House) -> None:
                 " SELECT i FROM n)")  # fmt: skip
     house.invite(ada, "12025550120")
     house.look(ada, "admin-budget-spent")
-    press(ada, "Older lines", "link")
+    press(ada, "Older entries", "link")
     house.look(ada, "admin-older-lines")
 
 
@@ -535,4 +536,4 @@ def test_pages_of_errors_are_fit_to_be_seen(house: House) -> None:
     grace.get_by_role("timer").wait_for(timeout=15_000)
     lock.release()
     house.look(grace, "error-503")
-    grace.get_by_text("You can do so now.").wait_for(timeout=10_000)
+    grace.get_by_text("You can try again now.").wait_for(timeout=10_000)

@@ -98,7 +98,7 @@ def restart(served: Served, crash: str | None) -> None:
     served.settings.pop("CRASH", None)
     if crash:
         served.settings["CRASH"] = crash
-    served.start("tests.crashing:create_app" if crash else "app:create_app")
+    served.start("tests.crashing:create_app" if crash else "wsgi:create_app")
 
 
 def count_statements(group: Group, act: Callable[[], object]) -> int:
@@ -229,7 +229,7 @@ def test_requests_in_flight_are_finished_when_the_server_is_told_to_stop(
 
 SIGN_UP = """
 import sys
-from app import create_app
+from wsgi import create_app
 client = create_app().test_client()
 client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
 client.set_cookie("visitor", "v" * 43)

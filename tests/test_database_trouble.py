@@ -11,12 +11,12 @@ import pytest
 import requests
 import time_machine
 
-from app import create_app
 from foundation.clock import DAY, HOUR
 from foundation.settings import WrongSettings
 from simulator.vonage import Vonage, hang
+from wsgi import create_app
 
-from .conftest import ADA, GRACE, MALLORY, Group, Lock, Served, wait_for
+from .conftest import ADA, GRACE, MALLORY, Group, Lock, Served, shown, wait_for
 
 YEAR = 365 * DAY
 
@@ -49,7 +49,7 @@ def test_a_database_that_stays_locked_is_told_and_then_all_goes_on(
         lock.release()
 
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
-    assert "Nothing was lost" in refused.text
+    assert shown("error-503") in refused.text
     assert again == 503
     assert served.vonage.calls("check") == []
     assert "You are in, grace" in grace.post(f"{served.url}/login", data=form, timeout=30).text
@@ -80,7 +80,7 @@ def test_while_vonage_hangs_other_visitors_are_served(served: Served, local: Gro
         friend.join()
 
     assert [answer.status_code for answer in answers] == [503] * 6
-    assert all("It is still good" in answer.text for answer in answers)
+    assert all(shown("pin-unchecked") in answer.text for answer in answers)
 
 
 def test_debug_mode_gives_a_visitor_no_debugger(served: Served) -> None:

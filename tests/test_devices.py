@@ -6,10 +6,11 @@ import sqlite3
 import pytest
 import time_machine
 
-from app import name_device, require_member
+from app import require_member
 from foundation.clock import DAY, MINUTE
 from foundation.database import get_db
 from foundation.digests import session_digest
+from foundation.sessions import name_device
 
 from .conftest import GRACE, MALLORY, Browser, Group
 
@@ -124,7 +125,7 @@ def test_a_long_user_agent_is_cut_and_not_kept(group: Group, user_agent: str) ->
 
 
 def test_a_device_that_says_nothing_is_listed_all_the_same(group: Group) -> None:
-    assert entries(sign_in(group, GRACE, "grace", ""))[0].startswith("A device that does not say")
+    assert entries(sign_in(group, GRACE, "grace", ""))[0].startswith("Unknown device")
 
 
 def test_one_device_is_ended_at_once(group: Group, phone: Browser, tablet: Browser) -> None:
@@ -193,9 +194,7 @@ def test_a_session_is_not_renewed_beyond_its_longest_life(group: Group) -> None:
             clock.shift(20 * DAY)
             grace.get("/")
 
-        assert (
-            "until 1 January 2027; after that an admin has to invite you again" in entries(grace)[0]
-        )
+        assert "until 1 January 2027; then an admin has to invite you again" in entries(grace)[0]
         assert "Renew now" not in grace.get("/devices").text
         grace.post("/devices/renew")
         assert "until 1 January 2027" in entries(grace)[0]
@@ -212,8 +211,8 @@ def test_a_renewal_does_not_bring_an_ended_session_back(
         tablet.post(f"/devices/{id}/end")
         return renew()
 
-    renew = group.app.view_functions["pages.renew_device"]
-    group.app.view_functions["pages.renew_device"] = end_first  # type: ignore[assignment]
+    renew = group.app.view_functions["devices.renew"]
+    group.app.view_functions["devices.renew"] = end_first  # type: ignore[assignment]
 
     answer = phone.post("/devices/renew")
 

@@ -8,53 +8,58 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from foundation.settings import SETTINGS
+from docs.settings import write_example, write_table
+from wsgi import SETTINGS
 
 from .conftest import GRACE, ROOT, Group, Served
 
-README = (ROOT / "README.md").read_text()
+DOCS = [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 
 
-def test_settings_example_and_readme_are_equal() -> None:
+def test_the_settings_are_written_from_their_help_texts() -> None:
+    """After a change of a help text: `make docs`."""
+    assert (ROOT / ".env.example").read_text() == write_example()
+    assert (ROOT / "docs" / "settings.md").read_text() == write_table()
+
+
+def test_the_example_has_every_setting_with_its_default() -> None:
     example = dotenv_values(ROOT / ".env.example")
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", README, re.M)
 
-    assert list(example) == list(SETTINGS) == [name for name, _ in rows]
-    for name, told in rows:
-        default = SETTINGS[name].default
-        if SETTINGS[name].required:
-            assert told == "required"
-        else:
-            assert told == (f"`{default}`" if default else told)
-            assert bool(default) == told.startswith("`")
+    assert list(example) == list(SETTINGS)
+    for name, setting in SETTINGS.items():
+        assert setting.help.endswith((".", "`"))
         if name != "SECRET_KEY":
-            assert example[name] == (default or "")
+            assert example[name] == (setting.default or "")
 
 
-def test_every_setting_has_a_comment_in_the_example() -> None:
-    blocks = (ROOT / ".env.example").read_text().strip().split("\n\n")[1:]
-
-    assert all(block.startswith("# ") for block in blocks)
-
-
-def test_every_command_stands_in_the_readme(group: Group) -> None:
+def test_every_command_stands_in_the_docs(group: Group) -> None:
     for name, command in group.app.cli.commands.items():
-        assert f"`flask {name}" in README
+        assert f"`flask {name}" in COMMANDS
         assert command.help
-    for target in re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M):
-        assert f"`make {target}" in README or target == "install"
+    for target in re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M):
+        assert f"`make {target}`" in COMMANDS
 
 
-def test_files_that_are_named_exist() -> None:
-    links = re.findall(r"\]\(((?!https?:)[^)]+)\)", README)
-    pictures = re.findall(r'src(?:set)?="([^"]+)"', README)
-    assert len(pictures) == 2
+@pytest.mark.parametrize("file", DOCS, ids=lambda file: file.name)
+def test_files_that_are_named_exist(file: Path) -> None:
+    text = file.read_text()
+    links = re.findall(r"\]\(((?!https?:)[^)#]+)\)", text)
+    pictures = re.findall(r'src(?:set)?="([^"]+)"', text)
+
+    assert len(pictures) == (2 if file.name == "README.md" else 0)
     for link in links + pictures:
-        assert (ROOT / link).exists(), link
+        assert (file.parent / link).exists(), link
 
 
-def test_the_example_of_the_readme_runs(served: Served, tmp_path: Path) -> None:
-    code = re.search(r"```python\n(.*?)```", README, re.S)
+def test_every_page_of_the_docs_is_reached_from_the_readme() -> None:
+    readme = DOCS[0].read_text()
+
+    assert [file.name for file in DOCS[2:] if f"(docs/{file.name})" not in readme] == []
+
+
+def test_the_example_in_the_docs_runs(served: Served, tmp_path: Path) -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "building.md").read_text(), re.S)
     assert code is not None
     (tmp_path / "clubhouse.py").write_text(code[1])
     served.command("invite", f"+{GRACE}")

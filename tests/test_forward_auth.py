@@ -9,10 +9,10 @@ import time_machine
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import create_app
 from foundation.clock import DAY
 from foundation.database import get_db
 from simulator.vonage import Vonage
+from wsgi import create_app
 
 from .conftest import GRACE, Browser, Group
 

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 import time_machine
 
-from app import create_app
 from foundation.clock import DAY
 from foundation.forms import Mistake
 from foundation.phones import parse_phone
 from foundation.usernames import parse_username
 from simulator.vonage import Answer, Vonage, answer_with, change, drop
+from wsgi import create_app
 
-from .conftest import ADA, CODE, GRACE, MALLORY, Browser, Group
+from .conftest import ADA, CODE, GRACE, MALLORY, Browser, Group, sentence, shown
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_inviting_again_within_a_minute_changes_nothing(group: Group, ada: Brows
     answer = ada.post("/invite", phone=f"+{GRACE}", username="grace")
 
     assert answer.status_code == 422
-    assert "less than a minute ago" in answer.text
+    assert shown("invited-just-now") in answer.text
     assert (group.rows("SELECT * FROM whitelist"), group.rows("SELECT * FROM journal")) == before
     assert len(group.vonage.thread(GRACE)) == 1
 
@@ -157,7 +157,7 @@ def test_inviting_too_soon_says_how_long_to_wait(group: Group) -> None:
     assert (
         'You can try again in <span role="timer" data-seconds="42">0:42</span>.</span></p>' in page
     )
-    assert told.endswith("the earlier invite still stands. Wait 42 seconds.\n")
+    assert told == f"Error: {sentence('invited-just-now')} Wait 42 seconds.\n"
 
 
 def test_inviting_again_replaces_the_invite_and_its_running_pin(group: Group) -> None:
@@ -207,7 +207,7 @@ def test_an_invite_runs_out_after_its_days(group: Group) -> None:
         clock.shift(61)
         grace = group.browser()
         answer = grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
-        assert "not right, or has expired" in answer.text
+        assert shown("pin-wrong") in answer.text
         assert group.text(GRACE) == 204
         assert len(group.vonage.thread(GRACE)) == 2
         group.invite(ADA)
@@ -224,7 +224,7 @@ def test_a_withdrawn_invite_is_gone_with_its_pin(group: Group, ada: Browser) -> 
     assert ada.post(f"/invite/{invite_id}/revoke").status_code == 404
     assert group.browser().sign_up(GRACE, "grace", pin).status_code == 422
     assert group.rows("SELECT * FROM pending_verifications WHERE author_id IS NULL") == []
-    assert "ada withdrew the invite of a friend" in ada.get("/admin").text
+    assert "ada withdrew a friend&#39;s invite" in ada.get("/admin").text
 
 
 def test_the_day_has_a_budget_for_invites(settings: dict[str, str], vonage: Vonage) -> None:
@@ -236,7 +236,7 @@ def test_the_day_has_a_budget_for_invites(settings: dict[str, str], vonage: Vona
         answer = ada.post("/invite", phone=f"+{MALLORY}")
 
         assert answer.status_code == 422
-        assert "all the texts that it may send in a day" in answer.text
+        assert shown("budget-spent") in answer.text
         assert "3 of 3 texts" in answer.text
         assert vonage.thread(MALLORY) == []
         assert group.one("SELECT event FROM journal ORDER BY id DESC") == "budget_reached"
@@ -254,14 +254,14 @@ def sms_error(status: str) -> Any:
     ("how", "words"),
     [
         (sms_error("4"), "VONAGE_API_SECRET"),
-        (sms_error("8"), "Vonage dashboard"),
-        (sms_error("9"), "no credit"),
+        (sms_error("8"), shown("vonage-permission")),
+        (sms_error("9"), shown("vonage-credit")),
         (sms_error("15"), "10DLC"),
-        (sms_error("29"), "trial account"),
-        (sms_error("7"), "cannot text that number"),
-        (sms_error("99"), "refused the text"),
+        (sms_error("29"), shown("vonage-trial")),
+        (sms_error("7"), shown("vonage-number")),
+        (sms_error("99"), shown("vonage-parameters")),
         (answer_with(Answer.of(401, {})), "VONAGE_API_SECRET"),
-        (answer_with(Answer.of(402, {})), "no credit"),
+        (answer_with(Answer.of(402, {})), shown("vonage-credit")),
     ],
 )
 def test_when_vonage_refuses_the_text_the_admin_reads_what_to_fix(
@@ -306,7 +306,7 @@ def test_when_vonage_stumbles_the_invite_stands_and_the_admin_is_told(
 
     answer = ada.post("/invite", phone=f"+{GRACE}")
 
-    assert "Vonage did not answer as it should" in ada.get(answer.location).text
+    assert shown("vonage-unavailable") in ada.get(answer.location).text
     assert "3 of 100 texts" in ada.get("/admin").text  # it may have gone out, so it counts
     assert group.text(GRACE) == 204
     assert "Texted back, PIN sent" in ada.get("/admin").text
@@ -322,7 +322,7 @@ def test_a_text_that_certainly_was_not_sent_is_told_as_that(
 
     result = group.command("invite", f"+{GRACE}")
 
-    assert "Vonage could not be reached, so no text was sent." in result.output
+    assert sentence("vonage-unreached") in result.output
     assert group.rows("SELECT event FROM journal") == [("invited",), ("text_refused",)]
 
 

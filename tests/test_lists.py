@@ -48,18 +48,18 @@ def crowd(group: Group, ada: Browser) -> Browser:
 @pytest.mark.parametrize(
     ("path", "asked", "shown"),
     [
-        ("/", ["sessions", "authors"], {"<li><strong>member-": MEMBERS}),
+        ("/", 2, {"<li><strong>member-": MEMBERS}),
         (
             "/admin",
-            ["sessions", "whitelist", "authors", "journal", "journal"],
+            5,
             {"<strong>member-": MEMBERS, "<strong>Number ending": INVITES, "<time>": 50},
         ),
-        ("/admin?before=2000", ["sessions", "whitelist", "authors", "journal", "journal"], {}),
-        ("/devices", ["sessions", "sessions"], {"<strong>Safari on iOS": DEVICES}),
+        ("/admin?before=2000", 5, {}),
+        ("/devices", 2, {"<strong>Safari on iOS": DEVICES}),
     ],
 )
 def test_every_list_is_one_statement(
-    group: Group, crowd: Browser, path: str, asked: list[str], shown: dict[str, int]
+    group: Group, crowd: Browser, path: str, asked: int, shown: dict[str, int]
 ) -> None:
     statements: list[str] = []
     with group.app.app_context():
@@ -70,7 +70,8 @@ def test_every_list_is_one_statement(
     with group.app.app_context():
         get_db().set_trace_callback(None)
     assert page.status_code == 200
-    assert [sql.split(" FROM ")[1].split()[0] for sql in statements] == asked
+    assert len(statements) == asked  # who is asking, and one for each list and count
+    assert statements[0].startswith("SELECT sessions.*")
     assert {text: page.text.count(text) for text in shown} == shown
     assert len(page.data) < 1_200_000
 

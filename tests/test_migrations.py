@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from app import create_app
 from foundation.clock import DAY
 from foundation.migrations import (
     MigrationFailed,
@@ -29,6 +28,7 @@ from foundation.migrations import (
 )
 from foundation.settings import WrongSettings
 from simulator.vonage import Vonage
+from wsgi import create_app
 
 from .conftest import ROOT, Group, run_flask
 
@@ -228,7 +228,7 @@ def test_nothing_is_migrated_under_a_running_server(
 def test_several_at_once_migrate_it_once(
     settings: dict[str, str], older: Path, tmp_path: Path
 ) -> None:
-    environment = {"PATH": os.environ["PATH"], "FLASK_APP": str(ROOT / "app.py")} | settings
+    environment = {"PATH": os.environ["PATH"], "FLASK_APP": str(ROOT / "wsgi.py")} | settings
     running = [
         subprocess.Popen(
             [sys.executable, "-m", "flask", "init-db"],

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import html5lib
 import pytest
-from flask import render_template
 
+from foundation.answers import render_error
 from foundation.clock import DAY
+from foundation.sentences import say
 
 from .conftest import ADA, GRACE, ROOT, Browser, Group
 
@@ -94,27 +95,6 @@ def test_an_error_stands_beside_its_field(group: Group) -> None:
     assert page.count('class="error"') == 1
 
 
-def test_every_sentence_and_every_event_of_the_program_has_its_words(group: Group) -> None:
-    source = "".join(
-        file.read_text() for file in (ROOT / "app.py", *(ROOT / "foundation").glob("*.py"))
-    )
-    places = r'(?:Mistake\("\w+", |say\(|return |refusal =+ )'
-    used = set(re.findall(places + r'"([a-z]+(?:-[a-z0-9]+)+)"', source))
-    used |= {f"vonage-{reason}" for reason in ("credentials", "credit", "permission", "sender")}
-    used |= {f"vonage-{reason}" for reason in ("trial", "number", "parameters", "unavailable")}
-    sentences = (ROOT / "templates/_sentences.html").read_text()
-    assert len(used) > 25
-    assert {name for name in used if f'"{name}":' not in sentences} == set()
-
-    events = set(re.findall(r'record\(\s*"(\w+)"', source))
-    events |= set(re.findall(r'withdraw_invite\(.*?, "(\w+)", ?\w', source))
-    events |= set(re.findall(r'withdraw_invite\(.*?, "(\w+)"\)', source)) | {"joined", "signed_in"}
-    events |= set(re.findall(r'give_back\("\w+", "(\w+)"', source))
-    journal = (ROOT / "templates/_journal.html").read_text()
-    assert events >= {"invited", "text_refused", "pin_refused", "revoked", "stopped", "signed_out"}
-    assert {name for name in events if f'"{name}"' not in journal} == set()
-
-
 def test_times_are_said_as_people_say_them(group: Group) -> None:
     with group.app.app_context():
         said = [
@@ -129,10 +109,8 @@ def test_times_are_said_as_people_say_them(group: Group) -> None:
 @pytest.mark.parametrize("code", [401, 403, 404, 405, 413, 500, 503])
 def test_every_error_has_a_sentence_of_its_own(group: Group, code: int) -> None:
     with group.app.test_request_context():
-        from foundation.sentences import say
-
         assert say(f"error-{code}") != say("error-418") == say("error")
-        assert render_template("errors/error.html", name="No", sentence="x").count("<h1>") == 1
+        assert render_error(f"error-{code}").count("<h1>") == 1
 
 
 def test_an_unusual_error_has_the_general_sentence(group: Group) -> None:

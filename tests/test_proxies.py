@@ -18,9 +18,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from app import create_app
 from simulator.server import serving
 from simulator.vonage import Vonage
+from wsgi import create_app
 
 from .conftest import (
     ADA,

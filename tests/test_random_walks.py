@@ -14,10 +14,11 @@ import time_machine
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app import create_app, withdraw_invite
+from app import withdraw_invite
 from foundation.clock import DAY
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage
+from wsgi import create_app
 
 from .conftest import CODE, SIGNATURE_SECRET, Browser, Group
 

@@ -12,11 +12,11 @@ import time_machine
 from flask import Flask, session
 from flask.typing import ResponseReturnValue
 
-from app import create_app
 from foundation.clock import DAY
 from foundation.database import get_db
+from wsgi import create_app
 
-from .conftest import ADA, GRACE, Browser, Group, wait_for
+from .conftest import ADA, GRACE, Browser, Group, shown, wait_for
 
 
 @pytest.fixture
@@ -329,7 +329,7 @@ def test_a_locked_database_is_told_and_signs_nobody_out(group: Group, grace: Bro
         assert grace.username() == "grace"
         answer = grace.post("/logout")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-        assert "Nothing was lost" in answer.text
+        assert shown("error-503") in answer.text
 
         locker.execute("ROLLBACK")
         locker.close()

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app import create_app
 from foundation.settings import SETTINGS, WrongSettings, read_settings
+from wsgi import create_app
 
 from .conftest import ROOT, run_flask
 

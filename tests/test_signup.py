@@ -13,9 +13,9 @@ import time_machine
 from foundation.database import get_db
 from simulator.vonage import Answer, Connection, answer_with, change, drop
 
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, wait_for
+from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown, wait_for
 
-SENTENCE = "That PIN is not right, or has expired."
+SENTENCE = shown("pin-wrong")
 
 
 def wrong_pin(pin: str) -> str:
@@ -25,21 +25,21 @@ def wrong_pin(pin: str) -> str:
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("phone", "", "Type the phone number"),
-        ("phone", "2025550101", "Begin with +"),
-        ("phone", "<script>", "not a phone number"),
-        ("username", "", "Choose a username"),
-        ("username", "gr ace", "Use 1 to 30 letters"),
-        ("username", "admin", "That name is reserved"),
-        ("username", "a" * 10_000, "Use 1 to 30 letters"),
-        ("username", "\u0430da", "Use 1 to 30 letters"),
-        ("pin", "", "Type the 6 digits"),
-        ("pin", "12345", "A PIN has 6 digits"),
-        ("pin", "1234567", "A PIN has 6 digits"),
-        ("pin", "١٢٣٤٥٦", "A PIN has 6 digits"),
-        ("pin", "12345²", "A PIN has 6 digits"),
-        ("pin", "-12345", "A PIN has 6 digits"),
-        ("pin", "123456\x00", "A PIN has 6 digits"),
+        ("phone", "", shown("phone-missing")),
+        ("phone", "2025550101", shown("phone-no-country")),
+        ("phone", "<script>", shown("phone-unreadable")),
+        ("username", "", shown("username-missing")),
+        ("username", "gr ace", shown("username-unreadable")),
+        ("username", "admin", shown("username-reserved")),
+        ("username", "a" * 10_000, shown("username-unreadable")),
+        ("username", "\u0430da", shown("username-unreadable")),
+        ("pin", "", shown("pin-missing")),
+        ("pin", "12345", shown("pin-unreadable")),
+        ("pin", "1234567", shown("pin-unreadable")),
+        ("pin", "١٢٣٤٥٦", shown("pin-unreadable")),
+        ("pin", "12345²", shown("pin-unreadable")),
+        ("pin", "-12345", shown("pin-unreadable")),
+        ("pin", "123456\x00", shown("pin-unreadable")),
     ],
 )
 def test_what_cannot_be_is_told_beside_its_field_and_asks_nobody(
@@ -129,7 +129,7 @@ def test_ten_tries_an_invite_and_a_new_pin_does_not_reset_them(group: Group) -> 
         answer = grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
 
         assert answer.status_code == 422
-        assert "Ask the person who invited you to invite you again" in answer.text
+        assert shown("tries-spent") in answer.text
         assert len(group.vonage.calls("check")) == 10
         pins = len(group.vonage.calls("start"))
         assert group.text(GRACE) == 204
@@ -162,7 +162,7 @@ def test_a_name_that_is_taken_costs_no_pin(group: Group, ada: Browser, grace_tex
     for name in ("henry", "irene", "ada"):
         answer = grace.sign_up(GRACE, name, grace_texted)
         assert answer.status_code == 422
-        assert "Somebody has that name already" in answer.text
+        assert shown("username-taken") in answer.text
         assert 'aria-invalid="true"' in answer.text
 
     assert len(group.vonage.calls("check")) == checks
@@ -176,7 +176,7 @@ def test_an_admins_name_is_not_for_whoever_comes_first(
 ) -> None:
     mallory = group.browser()
 
-    assert "Somebody has that name" in mallory.sign_up(GRACE, name, grace_texted).text
+    assert shown("username-taken") in mallory.sign_up(GRACE, name, grace_texted).text
     assert group.rows("SELECT * FROM authors") == []
 
 
@@ -188,7 +188,7 @@ def test_an_invite_for_a_name_is_good_for_no_other(group: Group) -> None:
 
     answer = mallory.sign_up(GRACE, "mallory", pin)
 
-    assert "Your invite is for another username" in answer.text
+    assert shown("username-not-invited") in answer.text
     assert ">grace<" not in answer.text
     assert mallory.sign_up(GRACE, "grace", pin).status_code == 303
 
@@ -219,7 +219,7 @@ def test_two_friends_who_choose_one_name_at_once(group: Group, grace_texted: str
     )
 
     assert group.browser().sign_up(GRACE, "sam", grace_texted).status_code == 303
-    assert "Somebody has that name" in answers[0].text
+    assert shown("username-taken") in answers[0].text
     pin = group.vonage.pin_of(MALLORY)
     assert second.sign_up(MALLORY, "samantha", pin).status_code == 303
     assert group.rows("SELECT username FROM authors") == [("sam",), ("samantha",)]
@@ -249,7 +249,7 @@ def test_an_invite_that_changes_while_its_pin_is_checked_lets_nobody_in(
     answer = grace.sign_up(GRACE, "grace", grace_texted)
 
     assert answer.status_code == 422
-    assert "Your invite was withdrawn, or has run out" in answer.text
+    assert shown("invite-withdrawn") in answer.text
     assert grace.username() is None
     assert group.rows("SELECT * FROM authors") == []
     assert group.rows("SELECT * FROM sessions") == []
@@ -263,7 +263,7 @@ def test_a_name_that_is_given_away_while_the_pin_is_checked(
     grace = group.browser()
 
     answer = grace.sign_up(GRACE, "grace", grace_texted)
-    assert "Somebody else was invited by that name just now" in answer.text
+    assert shown("username-given-away") in answer.text
     assert group.rows("SELECT username FROM authors") == [("ada",)]
     group.text(GRACE)
     assert grace.sign_up(GRACE, "grace2", group.vonage.pin_of(GRACE)).status_code == 303
@@ -280,7 +280,7 @@ def test_another_form_meets_a_pin_that_is_being_checked(group: Group, grace_text
 
     assert group.browser().sign_up(GRACE, "grace", grace_texted).status_code == 303
     assert answers[0].status_code == 422
-    assert "is being checked at this moment" in answers[0].text
+    assert shown("being-checked") in answers[0].text
     assert len(group.vonage.calls("check")) == 1
 
 
@@ -467,7 +467,7 @@ def test_when_vonage_stumbles_nobody_is_in_and_the_pin_is_still_good(
     answer = grace.sign_up(GRACE, "grace", grace_texted)
 
     assert answer.status_code == 503
-    assert "It is still good" in answer.text
+    assert shown("pin-unchecked") in answer.text
     assert 'value="grace"' in answer.text
     assert not re.search(rf"\b{grace_texted}\b", answer.text)
     assert grace.username() is None
@@ -496,7 +496,7 @@ def test_a_sign_in_that_cannot_be_stored_says_that_the_pin_is_used_up(
     locker.close()
 
     assert answer.status_code == 503
-    assert "Your PIN was right, but we could not finish" in answer.text
+    assert shown("pin-used-up") in answer.text
     assert grace.username() is None
     assert group.rows("SELECT * FROM authors") == []
     group.text(GRACE)
@@ -532,7 +532,7 @@ def test_vonage_is_never_asked_inside_a_transaction(group: Group) -> None:
     from foundation.database import transaction
     from foundation.vonage import asking_vonage
 
-    with group.app.app_context(), pytest.raises(RuntimeError, match="never asked"):  # noqa: SIM117
+    with group.app.app_context(), pytest.raises(RuntimeError, match="never called"):  # noqa: SIM117
         with transaction(), asking_vonage("check"):
             pass
 

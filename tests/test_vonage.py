@@ -11,6 +11,7 @@ from flask import Flask
 import app as program
 from foundation.vonage import PinRejected, VonageRefused, VonageUnavailable, VonageUnreached
 from simulator.vonage import Answer, Vonage, answer_with, drip, drop, hang
+from wsgi import create_app
 
 from .conftest import GRACE, MALLORY, Group
 
@@ -96,7 +97,7 @@ def test_a_connection_that_is_refused_is_known_to_have_asked_nothing(
     settings: dict[str, str], call: str
 ) -> None:
     nobody = {"VONAGE_API_HOST": "localhost:1", "VONAGE_REST_HOST": "localhost:1"}
-    app = program.create_app(settings | nobody)
+    app = create_app(settings | nobody)
 
     with app.app_context(), pytest.raises(VonageUnreached):
         CALLS[call]()
@@ -104,7 +105,7 @@ def test_a_connection_that_is_refused_is_known_to_have_asked_nothing(
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "localhost:0"])
 def test_a_host_that_cannot_be_found_is_unreached(settings: dict[str, str], host: str) -> None:
-    app = program.create_app(settings | {"VONAGE_API_HOST": host})
+    app = create_app(settings | {"VONAGE_API_HOST": host})
 
     with app.app_context(), pytest.raises(VonageUnavailable):
         CALLS["check"]()
@@ -177,7 +178,7 @@ def test_of_a_text_in_parts_one_that_failed_is_a_failure(app: Flask, vonage: Von
 
 
 def test_wrong_credentials_are_refused_by_both_apis(settings: dict[str, str]) -> None:
-    app = program.create_app(settings | {"VONAGE_API_SECRET": "another"})
+    app = create_app(settings | {"VONAGE_API_SECRET": "another"})
 
     for call in CALLS:
         with app.app_context(), pytest.raises(VonageRefused, match="vonage-credentials"):

@@ -9,10 +9,10 @@ import pytest
 import time_machine
 from flask import Flask
 
-from app import create_app
 from foundation.inbound import parse_time, webhook_token
 from foundation.vonage import signature
 from simulator.vonage import Answer, Vonage, answer_with, drop, hang
+from wsgi import create_app
 
 from .conftest import CODE, GRACE, MALLORY, SIGNATURE_SECRET, Group
 

@@ -1,0 +1,87 @@
+"""Devices: members see where they are signed in, and end what they don't know."""
+
+import sqlite3
+from contextlib import suppress
+
+from flask import Blueprint, abort, redirect, render_template
+from flask.typing import ResponseReturnValue
+
+from app import logout, longest_session, require_member
+from foundation.clock import now
+from foundation.database import fetch_rows, transaction
+from foundation.feature import Feature
+from foundation.journal import record
+from foundation.sessions import Member, refresh_cookie, session_table, this_digest, this_session
+
+devices = Blueprint("devices", __name__)
+
+ID_LENGTH = 16  # digits of its digest that name a session to its owner, and to nobody else
+
+
+@devices.get("/devices")
+def overview() -> ResponseReturnValue:
+    member = require_member()
+    if this_session().is_due:  # or the page would show the end as it was before this visit
+        with suppress(sqlite3.OperationalError):
+            renew_this_session()
+    return render_template("devices/devices.html", devices=find_devices(member), now=now())
+
+
+def find_devices(member: Member) -> list[sqlite3.Row]:
+    """This device first."""
+    return fetch_rows(
+        "SELECT substr(id_digest, 1, ?) AS id, id_digest = ? AS is_this, device AS name, seen_at,"
+        " expires_at, created_at + ? AS ends_at FROM sessions"
+        " WHERE author_id = ? AND expires_at > ? ORDER BY is_this DESC, seen_at DESC",
+        (ID_LENGTH, this_digest(), longest_session(), member.id, now()),
+    )
+
+
+@devices.post("/devices/renew")
+def renew() -> ResponseReturnValue:
+    require_member()
+    renew_this_session()
+    return redirect("/devices", 303)
+
+
+def renew_this_session() -> None:
+    with transaction():
+        renewed = session_table().renew(this_digest())
+    if renewed:
+        refresh_cookie()
+
+
+@devices.post("/devices/<device_id>/end")
+def end(device_id: str) -> ResponseReturnValue:
+    member = require_member()
+    if device_id == this_digest()[:ID_LENGTH]:
+        return logout()
+    with transaction() as db:
+        ended = db.execute(
+            "DELETE FROM sessions WHERE author_id = ? AND substr(id_digest, 1, ?) = ?",
+            (member.id, ID_LENGTH, device_id),
+        )
+        if ended.rowcount == 0:
+            abort(404)
+        record("device_ended", member.username)
+    return redirect("/devices", 303)
+
+
+@devices.post("/devices/end-others")
+def end_others() -> ResponseReturnValue:
+    member = require_member()
+    with transaction() as db:
+        others = "DELETE FROM sessions WHERE author_id = ? AND id_digest != ?"
+        if db.execute(others, (member.id, this_digest())).rowcount:
+            record("other_devices_ended", member.username)
+    return redirect("/devices", 303)
+
+
+feature = Feature(
+    devices,
+    events={
+        "device_ended": "{actor} signed out one of their other devices",
+        "other_devices_ended": "{actor} signed out all their other devices",
+    },
+    slots={"navigation": "devices/_link.html"},
+)

@@ -1,0 +1,29 @@
+"""What our settings mean to Flask and Flask-Session."""
+
+from urllib.parse import urlsplit
+
+from flask import Flask
+
+from foundation.clock import DAY
+from foundation.settings import is_loopback
+
+MAX_BODY = 16 * 1024  # bytes; no form and no webhook of ours comes near it
+
+
+def configure_flask(app: Flask) -> None:
+    url, domain = urlsplit(app.config["BASE_URL"]), app.config["COOKIE_DOMAIN"]
+    host, https = url.hostname or "", url.scheme == "https"
+    app.config.update(
+        TRUSTED_HOSTS=[host, "localhost", "127.0.0.1"] if is_loopback(host) else [host],
+        MAX_CONTENT_LENGTH=MAX_BODY,
+        PROPAGATE_EXCEPTIONS=False,  # visitors see the error page, in debug mode too
+        PERMANENT_SESSION_LIFETIME=app.config["SESSION_MAX_DAYS"] * DAY,
+        SESSION_REFRESH_EACH_REQUEST=False,  # True brings ended sessions back, and writes on reads
+        SESSION_COOKIE_NAME=f"__{'Secure' if domain else 'Host'}-session" if https else "session",
+        SESSION_COOKIE_DOMAIN=domain,
+        SESSION_COOKIE_PATH="/",
+        SESSION_COOKIE_SECURE=https,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        VISITOR_COOKIE_NAME="__Host-visitor" if https else "visitor",
+    )

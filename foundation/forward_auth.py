@@ -1,0 +1,89 @@
+"""`GET /auth`: what a proxy asks before it hands a request on to another program."""
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import cast
+from urllib.parse import urlencode
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from flask import Flask
+
+from foundation.answers import PRIVATE, security_headers
+from foundation.database import transaction
+from foundation.digests import session_digest
+from foundation.guards import parse_next
+from foundation.sessions import SessionTable, is_renewal_due, read_cookie
+
+FORWARDED = ("METHOD", "PROTO", "HOST", "URI")
+
+Answer = tuple[str, dict[str, str]]  # status and headers
+
+
+class ForwardAuth:
+    """200 with `Remote-User`, or 401. `/auth?redirect=1`, for proxies that hand our answer on to
+    the visitor, is a 303 to the sign-up page instead of the 401.
+
+    Only the cookie decides, and whatever fails is a no. It is answered before Flask begins, because
+    a proxy asks for every picture on a page.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self.app, self.wsgi_app = app, app.wsgi_app
+        self.sessions = cast(SessionTable, app.session_interface)
+        every = security_headers(app.config) | PRIVATE | {"Content-Length": "0"}
+        self.headers = [*every.items()]
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/auth":
+            return self.wsgi_app(environ, start_response)
+        status, headers = self.answer(environ)
+        start_response(status, [*headers.items(), *self.headers])
+        return []
+
+    def answer(self, environ: WSGIEnvironment) -> Answer:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return "405 Method Not Allowed", {"Allow": "GET, HEAD"}
+        try:
+            row = self.find_session(environ)
+            return self.refuse(environ) if row is None else self.admit(environ, row)
+        except sqlite3.Error as error:
+            self.app.logger.error("The database cannot be used: %s", error)
+            return "503 Service Unavailable", {"Retry-After": "5"}
+
+    def admit(self, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer:
+        """A member asks. Override it to let in some members only."""
+        return "200 OK", {"Remote-User": row["username"]}
+
+    def refuse(self, environ: WSGIEnvironment) -> Answer:
+        """Somebody who is not signed in asks."""
+        if "redirect=1" in environ.get("QUERY_STRING", "").split("&"):
+            return "303 See Other", {"Location": self.sign_up_address(environ)}
+        return "401 Unauthorized", {}
+
+    def find_session(self, environ: WSGIEnvironment) -> sqlite3.Row | None:
+        sid = read_cookie(environ, self.app)
+        if sid is None:
+            return None
+        digest = session_digest(sid)
+        row = self.sessions.find(self.app.extensions["connections"].db, digest)
+        if row is not None and is_renewal_due(row):
+            self.renew(digest)
+        return row
+
+    def renew(self, digest: str) -> None:
+        """Some members visit guarded programs only."""
+        with self.app.app_context(), suppress(sqlite3.OperationalError), transaction():
+            self.sessions.renew(digest)
+
+    def sign_up_address(self, environ: WSGIEnvironment) -> str:
+        """With the way back to the page that was asked for, as the proxy names it."""
+        own = self.app.config["BASE_URL"]
+        asked = {name: environ.get(f"HTTP_X_FORWARDED_{name}", "") for name in FORWARDED}
+        origin = f"{asked['PROTO']}://{asked['HOST']}"
+        with self.app.app_context():
+            # On our own host, a path is enough.
+            wanted = parse_next(asked["URI"] if origin == own else origin + asked["URI"])
+        if wanted is None or asked["METHOD"] not in ("", "GET", "HEAD"):
+            return f"{own}/signup"
+        return f"{own}/signup?{urlencode({'next': wanted})}"

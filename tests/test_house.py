@@ -1,0 +1,100 @@
+"""How the house is laid out, and that every feature is whole."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import ALL_SENTENCES, ROOT, Group
+
+ROOMS = ["foundation", "app", "features", "wsgi"]  # each may import from those before it
+MODULES = [
+    path
+    for path in (*ROOT.glob("*.py"), *ROOT.glob("foundation/*.py"), *ROOT.glob("features/*.py"))
+    if path.name != "conftest.py"
+]
+NAME = re.compile(r"[a-z]+(-[a-z0-9]+)+")  # of a sentence
+CALLS = {"Mistake": 1, "say": 0, "VonageRefused": 0, "render_error": 0}
+
+
+def room_of(module: str) -> int:
+    """The place of a module in ROOMS; -1 for other people's modules."""
+    name = module.split(".")[0]
+    return ROOMS.index(name) if name in ROOMS else -1
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Also those inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "no relative imports"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports_run_one_way(path: Path) -> None:
+    own = room_of(str(path.relative_to(ROOT)).removesuffix(".py").replace("/", "."))
+
+    found = [module for module in imports(ast.parse(path.read_text())) if room_of(module) >= 0]
+
+    assert own >= 0
+    assert [module for module in found if room_of(module) > own] == []
+    if ROOMS[own] == "features":  # a feature that goes takes no other with it
+        assert [module for module in found if room_of(module) == own] == []
+
+
+def test_there_is_no_circle() -> None:
+    names = {str(p.relative_to(ROOT)).removesuffix(".py").replace("/", "."): p for p in MODULES}
+    needs = {n: {*imports(ast.parse(p.read_text()))} & {*names} for n, p in names.items()}
+
+    while free := {name for name, needed in needs.items() if not needed}:
+        needs = {name: needed - free for name, needed in needs.items() if name not in free}
+
+    assert needs == {}
+
+
+def test_app_py_reads_in_one_go() -> None:
+    lines = (ROOT / "app.py").read_text().splitlines()
+
+    assert len(lines) <= 1300
+    assert next(n for n, line in enumerate(lines) if "# Inviting" in line) < 150
+
+
+def test_every_sentence_that_is_named_exists() -> None:
+    named = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                place = CALLS.get(node.func.id)
+                if place is not None and len(node.args) > place:
+                    argument = node.args[place]
+                    named |= {
+                        part.value
+                        for part in ast.walk(argument)
+                        if isinstance(part, ast.Constant) and NAME.fullmatch(str(part.value))
+                    }
+
+    assert len(named) > 20
+    assert named - ALL_SENTENCES.keys() == set()
+
+
+def test_app_alone_is_the_whole_journey(settings: dict[str, str], group: Group) -> None:
+    """Without the features: no devices, no commands, but everything between invite and home."""
+    import app
+
+    alone = Group(app.create_app(settings), group.vonage)
+    group.invite("12025550100", "ada")
+    assert alone.text("12025550100") == 204
+    ada = alone.browser()
+    pin = alone.vonage.pin_of("12025550100")
+    assert ada.sign_up("12025550100", "ada", pin).status_code == 303
+    assert ada.get("/auth").headers["Remote-User"] == "ada"
+    assert ada.get("/admin").status_code == 200
+    assert "/devices" not in ada.get("/").text
+    assert ada.get("/devices").status_code == 404
+    assert ada.post("/invite", phone="+12025550101").status_code == 303
+    assert ada.post("/logout").status_code == 303
