@@ -26,12 +26,12 @@ from vonage_sms import SmsMessage
 from vonage_verify import SmsChannel, VerifyRequest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from foundation.answers import SecurityHeaders, add_answers
+from foundation.answers import SecurityHeaders, Templates, add_answers, find_static_files
 from foundation.clock import DAY, MINUTE, add_times, now
 from foundation.database import count_rows, fetch_row, fetch_rows, get_db, insert_row
 from foundation.database import is_database_older, open_database, transaction
 from foundation.digests import keyed_digest, phone_digest, session_digest
-from foundation.feature import Feature, add_features, known_settings
+from foundation.feature import Feature, add_features, gather_for_templates, known_settings
 from foundation.flask_settings import configure_flask
 from foundation.forms import Form, Mistake
 from foundation.forward_auth import ForwardAuth
@@ -71,10 +71,11 @@ def create_app(
     (without `config`) the nearest .env; names in `config` that are not ours go to Flask. Raises
     WrongSettings."""
     app = Flask(__name__)
-    known = known_settings(features)
-    app.config.update(read_settings(gather_settings(config), known))
+    app.jinja_environment = Templates
+    ours = known_settings(features)
+    app.config.update(read_settings(gather_settings(config), ours))
     configure_flask(app)
-    app.config.update((k, v) for k, v in (config or {}).items() if k not in known)
+    app.config.update((k, v) for k, v in (config or {}).items() if k not in ours)
     keep_secrets_out_of_logs(app)
     app.session_interface = MemberSessions(app)
     app.extensions["vonage"] = Vonage(app.config)
@@ -85,7 +86,8 @@ def create_app(
     for blueprint in (pages, webhooks, admin):
         app.register_blueprint(blueprint)
     app.before_request(guard)
-    app.context_processor(describe_visitor)
+    known = gather_for_templates(features) | {"static": find_static_files(app)}
+    app.context_processor(lambda: describe_visitor() | known)
     add_times(app)
     add_answers(app)
     add_features(app, features)

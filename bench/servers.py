@@ -102,7 +102,7 @@ def wait_until_up(process: subprocess.Popen[bytes], url: str) -> None:
     in_a_row = 0
     while in_a_row < 10:
         if process.poll() is not None:
-            raise SystemExit("A program under load did not start; its message stands above.")
+            raise SystemExit("A program under load did not start; its message is above.")
         try:
             in_a_row = in_a_row + 1 if requests.get(f"{url}/healthz", timeout=2).ok else 0
         except requests.RequestException:

@@ -83,5 +83,5 @@ feature = Feature(
         "device_ended": "{actor} signed out one of their other devices",
         "other_devices_ended": "{actor} signed out all their other devices",
     },
-    slots={"navigation": "devices/_link.html"},
+    navigation={"/devices": "Devices"},
 )

@@ -27,9 +27,10 @@ def guard() -> None:
         raise failure
     if isinstance(request.routing_exception, RequestRedirect):
         abort(404)  # Werkzeug would tidy the path, with an address built from Host
-    view = current_app.view_functions.get(request.endpoint or "")
-    if request.method == "POST" and view and not getattr(view, "is_for_machines", False):
-        refuse_cross_site()
+    if request.method == "POST" and request.endpoint is not None:
+        view = current_app.view_functions[request.endpoint]
+        if not getattr(view, "is_for_machines", False):
+            refuse_cross_site()
 
 
 def refuse_cross_site() -> None:

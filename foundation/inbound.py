@@ -120,7 +120,7 @@ def parse_time(text: object) -> int | None:
 # Claims -------------------------------------------------------------------------------------------
 
 CLAIM_LIFETIME = 30  # seconds; an answer takes 8 s of Vonage's and 5 s of a locked database at most
-STALE_AFTER = 30 * MINUTE  # nobody is waiting for the PIN any more
+STALE_AFTER = 30 * MINUTE  # by then nobody is waiting for the PIN
 INBOUND_LIFETIME = 3 * DAY  # Vonage stops calling after 24 h
 
 

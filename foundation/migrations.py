@@ -85,7 +85,7 @@ def create_tables(db: sqlite3.Connection, parts: Iterable[Part]) -> None:
 
 
 def migrate(db: sqlite3.Connection, parts: Iterable[Part]) -> None:
-    """Take every step that is missing, each in a transaction of its own. Raises MigrationFailed."""
+    """Take every step that is missing, each in its own transaction. Raises MigrationFailed."""
     for part in parts:
         if part.name not in find_versions(db):
             take_step(db, part, part.version, part.schema)  # a feature that was added

@@ -17,7 +17,6 @@ from wsgiref.types import WSGIEnvironment
 from flask import Flask, Request, Response, after_this_request, current_app, g, session
 from flask_session.base import ServerSideSession, ServerSideSessionInterface
 from ua_parser import parse_os, parse_user_agent
-from werkzeug.sansio.http import parse_cookie
 
 from foundation.clock import DAY, now
 from foundation.database import get_db, transaction
@@ -42,7 +41,7 @@ def is_admin(member: Member | None) -> bool:
 class MemberSession(ServerSideSession):
     """`flask.session`. Anonymous visitors get an empty one that is never stored."""
 
-    sid: str
+    sid: str  # "" for anonymous visitors
     modified: bool
     is_due = False  # to be renewed: a day or more has passed since the last time
     failure: sqlite3.Error | None = None  # why nobody knows whose session this is
@@ -61,9 +60,14 @@ def is_renewal_due(row: sqlite3.Row) -> bool:
 
 
 def read_cookie(environ: WSGIEnvironment, app: Flask) -> str | None:
-    """The session id. Read from the environ, because `request.cookies` walks all headers."""
-    cookies = parse_cookie(environ.get("HTTP_COOKIE"))
-    return cookies.get(app.config["SESSION_COOKIE_NAME"]) or None
+    """The session id. Read by hand: `request.cookies` walks all headers and decodes every cookie,
+    and /auth is asked for each picture on a page."""
+    name = app.config["SESSION_COOKIE_NAME"]
+    for pair in environ.get("HTTP_COOKIE", "").split(";"):
+        key, _, value = pair.partition("=")
+        if key.strip() == name:
+            return str(value).strip() or None
+    return None
 
 
 class SessionTable(ServerSideSessionInterface):
@@ -91,24 +95,23 @@ class SessionTable(ServerSideSessionInterface):
         try:
             row = self.find(get_db(), session_digest(sid)) if sid else None
         except sqlite3.Error as error:
-            nobody = self.create_session()
+            nobody = MemberSession(sid="")
             nobody.failure = error  # raised by the guard, where an error page can be shown
             return nobody
         if sid is None or row is None:
-            return self.create_session()
+            return MemberSession(sid="")
         g.member = Member(row["author_id"], row["username"])
         session = MemberSession({"author_id": row["author_id"], **json.loads(row["data"])}, sid)
         session.is_due = is_renewal_due(row)
         return session
 
-    def create_session(self) -> MemberSession:
-        return MemberSession(sid=self._generate_sid(self.sid_length))
-
     def save_session(self, app: Flask, session: Any, response: Response) -> None:
-        if not session and session.modified:  # a page called session.clear()
+        if not session.sid or not (session.modified or session.is_due):
+            return
+        if not session:  # a page called session.clear()
             self.end(session_digest(session.sid))
             expire_cookie(response)
-        elif (session.modified or session.is_due) and session and self.write(session):
+        elif self.write(session):
             set_cookie(response, session.sid)
 
     def write(self, session: MemberSession) -> bool:

@@ -1,5 +1,5 @@
-"""`make demo`: the simulator and the program on a scratch database, with Ada invited. The ports of
-the program and of the phones may be named: `python -m simulator 8000 8001`."""
+"""`make demo`: the simulator and the program on a temporary database, with Ada invited. To choose
+the ports (the program's, the phones'): `python -m simulator 8000 8001`."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ INVITE_CODE = "sunflower"
 
 
 def find_port(wish: int) -> int:
-    """`wish`, or any other where that is taken."""
+    """`wish`, or another one if that is taken."""
     for port in (wish, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -42,7 +42,7 @@ def find_port(wish: int) -> int:
 
 def demo_settings(vonage: Vonage, host: str, certificate: Path, app_url: str) -> dict[str, str]:
     folder = certificate.parent
-    unset = dict.fromkeys(SETTINGS, "")  # nothing of the real settings, in .env or elsewhere
+    unset = dict.fromkeys(SETTINGS, "")  # no real setting gets in, from .env or elsewhere
     return (
         os.environ
         | unset
@@ -67,14 +67,14 @@ def start_app(port: int, settings: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
     command += ["--workers", "1", "--blocking-threads", "8", "--port", str(port)]
     command += ["--log-level", "error", "wsgi:create_app"]
-    # A session of its own: Ctrl-C reaches us first, and we end it in order.
+    # In its own process group: Ctrl-C reaches us first, and we stop it properly.
     return subprocess.Popen(command, cwd=ROOT, env=settings, start_new_session=True)
 
 
 def wait_until_up(app: subprocess.Popen[bytes], url: str) -> None:
     for _ in range(200):
         if app.poll() is not None:
-            raise SystemExit("The program did not start; its message stands above.")
+            raise SystemExit("The program did not start; its message is above.")
         try:
             if requests.get(f"{url}/healthz", timeout=1).ok:
                 return
@@ -84,7 +84,7 @@ def wait_until_up(app: subprocess.Popen[bytes], url: str) -> None:
 
 
 def stop(app: subprocess.Popen[bytes]) -> None:
-    """End the program in order, and in any case: a second Ctrl-C must not leave it running."""
+    """Stop the program, whatever happens: a second Ctrl-C must not leave it running."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     app.terminate()
@@ -105,10 +105,10 @@ def say_where_to_click(app_url: str, phones_url: str) -> None:
 
   Now: open the phones, and reply "{INVITE_CODE}" from Ada's (+{ADA}).
   The PIN arrives there; enter it at {app_url}/signup with the username ada.
-  Then invite Grace's phone, +{GRACE}, and come in with it in a private window.
+  Then invite Grace's phone, +{GRACE}, and sign in with it in a private window.
 
-  Nobody invited Mallory's phone: see what replying from it does. Texts can be delayed or lost,
-  and webhooks forged, on the page with the phones.
+  Nobody invited Mallory's phone: see what a reply from it does. On the page with the phones
+  you can also delay or lose texts, and forge webhooks.
 
   Ctrl-C ends it all.
 """)
@@ -135,7 +135,7 @@ def main() -> None:
             say_where_to_click(app_url, phones_url)
             app.wait()
         except KeyboardInterrupt:
-            print("\nThe demo is over; nothing of it is kept.")
+            print("\nThe demo is over. Nothing was kept.")
         finally:
             stop(app)
 

@@ -1,5 +1,5 @@
-"""The stage: phones as people know them, what goes over the wire, and tricks against the group, as
-a page at plain http."""
+"""The stage: a page with phones as people know them, what goes over the wire, and tricks to play on
+the group."""
 
 import re
 import threading
@@ -18,7 +18,7 @@ DAY = 86_400
 LATE = 15  # seconds that a delayed text takes
 LINES = 30  # of what went over the wire
 
-# Tricks: what one may try against the webhook -----------------------------------------------------
+# Tricks to play on the webhook --------------------------------------------------------------------
 
 Fields = dict[str, str]
 
@@ -50,7 +50,7 @@ def send_from_yesterday(vonage: Vonage, phone: str, code: str) -> Fields:
 class Trick(NamedTuple):
     name: str
     label: str
-    make: Callable[[Vonage, str, str], Fields]  # the account, a phone, the invite code
+    make: Callable[[Vonage, str, str], Fields]  # the account, a phone, the word
     outcome: str  # what should come of it
 
 
@@ -74,8 +74,8 @@ class Props(NamedTuple):
     vonage: Vonage
     webhook: str  # where replies go
     app_url: str
-    code: str  # what friends reply
-    names: dict[str, str]  # of the phones that somebody put on the page, by number
+    code: str  # the word that friends reply
+    names: dict[str, str]  # of the phones on the page, by number
 
 
 def create_page(
@@ -101,7 +101,7 @@ def find_threads() -> dict[str, list[Text]]:
 
 
 def read_phone() -> str:
-    """The phone that a form is about, which must be one of those on the page."""
+    """The phone a form is about. It must be on the page."""
     phone = request.form.get("phone", "")
     return phone if phone in find_threads() else abort(404)
 
@@ -116,7 +116,7 @@ def phones() -> ResponseReturnValue:
 def add_phone() -> ResponseReturnValue:
     phone = re.sub(r"[\s()+-]", "", request.form.get("phone", ""))
     if not re.fullmatch(r"[1-9][0-9]{6,14}", phone):
-        abort(400, "A number has 7 to 15 digits, and its country code first.")
+        abort(400, "A number has 7 to 15 digits, starting with the country code.")
     props().names.setdefault(phone, "")
     return redirect(f"/#phone-{phone}", 303)
 
@@ -134,7 +134,7 @@ def reply() -> ResponseReturnValue:
 
 @stage.post("/network")
 def network() -> ResponseReturnValue:
-    """How texts get to a phone from now on."""
+    """How texts reach a phone from now on."""
     vonage, phone, how = props().vonage, read_phone(), request.form.get("how")
     vonage.unreachable.discard(phone)
     vonage.delays.pop(phone, None)
@@ -166,7 +166,7 @@ class Wire(NamedTuple):
 
 
 def read_wire() -> list[Wire]:
-    """The newest first. The token in a webhook's address is not for the eyes of the audience."""
+    """Newest first. The token in a webhook's address is hidden."""
     asked = [
         Wire(one.at, "the group asks Vonage", f"{one.method} {one.path}")
         for one in list(props().vonage.requests)

@@ -1,4 +1,4 @@
-"""Vonage's addresses on loopback: HTTPS, with a certificate that is made at start."""
+"""Vonage's addresses on loopback: HTTPS, with a certificate made at start."""
 
 import datetime
 import ipaddress
@@ -19,7 +19,7 @@ from .vonage import Answer, Connection, Vonage
 
 
 def make_certificate(folder: Path) -> Path:
-    """Write a key and a certificate for localhost that vouches for itself; return its path."""
+    """Write a key and a self-signed certificate for localhost; return the certificate's path."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Vonage simulator")])
     today, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
@@ -39,7 +39,7 @@ def make_certificate(folder: Path) -> Path:
 
 
 def make_extensions(key: ec.EllipticCurvePublicKey) -> list[tuple[x509.ExtensionType, bool]]:
-    """What Python's strict check of a certificate asks for (since 3.13)."""
+    """What Python's strict certificate check wants (since 3.13)."""
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     unused: tuple[str, ...] = ("content_commitment", "key_encipherment", "data_encipherment")
     unused += ("key_agreement", "crl_sign", "encipher_only", "decipher_only")
@@ -100,18 +100,18 @@ class Server(ThreadingHTTPServer):
             make_certificate(folder)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, folder / "vonage.key")
-        # Shaking hands is left to the thread of each connection: a caller that stalls stalls alone.
+        # Handshakes happen in each connection's thread, so a slow caller holds up nobody else.
         self.socket = context.wrap_socket(
             self.socket, server_side=True, do_handshake_on_connect=False
         )
 
     @property
     def host(self) -> str:
-        """What VONAGE_API_HOST and VONAGE_REST_HOST are to be."""
+        """The value for VONAGE_API_HOST and VONAGE_REST_HOST."""
         return f"localhost:{self.server_port}"
 
     def handle_error(self, *_: Any) -> None:
-        """A caller that hangs up is no news."""
+        """Say nothing: callers hang up."""
 
 
 @contextmanager

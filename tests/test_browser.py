@@ -118,7 +118,7 @@ class Stage:
         before = self.table.locator("#wire").inner_text()
         self.table.get_by_label("In the name of").select_option(phone)
         self.table.get_by_role("button", name=trick).click()
-        if trick != "Let the PIN run out":
+        if trick != "Let the PIN expire":
             self.table.wait_for_function(
                 "before => document.getElementById('wire').innerText !== before", arg=before
             )
@@ -298,7 +298,7 @@ def other_than(pin: str) -> str:
 def test_a_pin_that_ran_out_is_no_way_in_and_a_new_one_is(stage: Stage) -> None:
     ada = stage.window().new_page()
     pin = stage.reply(ADA)
-    stage.play(ADA, "Let the PIN run out")
+    stage.play(ADA, "Let the PIN expire")
     stage.sign_up(ada, ADA, "ada", pin)
     assert ada.get_by_text(sentence("pin-wrong")).is_visible()
     stage.look(ada, "sign-up-expired-pin")

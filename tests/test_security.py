@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import EnvironBuilder
 from werkzeug.test import run_wsgi_app
 
+from foundation.answers import allow_form_action
 from foundation.guards import parse_next
 from simulator.vonage import Vonage
 from wsgi import create_app
@@ -353,3 +354,16 @@ def test_ten_thousand_fields_are_too_many(app: Flask) -> None:
     fields: dict[str, Any] = {f"field{number}": "x" for number in range(10_000)}
 
     assert Browser(app).post("/login", **fields).status_code == 413
+
+
+def test_a_view_may_let_its_form_lead_to_another_origin(app: Flask) -> None:
+    def ask() -> str:
+        allow_form_action("https://photos.example.org")
+        return "a form"
+
+    app.add_url_rule("/ask", view_func=ask)
+    policy = app.test_client().get("/ask").headers.getlist("Content-Security-Policy")
+
+    assert policy == [HEADERS["Content-Security-Policy"] + " https://photos.example.org"]
+    again = app.test_client().get("/").headers["Content-Security-Policy"]
+    assert again == HEADERS["Content-Security-Policy"]
