@@ -8,14 +8,17 @@ explains the rules.
 
 import functools
 import hmac
+import json
 import re
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import click
 from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, render_template
@@ -36,19 +39,20 @@ from foundation.flask_settings import configure_flask
 from foundation.forms import Form, Mistake
 from foundation.forward_auth import ForwardAuth
 from foundation.guards import for_machines, guard, parse_next
-from foundation.inbound import Inbound, act_once, claim_message, is_signed, parse_delivery
-from foundation.inbound import parse_inbound, prune_inbound, read_fields, webhook_token, webhook_url
-from foundation.journal import JOURNAL_PAGE, count_texts_of_today, find_journal, prune_journal
-from foundation.journal import record, refund
+from foundation.inbound import Inbound, Tally, act_once, claim_message, is_signed, parse_delivery
+from foundation.inbound import parse_inbound, plain, prune_inbound, read_fields, webhook_token
+from foundation.inbound import webhook_url
+from foundation.journal import JOURNAL_PAGE, correct_parts, count_texts_of_today, find_journal
+from foundation.journal import prune_journal, record, record_daily, refund
 from foundation.logs import keep_secrets_out_of_logs
-from foundation.phones import parse_phone
+from foundation.phones import is_known_phone, parse_phone
 from foundation.sessions import Member, SessionTable, adopt_session, current_member, drop_session
 from foundation.sessions import is_admin, name_device, this_digest
 from foundation.settings import gather_settings, read_settings
-from foundation.usernames import parse_optional_username, parse_username
-from foundation.vonage import GSM_7, PinRejected, PinStillRunning, Vonage, VonageError
+from foundation.usernames import parse_username
+from foundation.vonage import GSM_7, PinRejected, PinStillRunning, SentInPart, Vonage, VonageError
 from foundation.vonage import VonageRefused, VonageUnavailable, VonageUnreached, asking_vonage
-from foundation.vonage import parse_request_id
+from foundation.vonage import count_parts, parse_request_id
 
 PIN_LIFETIME = 300
 PINS_PER_TEN_MINUTES = 3
@@ -134,7 +138,9 @@ def require_vonage() -> None:
     else:
         genuine = hmac.compare_digest(token.encode("utf-8", "replace"), webhook_token().encode())
     if not genuine:
-        record_refused_webhook()
+        if due := tally("webhook_refused").add():
+            with transaction():
+                record_daily("webhook_refused", count=due)
         abort(401)
 
 
@@ -147,8 +153,9 @@ def require_vonage() -> None:
 @admin.post("/invite")
 def invite_friend() -> ResponseReturnValue:
     form = Form("phone", "username")
-    phone = form.read("phone", parse_phone)
-    username = form.read("username", parse_optional_username)
+    insists = request.form.get("anyway") == form.values["phone"]
+    phone = form.read("phone", parse_phone if insists else parse_known_phone)
+    username = form.read("username", parse_new_username)
     if form.errors:
         return show_admin(form, 422)
     try:
@@ -157,22 +164,40 @@ def invite_friend() -> ResponseReturnValue:
         form.refuse(mistake)
         return show_admin(form, 422)
     with suppress(VonageError):  # the invite stays; its line on the page says what is wrong
-        send_invite(invite_id, phone)
+        send_invite(invite_id, phone, require_member().username)
     return redirect(url_for("admin.overview", new=invite_id), 303)
+
+
+def parse_known_phone(text: str) -> str:
+    """Raises Mistake for a number that may not exist; the form then offers to invite it anyway."""
+    phone = parse_phone(text)
+    if not is_known_phone(phone):
+        raise Mistake("phone", "phone-doubtful")
+    return phone
+
+
+def parse_new_username(text: str) -> str:
+    """Optional, and never the word: somebody mixed up the fields. Raises Mistake."""
+    name = parse_username(text) if text.strip() else ""
+    if name == plain(current_app.config["INVITE_CODE"]):
+        raise Mistake("username", "username-reserved")
+    return name
 
 
 def create_invite(phone: str, username: str | None, inviter: Member | None) -> int:
     """Store an invite and return its id. Raises Mistake."""
     actor = inviter and inviter.username
+    parts = count_parts(write_invite(actor))
     with transaction():
         prune()
         wait = seconds_until_text(phone_digest(phone))
-        refusal = "invited-just-now" if wait else why_over_budget()
+        refusal = why_not_invited(phone, wait, parts)
         if refusal is None:
             displace_invites(phone, username, actor)
             invite_id = insert_invite(phone, username, inviter)
             record("invited", actor, username, invite_id)
-            record("text_sent", invite_id=invite_id, parts=1)  # counted before it is sent
+            record("text_sent", invite_id=invite_id, parts=parts)  # counted before it is sent
+            start_cooldown(phone)
         elif refusal == "budget-spent":
             record("budget_reached", actor, detail=refusal)
     if refusal is not None:
@@ -180,12 +205,21 @@ def create_invite(phone: str, username: str | None, inviter: Member | None) -> i
     return invite_id
 
 
+def why_not_invited(phone: str, wait: int | None, parts: int) -> str | None:
+    stopped = "SELECT 1 FROM whitelist WHERE phone_digest = ? AND stopped_at IS NOT NULL"
+    if fetch_row(stopped, (phone_digest(phone),)):
+        return "phone-stopped"
+    return "invited-just-now" if wait else why_over_budget(parts)
+
+
 def displace_invites(phone: str, username: str | None, actor: str | None) -> None:
     """An invite replaces the number's earlier one, and an earlier one for the same name: otherwise
-    two phones could sign in as one member. Their running PINs go too."""
+    two phones could sign in as one member. Their running PINs go too. One that was stopped stays,
+    so the number isn't texted again by mistake."""
     digest = phone_digest(phone)
     displaced = fetch_rows(
-        "DELETE FROM whitelist WHERE phone_digest = ? OR username = ? RETURNING id, phone_digest",
+        "DELETE FROM whitelist WHERE phone_digest = ?1 OR (username = ?2 AND stopped_at IS NULL)"
+        " RETURNING id, phone_digest",
         (digest, username),
     )
     get_db().execute("DELETE FROM pending_verifications WHERE phone_digest = ?", (digest,))
@@ -212,52 +246,76 @@ def insert_invite(phone: str, username: str | None, inviter: Member | None) -> i
     )
 
 
+def start_cooldown(phone: str) -> None:
+    """A number is texted once a minute, whatever becomes of its invite in the meantime."""
+    get_db().execute(
+        "INSERT OR REPLACE INTO cooldowns VALUES (?, ?)", (phone_digest(phone), now() + MINUTE)
+    )
+
+
 def seconds_until_text(digest: str) -> int | None:
     """None: the number was not texted within the last minute."""
     lately = fetch_row(
-        "SELECT max(at) AS at FROM journal JOIN whitelist ON whitelist.id = invite_id"
-        " WHERE phone_digest = ? AND event = 'text_sent' AND abs(at - ?) < ?",
-        (digest, now(), MINUTE),
+        "SELECT until FROM cooldowns WHERE phone_digest = ? AND until BETWEEN ? AND ?",
+        (digest, now() + 1, now() + MINUTE),
     )
-    return min(lately["at"] + MINUTE - now(), MINUTE) if lately and lately["at"] else None
+    return lately["until"] - now() if lately else None
 
 
-def why_over_budget() -> str | None:
-    spent = count_texts_of_today() >= current_app.config["TEXTS_PER_DAY"]
+def why_over_budget(parts: int = 1) -> str | None:
+    spent = count_texts_of_today() + parts > current_app.config["TEXTS_PER_DAY"]
     return "budget-spent" if spent else None
 
 
-def send_invite(invite_id: int, phone: str) -> None:
-    """Text the invite. Raises VonageError; the invite stays, and its state says what is wrong."""
+def write_invite(inviter: str | None) -> str:
+    """The words of the text. It names who invites, if it fits into one text with that."""
     word = current_app.config["INVITE_CODE"].upper()
-    text = render_template("sms/invite.txt", word=word).strip()
+    named, plain_one = (
+        render_template("sms/invite.txt", word=word, inviter=name).strip()
+        for name in (inviter, None)
+    )
+    return named if count_parts(named) == 1 else plain_one
+
+
+def send_invite(invite_id: int, phone: str, inviter: str | None = None) -> None:
+    """Text the invite. Raises VonageError; the invite stays, and its state says what is wrong."""
     try:
-        message_id = send_text(phone, text)
+        message_ids = send_text(phone, write_invite(inviter))
     except VonageError as error:
         with transaction() as db:
             db.execute("UPDATE whitelist SET delivery = ? WHERE id = ?", (error.reason, invite_id))
             if error.sent_nothing:
                 refund("text_sent", "text_refused", invite_id, None, error.reason)
+                db.execute("DELETE FROM cooldowns WHERE phone_digest = ?", (phone_digest(phone),))
+            if isinstance(error, SentInPart):
+                keep_message_ids(invite_id, error.message_ids)
         raise
-    keep = "UPDATE whitelist SET message_ids = json_object(?, NULL) WHERE id = ?"
-    get_db().execute(keep, (message_id, invite_id))
+    with transaction():
+        keep_message_ids(invite_id, message_ids)
+
+
+def keep_message_ids(invite_id: int, message_ids: list[str]) -> None:
+    """Of every part of the text, for the delivery receipts. Vonage has counted them by now."""
+    ids = json.dumps(dict.fromkeys(message_ids))
+    get_db().execute("UPDATE whitelist SET message_ids = ? WHERE id = ?", (ids, invite_id))
+    correct_parts("text_sent", invite_id, len(message_ids))
 
 
 @admin.post(f"/invite/{ROW_ID}/revoke")
 def revoke(row_id: int) -> ResponseReturnValue:
-    if not withdraw_invite(row_id, "revoked", require_member().username):
+    if not withdraw_invite(row_id, require_member().username):
         abort(404)
     return redirect("/admin", 303)
 
 
-def withdraw_invite(invite_id: int, event: str, actor: str | None = None) -> bool:
-    """Delete an open invite and its running PIN. False: there is none."""
+def withdraw_invite(invite_id: int, actor: str) -> bool:
+    """Delete an invite and its running PIN. False: there is none."""
     with transaction():
         row = fetch_row("DELETE FROM whitelist WHERE id = ? RETURNING username", (invite_id,))
         if row is None:
             return False
         forget_pins_of_invite(invite_id)
-        record(event, actor, row["username"], invite_id)
+        record("revoked", actor, row["username"], invite_id)
     return True
 
 
@@ -278,8 +336,8 @@ def drop_invites_of_old_key() -> None:
         db.execute("DELETE FROM whitelist")
         db.execute("DELETE FROM pending_verifications")
         record("key_changed")
-    click.echo("SECRET_KEY is new: open invites are dropped. The webhook's new address:", err=True)
-    click.echo(webhook_url(), err=True)
+    told = "SECRET_KEY is new, so open invites are dropped and the webhook has a new address. Run"
+    click.echo(f"{told} `flask doctor --fix`, or `flask webhook-url` to see it.", err=True)
 
 
 def prune() -> None:
@@ -288,6 +346,7 @@ def prune() -> None:
     db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM sessions WHERE expires_at <= ?", (at,))
+    db.execute("DELETE FROM cooldowns WHERE until <= ?", (at,))
     prune_inbound()
     prune_journal()
     for feature in current_app.extensions["features"]:
@@ -311,24 +370,42 @@ def answer(token: str | None = None) -> ResponseReturnValue:
     message = parse_inbound(g.fields)
     if message is None:
         return "", 204
-    if message.words == ["stop"]:
-        act: Callable[[Inbound], None] = stop
-    elif current_app.config["INVITE_CODE"].casefold() in message.words:
-        act = send_pin
-    else:
+    act = choose_act(message)
+    if act is None:
         return "", 204
-    claim = claim_message(message.id)
+    claim = claim_message(message)
     if claim == "ours":
         act_once(act, message)
     return "", 503 if claim == "busy" else 204
+
+
+def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
+    """What a text asks for. No reply of an invited friend is lost in silence."""
+    if urlsplit(current_app.config["BASE_URL"]).netloc in message.text:
+        return None  # it quotes our invite, with the word in it: somebody "loved" the text
+    if message.has_word(current_app.config["INVITE_CODE"]):
+        return note_late_reply if message.is_late else send_pin
+    if message.part or find_invite(message.phone) is None:
+        return None  # another part may have the word; and strangers get no answer
+    if message.is_late:
+        return note_late_reply
+    return stop if message.words == ["stop"] else hear_otherwise
 
 
 def show_presence() -> ResponseReturnValue:
     """Before Vonage takes an address for a webhook, it calls it and wants a 200. A text that comes
     by GET would end up in the logs of web servers: the dashboard must say POST."""
     if request.args:
+        if "text" in request.args and (due := tally("webhook_by_get").add()):
+            with transaction():
+                record_daily("webhook_by_get", count=due)
         abort(405)
     return "", 200
+
+
+def tally(event: str) -> Tally:
+    found: Tally = current_app.extensions.setdefault(f"tally of {event}", Tally())
+    return found
 
 
 @webhooks.errorhandler(VonageError)
@@ -336,23 +413,62 @@ def ask_again(error: VonageError) -> ResponseReturnValue:
     return "", 503, {"Retry-After": "30"}
 
 
-def record_refused_webhook() -> None:
-    """One line a minute, so a flood doesn't fill the disk. Looking first, outside the transaction,
-    keeps a flood from holding the database locked."""
-    lately = "SELECT 1 FROM journal WHERE event = 'webhook_refused' AND at > ? AND at <= ?"
-    if fetch_row(lately, (now() - MINUTE, now())):
-        return
-    with transaction():
-        if not fetch_row(lately, (now() - MINUTE, now())):
-            record("webhook_refused")
-
-
 def stop(message: Inbound) -> None:
-    """STOP: withdraw the invite."""
-    digest = phone_digest(message.phone)
-    invite = fetch_row("SELECT id FROM whitelist WHERE phone_digest = ?", (digest,))
-    if invite:
-        withdraw_invite(invite["id"], "stopped")
+    """STOP: the invite is open no more, and the number isn't texted again until an admin withdraws
+    it. The friend's own word opens it again."""
+    with transaction():
+        invite = fetch_row(
+            "UPDATE whitelist SET stopped_at = ?1 WHERE phone_digest = ?2 AND expires_at > ?1"
+            " AND stopped_at IS NULL RETURNING id, username",
+            (now(), phone_digest(message.phone)),
+        )
+        if invite:
+            forget_pins_of_invite(invite["id"])
+            record("stopped", None, invite["username"], invite["id"])
+
+
+def note_late_reply(message: Inbound) -> None:
+    """It came when nobody waited for it any more; the admin can ask the friend to text again."""
+    with transaction():
+        invite = find_invite(message.phone)
+        if invite is None:
+            record_daily("word_from_stranger", message.phone[-2:])
+        else:
+            record("webhook_stale", None, invite["username"], invite["id"])
+            note_reply(invite["id"], "replied-late")
+
+
+def note_reply(invite_id: int, state: str) -> None:
+    get_db().execute("UPDATE whitelist SET replied = ? WHERE id = ?", (state, invite_id))
+
+
+def hear_otherwise(message: Inbound) -> None:
+    """A friend replied without the word: say so to the admin, and once to the friend."""
+    hint = f"Reply with just {current_app.config['INVITE_CODE'].upper()}"
+    invite = count_hint(message, count_parts(hint))
+    if invite is None:
+        return
+    try:
+        send_text(message.phone, hint)
+    except VonageError as error:
+        if error.sent_nothing:
+            with transaction():
+                refund("hint_sent", "hint_refused", invite["id"], None, error.reason)
+
+
+def count_hint(message: Inbound, parts: int) -> sqlite3.Row | None:
+    """The invite, if a hint is due; it is counted then, before it is sent."""
+    with transaction() as db:
+        invite = find_invite(message.phone)
+        if invite is None or invite["stopped_at"]:
+            return None
+        record("replied_otherwise", None, invite["username"], invite["id"])
+        note_reply(invite["id"], "replied-otherwise")
+        if invite["hinted_at"] or why_over_budget(parts):
+            return None
+        db.execute("UPDATE whitelist SET hinted_at = ? WHERE id = ?", (now(), invite["id"]))
+        record("hint_sent", None, invite["username"], invite["id"], parts=parts)
+    return invite
 
 
 class PinOrder(NamedTuple):
@@ -387,7 +503,10 @@ def count_pin(message: Inbound) -> PinOrder | None:
     """Count a PIN before asking for it, once for each message. None: no PIN is due."""
     with transaction() as db:
         invite = find_invite(message.phone)
-        if invite is None or invite["message_digest"] == message.digest:
+        if invite is None:
+            record_daily("word_from_stranger", message.phone[-2:])
+            return None
+        if invite["message_digest"] == message.digest:
             return None
         counted = find_counted(invite["id"], message.digest)
         if counted and not counted["is_newest"]:
@@ -400,14 +519,17 @@ def count_pin(message: Inbound) -> PinOrder | None:
             record("pin_refused", subject=name, invite_id=invite["id"], detail=refusal)
             return None
         if not is_resumed:
-            count = "UPDATE whitelist SET pins_sent = pins_sent + 1 WHERE id = ?"
-            db.execute(count, (invite["id"],))
+            db.execute(
+                "UPDATE whitelist SET pins_sent = pins_sent + 1, stopped_at = NULL, replied = NULL"
+                " WHERE id = ?",
+                (invite["id"],),
+            )
             record("pin_sent", None, name, invite["id"], message.digest, parts=1)
         return PinOrder(invite["id"], invite["request_id"], is_resumed)
 
 
 def find_invite(phone: str) -> sqlite3.Row | None:
-    """The number's open invite, with the request and the message of its last PIN."""
+    """The number's invite, also a stopped one, with the request and message of its last PIN."""
     return fetch_row(
         "SELECT whitelist.*, request_id, message_digest"
         " FROM whitelist LEFT JOIN pending_verifications USING (phone_digest)"
@@ -432,6 +554,8 @@ def why_no_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
         return "tries-spent-admin"
     if is_resumed:
         return None
+    if invite["stopped_at"] and invite["username"] and is_name_invited(invite["username"]):
+        return "name-given-away"
     if invite["pins_sent"] >= PINS_PER_INVITE:
         return "pins-spent"
     lately = count_rows(
@@ -500,20 +624,32 @@ def delivery(token: str | None = None) -> ResponseReturnValue:
 
 
 def note_delivery(message_id: str, outcome: str) -> bool:
-    """The first final outcome counts, however often and in whatever order Vonage calls. False: that
-    text is not ours."""
-    with transaction():
+    """The first final outcome of each part counts, however often and in whatever order Vonage
+    calls. False: that text is not ours."""
+    with transaction() as db:
         invite = fetch_row(
-            "SELECT id, username, delivery FROM whitelist"
+            "SELECT id, username, delivery, message_ids FROM whitelist"
             " WHERE EXISTS (SELECT 1 FROM json_each(message_ids) WHERE key = ?)",
             (message_id,),
         )
-        if invite and invite["delivery"] is None:
-            note = "UPDATE whitelist SET delivery = ? WHERE id = ?"
-            get_db().execute(note, (outcome, invite["id"]))
-            if outcome != "delivered":
-                record("text_undelivered", subject=invite["username"], invite_id=invite["id"])
-    return invite is not None
+        if invite is None:
+            return False
+        outcomes = json.loads(invite["message_ids"])
+        outcomes[message_id] = outcomes[message_id] or outcome
+        whole = invite["delivery"] or sum_up(outcomes.values())
+        db.execute(
+            "UPDATE whitelist SET message_ids = ?, delivery = ? WHERE id = ?",
+            (json.dumps(outcomes), whole, invite["id"]),
+        )
+        if whole not in (None, "delivered", invite["delivery"]):
+            record("text_undelivered", None, invite["username"], invite["id"])
+    return True
+
+
+def sum_up(outcomes: Iterable[str | None]) -> str | None:
+    """A text is delivered when all its parts are, and undelivered when one is."""
+    seen = set(outcomes)
+    return next((why for why in seen - {None, "delivered"}), None if None in seen else "delivered")
 
 
 def is_text_on_the_way() -> bool:
@@ -580,16 +716,26 @@ class PressedTwice(Exception):
 
 
 def parse_pin(text: str) -> str:
-    pin = "".join(text.split())
-    if not re.fullmatch(r"[0-9]{6}", pin):
+    """Six digits of any script; spaces, dashes and invisible characters don't matter."""
+    kept = (c for c in unicodedata.normalize("NFKC", text) if not c.isspace())
+    pin = "".join(c for c in kept if unicodedata.category(c) not in ("Cf", "Pd"))
+    digits = "".join(str(unicodedata.decimal(c, "?")) for c in pin)
+    if not re.fullmatch(r"[0-9]{6}", digits):
         raise Mistake("pin", "pin-unreadable" if pin else "pin-missing")
-    return pin
+    return digits
 
 
 @pages.get("/signup")
+@pages.get("/signup.", endpoint="signup_with_full_stop")  # as links in texts end up
 def signup() -> ResponseReturnValue:
-    ensure_visitor()
+    if find_visitor() is None:
+        create_visitor()
     return show_signup(Form("phone", "username", "pin"))
+
+
+@pages.get("/login")
+def login_by_hand() -> ResponseReturnValue:
+    return redirect("/signup", 303)
 
 
 def show_signup(form: Form, status: int = 200) -> ResponseReturnValue:
@@ -604,8 +750,11 @@ def login() -> ResponseReturnValue:
         form.read("phone", parse_phone),
         form.read("username", parse_username),
         form.read("pin", parse_pin),
-        ensure_visitor(),
+        find_visitor() or "",
     )
+    if not attempt.visitor:  # it would not keep the session's cookie either
+        create_visitor()
+        form.refuse(Mistake("form", "no-cookie"))
     if form.errors:
         return show_signup(form, 422)
     try:
@@ -620,22 +769,20 @@ def login() -> ResponseReturnValue:
     return redirect(parse_next(request.form.get("next", "")) or "/", 303)
 
 
-def ensure_visitor() -> str:
-    """This browser's random cookie, which lets a lost answer be given again. Sets it if missing."""
-    name = current_app.config["VISITOR_COOKIE_NAME"]
-    visitor = request.cookies.get(name, "")
-    if re.fullmatch(r"[A-Za-z0-9_-]{43}", visitor):
-        return visitor
-    visitor = secrets.token_urlsafe(32)
+def find_visitor() -> str | None:
+    """This browser's random cookie, which lets a lost answer be given again."""
+    visitor = request.cookies.get(current_app.config["VISITOR_COOKIE_NAME"], "")
+    return visitor if re.fullmatch(r"[A-Za-z0-9_-]{43}", visitor) else None
 
+
+def create_visitor() -> None:
     @after_this_request
     def set_visitor(response: Response) -> Response:
+        name, visitor = current_app.config["VISITOR_COOKIE_NAME"], secrets.token_urlsafe(32)
         secure = current_app.config["SESSION_COOKIE_SECURE"]
         attributes = {"max_age": DAY, "secure": secure, "httponly": True, "samesite": "Lax"}
         response.set_cookie(name, visitor, **attributes)
         return response
-
-    return visitor
 
 
 def sign_in(attempt: Attempt) -> SignedIn:
@@ -664,24 +811,26 @@ def sign_in(attempt: Attempt) -> SignedIn:
 def prepare_check(attempt: Attempt) -> Check | SignedIn:
     """Decide what this form may do. If that is to ask Vonage, count the try and lease the name
     first; if it was signed in before, the receipt is as good as the first answer."""
+    if find_pending(attempt) is None:  # a stranger: no lock is taken
+        raise Mistake("pin", "pin-wrong")
     with transaction():
         prune()
         free_stale_leases()
         pending = find_pending(attempt)
-        if pending is None:
+        if pending is None or (pending["invite_id"] is None and not pending["is_receipt"]):
             raise Mistake("pin", "pin-wrong")
         if pending["is_receipt"]:
             return read_receipt(attempt, pending)
-        if pending["invite_id"] is None:
-            raise Mistake("pin", "pin-wrong")
         if pending["leased_until"] is not None:
             if pending["visitor_digest"] == attempt.digest:
                 raise PressedTwice
             raise Mistake("pin", "being-checked", pending["leased_until"] - now())
-        require_free_name(attempt, pending["bound_to"])
         count_try(pending["invite_id"])
-        lease_name(attempt)
-        return Check(pending["invite_id"], pending["request_id"], pending["bound_to"])
+        refusal = why_not_this_name(attempt, pending["bound_to"]) or lease_name(attempt)
+    # What is wrong with a name costs a try, or names could be guessed while a PIN runs.
+    if refusal is not None:
+        raise Mistake("username", refusal)
+    return Check(pending["invite_id"], pending["request_id"], pending["bound_to"])
 
 
 def find_pending(attempt: Attempt) -> sqlite3.Row | None:
@@ -691,7 +840,7 @@ def find_pending(attempt: Attempt) -> sqlite3.Row | None:
         " whitelist.id AS invite_id, whitelist.username AS bound_to"
         " FROM pending_verifications AS pending"
         " LEFT JOIN whitelist ON whitelist.id = whitelist_id AND whitelist.expires_at > ?2"
-        " WHERE pending.phone_digest = ?1 AND pending.expires_at > ?2",
+        " AND stopped_at IS NULL WHERE pending.phone_digest = ?1 AND pending.expires_at > ?2",
         (phone_digest(attempt.phone), now()),
     )
 
@@ -719,23 +868,31 @@ def read_receipt(attempt: Attempt, pending: sqlite3.Row) -> SignedIn:
     return SignedIn(pending["author_id"], session_id)
 
 
-def require_free_name(attempt: Attempt, bound_to: str | None) -> None:
-    """An invite for a name is good for that name only; any other invite for a new name only."""
+def why_not_this_name(attempt: Attempt, bound_to: str | None) -> str | None:
+    """An invite for a name is good for that name only; any other invite for a new name only. The
+    word is no name: somebody mixed up the fields."""
     name = attempt.username
-    if bound_to is not None and bound_to != name:
-        raise Mistake("username", "username-not-invited")
-    if bound_to is None and (name in current_app.config["ADMINS"] or is_name_taken(name)):
-        raise Mistake("username", "username-taken")
+    if name == plain(current_app.config["INVITE_CODE"]):
+        return "username-reserved"
+    if bound_to is not None:
+        return None if bound_to == name else "username-not-invited"
+    taken = name in current_app.config["ADMINS"] or is_name_taken(name)
+    return "username-taken" if taken else None
 
 
 def is_name_taken(name: str) -> bool:
-    """By a member, or by an open invite for that name."""
-    taken = fetch_row(
-        "SELECT 1 FROM authors WHERE username = ?1"
-        " UNION ALL SELECT 1 FROM whitelist WHERE username = ?1 AND expires_at > ?2",
+    """By a member, by somebody who was one (nobody else inherits what the name owns), or by an open
+    invite for that name."""
+    known = fetch_row("SELECT 1 FROM authors WHERE username = ?", (name,))
+    return known is not None or is_name_invited(name)
+
+
+def is_name_invited(name: str) -> bool:
+    invited = fetch_row(
+        "SELECT 1 FROM whitelist WHERE username = ? AND expires_at > ? AND stopped_at IS NULL",
         (name, now()),
     )
-    return taken is not None
+    return invited is not None
 
 
 def count_try(invite_id: int) -> None:
@@ -753,9 +910,9 @@ def uncount_try(invite_id: int) -> None:
     get_db().execute("UPDATE whitelist SET tries = tries - 1 WHERE id = ?", (invite_id,))
 
 
-def lease_name(attempt: Attempt) -> None:
+def lease_name(attempt: Attempt) -> str | None:
     """Hold the name while Vonage is asked: if two friends choose it, the slower one is told before
-    a PIN is used up."""
+    a PIN is used up. Returns why it can't be held, or None."""
     try:
         get_db().execute(
             "UPDATE pending_verifications SET username = ?, leased_until = ?, visitor_digest = ?"
@@ -763,7 +920,8 @@ def lease_name(attempt: Attempt) -> None:
             (attempt.username, now() + LEASE_LIFETIME, attempt.digest, phone_digest(attempt.phone)),
         )
     except sqlite3.IntegrityError:
-        raise Mistake("username", "username-taken") from None
+        return "username-taken"
+    return None
 
 
 def release_lease(attempt: Attempt, answered: bool) -> None:
@@ -807,31 +965,33 @@ def complete_sign_in(attempt: Attempt, check: Check) -> SignedIn:
     with transaction():
         invite = fetch_row(
             "DELETE FROM whitelist WHERE id = ? AND username IS ? AND expires_at > ?"
-            " RETURNING invited_by",
+            " AND stopped_at IS NULL RETURNING invited_by, ends_at",
             (check.invite_id, check.bound_to, now()),
         )
         if invite is None:
             raise Mistake("form", "invite-withdrawn")
-        author, event = find_or_create_author(attempt.username, check, invite["invited_by"])
+        author, event = find_or_create_author(attempt.username, check, invite)
         session_id = attempt.session_id(check.request_id)
         sign_in_as(author, session_id, "pin", event, check.invite_id)
         write_receipt(attempt, check, author.id)
     return SignedIn(author.id, session_id)
 
 
-def find_or_create_author(
-    username: str, check: Check, invited_by: int | None
-) -> tuple[Member, str]:
+def find_or_create_author(username: str, check: Check, invite: sqlite3.Row) -> tuple[Member, str]:
     """The member whom the invite names, or a new one, and the event that this is. Somebody may have
-    been invited under the chosen name while the PIN was being checked: then it is theirs."""
+    been invited under the chosen name while the PIN was being checked: then it is theirs. The
+    invite says how long a guest stays, and brings back a member who was removed."""
     if check.bound_to is None and is_name_taken(username):
         raise Mistake("username", "username-given-away")
-    known = fetch_row("SELECT id FROM authors WHERE username = ?", (username,))
+    known = fetch_row("SELECT id, removed_at FROM authors WHERE username = ?", (username,))
     if known:
-        return Member(known["id"], username), "signed_in"
+        back = "UPDATE authors SET removed_at = NULL, ends_at = ? WHERE id = ?"
+        get_db().execute(back, (invite["ends_at"], known["id"]))
+        return Member(known["id"], username), "rejoined" if known["removed_at"] else "signed_in"
     new = insert_row(
-        "INSERT INTO authors (username, invited_by, joined_at) VALUES (?, ?, ?) RETURNING id",
-        (username, invited_by, now()),
+        "INSERT INTO authors (username, invited_by, joined_at, ends_at)"
+        " VALUES (?, ?, ?, ?) RETURNING id",
+        (username, invite["invited_by"], now(), invite["ends_at"]),
     )
     return Member(new, username), "joined"
 
@@ -851,7 +1011,18 @@ def write_receipt(attempt: Attempt, check: Check, author_id: int) -> None:
 
 def wait_for_first_press(attempt: Attempt) -> SignedIn:
     """The button was pressed twice: give the second press the first one's outcome, without asking
-    Vonage again."""
+    Vonage again. Only one waits for a row, or a few presses more would hold every thread."""
+    waiting: set[str] = current_app.extensions.setdefault("waiting", set())
+    if attempt.digest in waiting:
+        raise Mistake("pin", "being-checked", LEASE_LIFETIME - SECOND_PRESS_PATIENCE)
+    waiting.add(attempt.digest)
+    try:
+        return watch_first_press(attempt)
+    finally:
+        waiting.discard(attempt.digest)
+
+
+def watch_first_press(attempt: Attempt) -> SignedIn:
     patience = time.monotonic() + SECOND_PRESS_PATIENCE
     while time.monotonic() < patience:
         time.sleep(0.1)
@@ -896,7 +1067,8 @@ class MemberSessions(SessionTable):
     def find(self, db: sqlite3.Connection, digest: str) -> sqlite3.Row | None:
         row: sqlite3.Row | None = db.execute(
             "SELECT sessions.*, username FROM sessions JOIN authors ON authors.id = author_id"
-            " WHERE id_digest = ? AND expires_at > ?",
+            " WHERE id_digest = ?1 AND expires_at > ?2 AND removed_at IS NULL"
+            " AND (ends_at IS NULL OR ends_at > ?2)",
             (digest, now()),
         ).fetchone()
         return row
@@ -945,7 +1117,10 @@ def find_circle() -> list[sqlite3.Row]:
     """All members, the oldest first, each with who invited them."""
     return fetch_rows(
         "SELECT authors.username, inviters.username AS inviter FROM authors"
-        " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by ORDER BY authors.id"
+        " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
+        " WHERE authors.removed_at IS NULL AND (authors.ends_at IS NULL OR authors.ends_at > ?)"
+        " ORDER BY authors.id",
+        (now(),),
     )
 
 
@@ -1012,8 +1187,8 @@ def find_open_invites() -> list[sqlite3.Row]:
 # The calls to Vonage: a text, and a PIN that is started, checked or cancelled ---------------------
 
 
-def send_text(phone: str, text: str) -> str:
-    """Send an SMS and return Vonage's id of it. Raises VonageError."""
+def send_text(phone: str, text: str) -> list[str]:
+    """Send an SMS and return Vonage's ids of its parts. Raises VonageError."""
     reports_to = webhook_url("delivery")
     message = SmsMessage(
         to=phone,
@@ -1023,7 +1198,7 @@ def send_text(phone: str, text: str) -> str:
         callback=reports_to if len(reports_to) <= 100 else None,  # Vonage takes no longer address
     )
     with asking_vonage("text") as vonage:
-        return str(vonage.sms.send(message).messages[0].message_id)
+        return [str(part.message_id) for part in vonage.sms.send(message).messages]
 
 
 def start_pin(phone: str) -> str:

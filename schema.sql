@@ -91,6 +91,7 @@ CREATE TABLE journal (
 
 CREATE INDEX journal_by_event ON journal (event, at);
 CREATE INDEX journal_by_invite ON journal (invite_id) WHERE invite_id IS NOT NULL;
+CREATE INDEX journal_by_time ON journal (at);
 CREATE INDEX journal_by_cost ON journal (at, parts) WHERE parts > 0;
 
 -- The versions of the features' own tables (features/*.sql).

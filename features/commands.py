@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 import click
 from flask import Blueprint, current_app
 
-from app import create_invite, drop_invites_of_old_key, prune, send_invite
+from app import create_invite, drop_invites_of_old_key, parse_known_phone, parse_new_username
+from app import prune, send_invite
 from foundation.clock import DAY, now, say_date
 from foundation.command import MigratingCommand, command
 from foundation.database import database_path, get_db, is_database_older, require_current_database
@@ -23,7 +24,6 @@ from foundation.migrations import CORE, DatabaseInUse, MigrationFailed, find_ver
 from foundation.migrations import locked_for_migration, migrate
 from foundation.phones import parse_phone
 from foundation.sentences import say
-from foundation.usernames import parse_username
 from foundation.vonage import VonageError
 
 commands = Blueprint("commands", __name__, cli_group=None)
@@ -33,11 +33,14 @@ feature = Feature(commands)
 @command(commands, "invite")
 @click.argument("phone")
 @click.option("--username", help="The only name the invite is good for. Admins need it.")
-def invite_command(phone: str, username: str | None) -> None:
+@click.option("--anyway", is_flag=True, help="Even if there may be no such number.")
+def invite_command(phone: str, username: str | None, anyway: bool) -> None:
     """Invite PHONE, such as +12025550100. The first admin gets in this way."""
     try:
-        digits = parse_phone(phone)
-        name = parse_username(username) if username is not None else None
+        digits = parse_phone(phone) if anyway else parse_known_phone(phone)
+        if username is not None and not username.strip():
+            raise Mistake("username", "username-missing")
+        name = parse_new_username(username) if username is not None else None
         invite_id = create_invite(digits, name, None)
     except Mistake as mistake:
         wait = f" Wait {mistake.wait} seconds." if mistake.wait else ""

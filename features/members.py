@@ -28,7 +28,8 @@ def find_members() -> list[sqlite3.Row]:
         "SELECT authors.*, inviters.username AS inviter, count(id_digest) AS devices,"
         " max(seen_at) AS seen_at FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
-        " LEFT JOIN sessions ON sessions.author_id = authors.id AND expires_at > ?"
+        " LEFT JOIN sessions ON sessions.author_id = authors.id AND expires_at > ?1"
+        " WHERE authors.removed_at IS NULL AND (authors.ends_at IS NULL OR authors.ends_at > ?1)"
         " GROUP BY authors.id ORDER BY authors.username",
         (now(),),
     )
@@ -46,16 +47,21 @@ def remove(row_id: int) -> ResponseReturnValue:
 
 
 def remove_member(author_id: int, name: str, actor: str | None) -> None:
-    """Take a member out, at once and everywhere: sessions and receipts go with the row, and so do
-    the invites for that name. Raises Mistake for an admin."""
+    """Take a member out, immediately and everywhere: their sessions and receipts, the invites for
+    their name and those they made. The row stays, so nobody inherits the name. Raises Mistake for
+    an admin."""
     if name in current_app.config["ADMINS"]:
         raise Mistake("members", "admin-stays")
     with transaction() as db:
-        if db.execute("DELETE FROM authors WHERE id = ?", (author_id,)).rowcount == 0:
+        gone = "UPDATE authors SET removed_at = ? WHERE id = ? AND removed_at IS NULL"
+        if db.execute(gone, (now(), author_id)).rowcount == 0:
             return  # somebody else has just done it
-        for invite in fetch_rows("DELETE FROM whitelist WHERE username = ? RETURNING id", (name,)):
+        db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
+        invites = "DELETE FROM whitelist WHERE username = ? OR invited_by = ? RETURNING id"
+        for invite in fetch_rows(invites, (name, author_id)):
             forget_pins_of_invite(invite["id"])
-        db.execute("DELETE FROM pending_verifications WHERE username = ?", (name,))
+        theirs = "DELETE FROM pending_verifications WHERE username = ? OR author_id = ?"
+        db.execute(theirs, (name, author_id))
         for other in current_app.extensions["features"]:
             if other.forget:
                 other.forget(author_id)
@@ -75,7 +81,9 @@ def sign_out_everywhere(author_id: int, name: str, actor: str | None) -> None:
 
 
 def find_member_name(author_id: int) -> str:
-    row = fetch_row("SELECT username FROM authors WHERE id = ?", (author_id,))
+    row = fetch_row(
+        "SELECT username FROM authors WHERE id = ? AND removed_at IS NULL", (author_id,)
+    )
     if row is None:
         abort(404)
     return str(row["username"])
@@ -117,7 +125,7 @@ def sign_out_command(username: str | None, everybody: bool) -> None:
 def find_member(username: str) -> tuple[int, str]:
     with suppress(Mistake):
         name = parse_username(username)
-        row = fetch_row("SELECT id FROM authors WHERE username = ?", (name,))
+        row = fetch_row("SELECT id FROM authors WHERE username = ? AND removed_at IS NULL", (name,))
         if row is not None:
             return row["id"], name
     raise click.ClickException("There is no member with that name.")

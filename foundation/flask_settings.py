@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from flask import Flask
 
 from foundation.clock import DAY
+from foundation.phones import example_phone
 from foundation.settings import is_loopback
 
 MAX_BODY = 16 * 1024  # bytes; no form and no webhook of ours comes near it
@@ -25,5 +26,6 @@ def configure_flask(app: Flask) -> None:
         SESSION_COOKIE_SECURE=https,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
+        EXAMPLE_PHONE=example_phone(app.config["DEFAULT_REGION"]),
         VISITOR_COOKIE_NAME="__Host-visitor" if https else "visitor",
     )

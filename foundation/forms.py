@@ -26,6 +26,7 @@ class Form:
 
     def __init__(self, *fields: str) -> None:
         self.values = {field: request.form.get(field, "") for field in fields}
+        self.mistakes: dict[str, str] = {}  # by field, the name of the sentence
         self.errors: dict[str, str] = {}
         self.waits: dict[str, int | None] = {}
 
@@ -38,5 +39,6 @@ class Form:
             return ""
 
     def refuse(self, mistake: Mistake) -> None:
+        self.mistakes[mistake.field] = mistake.sentence
         self.errors[mistake.field] = say(mistake.sentence)
         self.waits[mistake.field] = mistake.wait

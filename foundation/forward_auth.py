@@ -1,5 +1,6 @@
 """`GET /auth`: what a proxy asks before it hands a request on to another program."""
 
+import functools
 import sqlite3
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,7 +14,7 @@ from foundation.answers import PRIVATE, security_headers
 from foundation.database import transaction
 from foundation.digests import session_digest
 from foundation.guards import parse_next
-from foundation.sessions import SessionTable, is_renewal_due, read_cookie
+from foundation.sessions import SessionTable, is_renewal_due, read_cookies
 
 FORWARDED = ("METHOD", "PROTO", "HOST", "URI")
 
@@ -35,6 +36,8 @@ class ForwardAuth:
         self.headers = [*every.items()]
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("HTTP_COOKIE") == "":
+            self.warn_of_dropped_cookies()
         if environ["PATH_INFO"] != "/auth":
             return self.wsgi_app(environ, start_response)
         status, headers = self.answer(environ)
@@ -57,18 +60,18 @@ class ForwardAuth:
 
     def refuse(self, environ: WSGIEnvironment) -> Answer:
         """Somebody who is not signed in asks."""
-        if "redirect=1" in environ.get("QUERY_STRING", "").split("&"):
+        if "redirect=1" in environ.get("QUERY_STRING", "").split("&") and is_navigation(environ):
             return "303 See Other", {"Location": self.sign_up_address(environ)}
         return "401 Unauthorized", {}
 
     def find_session(self, environ: WSGIEnvironment) -> sqlite3.Row | None:
-        sid = read_cookie(environ, self.app)
-        if sid is None:
+        cookies = read_cookies(environ, self.app)
+        found = self.sessions.find_first(self.app.extensions["connections"].db, cookies)
+        if found is None:
             return None
-        digest = session_digest(sid)
-        row = self.sessions.find(self.app.extensions["connections"].db, digest)
-        if row is not None and is_renewal_due(row):
-            self.renew(digest)
+        sid, row = found
+        if is_renewal_due(row):
+            self.renew(session_digest(sid))
         return row
 
     def renew(self, digest: str) -> None:
@@ -87,3 +90,21 @@ class ForwardAuth:
         if wanted is None or asked["METHOD"] not in ("", "GET", "HEAD"):
             return f"{own}/signup"
         return f"{own}/signup?{urlencode({'next': wanted})}"
+
+    @functools.cache  # noqa: B019 - once for each process, and the app lives as long
+    def warn_of_dropped_cookies(self) -> None:
+        """granian drops all cookies when one has a byte beyond ASCII, such as another program's
+        "lastAlbum=K\u00e4sekuchen", and hands us "" instead."""
+        self.app.logger.warning(
+            "A browser's cookies got lost, because one of another program has letters beyond ASCII."
+            " Its member looks signed out. The web server files in deploy/ prevent this: they pass"
+            " only our own cookies on."
+        )
+
+
+def is_navigation(environ: WSGIEnvironment) -> bool:
+    """Whether somebody opens a page, and not a script or picture: those can't follow to a form."""
+    mode = environ.get("HTTP_SEC_FETCH_MODE")
+    if mode is not None:
+        return bool(mode == "navigate")
+    return "text/html" in environ.get("HTTP_ACCEPT", "")

@@ -8,6 +8,8 @@ before anything is done, is marked done afterwards, and can be taken over 30 s a
 import hmac
 import json
 import re
+import threading
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,9 +20,7 @@ from flask import current_app, request
 from foundation.clock import DAY, MINUTE, now
 from foundation.database import fetch_row, get_db, transaction
 from foundation.digests import keyed_digest
-from foundation.forms import Mistake
-from foundation.journal import record
-from foundation.phones import parse_phone
+from foundation.phones import parse_sender
 from foundation.vonage import signature
 
 
@@ -49,8 +49,16 @@ def read_json_pairs() -> list[tuple[str, Any]]:
         found = json.loads(request.get_data(), object_pairs_hook=list)
     except (ValueError, RecursionError):
         return []
-    is_object = isinstance(found, list) and all(isinstance(pair, tuple) for pair in found)
-    return found if is_object else []
+    return [(name, to_dict(value)) for name, value in found] if is_pairs(found) else []
+
+
+def is_pairs(value: object) -> bool:
+    """Whether this was an object; an array has no tuples in it."""
+    return isinstance(value, list) and all(isinstance(pair, tuple) for pair in value)
+
+
+def to_dict(value: Any) -> Any:
+    return dict(value) if value and is_pairs(value) else value
 
 
 def is_signed(fields: Mapping[str, Any]) -> bool:
@@ -67,36 +75,72 @@ def is_signed(fields: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Inbound:
-    """A text message from a phone to the group's number."""
+    """A text message from a phone to the group's number, or one part of a long one."""
 
     id: str
-    phone: str
-    words: list[str]
+    part: int  # 0: the text came in one piece
+    phone: str  # key
+    text: str  # as `plain` makes it
     sent_at: int
+    claim: str  # names what is acted on once: this message, or all the parts of the text
 
     @property
     def digest(self) -> str:
         """What the journal keeps of its id: beside usernames, the id itself would tell anybody who
         can read Vonage's records which member has which number."""
-        return keyed_digest("message", self.id)
+        return keyed_digest("message", self.id, str(self.part))
+
+    @property
+    def words(self) -> list[str]:
+        return re.findall(r"[^\W_]+", self.text)
+
+    @property
+    def is_late(self) -> bool:
+        return now() - self.sent_at > STALE_AFTER
+
+    def has_word(self, word: str) -> bool:
+        """As a word among others, or as all there is ("SUN FLOWER")."""
+        return plain(word) in (*self.words, "".join(self.words))
+
+
+def plain(text: str) -> str:
+    """For comparing: compatible letters are one, invisible ones are gone, case doesn't matter, and
+    the Turkish i's (a Turkish phone writes SUNFLOWER with them) are an i."""
+    text = unicodedata.normalize("NFKC", text).replace("\u0130", "i").replace("\u0131", "i")
+    return "".join(c for c in text if unicodedata.category(c) != "Cf").casefold()
 
 
 def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
-    """From the SMS API's fields or the Messages API's. None for what can't be a friend's reply:
-    part of a long text, a picture, a receipt, a sender that is no phone."""
-    message_id, text = parse_message_id(fields), fields.get("text")
-    sender = fields.get("msisdn", fields.get("from"))
-    if message_id is None or not isinstance(text, str) or not isinstance(sender, str | int):
+    """From the SMS API's fields or the Messages API's. None for what can't be a friend's reply: a
+    receipt, a picture without a caption, a sender that is no phone."""
+    message_id, text = parse_message_id(fields), parse_text(fields)
+    phone = parse_sender(fields.get("msisdn", fields.get("from")))
+    if message_id is None or text is None or phone is None:
         return None
-    if fields.get("concat") in (True, "true", "True"):
-        return None
-    try:
-        phone = parse_phone(f"+{str(sender).removeprefix('+')}")
-    except Mistake:
-        return None
-    words = re.findall(r"[^\W_]+", text.casefold())
-    sent_at = parse_time(fields.get("timestamp")) or parse_time(fields.get("message-timestamp"))
-    return Inbound(message_id, phone, words, sent_at or now())
+    times = [parse_time(fields.get(name)) for name in ("timestamp", "message-timestamp")]
+    sent_at = min((at for at in times if at is not None), default=now())
+    part, claim = parse_part(fields), message_id
+    if part:
+        claim = keyed_digest("parts", phone, str(fields.get("concat-ref")))
+    return Inbound(message_id, part, phone, plain(text), sent_at, claim)
+
+
+def parse_text(fields: Mapping[str, Any]) -> str | None:
+    """The text, or a picture's caption (the Messages API's `image`, `video` ... have one)."""
+    kind = fields.get("message_type")
+    if kind != "text" and isinstance(kind, str) and isinstance(fields.get(kind), dict):
+        text = fields[kind].get("caption")
+    else:
+        text = fields.get("text")
+    return text if isinstance(text, str) else None
+
+
+def parse_part(fields: Mapping[str, Any]) -> int:
+    """Which part of a long text this is; 0 for a whole one. Phones also send "1 of 1"."""
+    if str(fields.get("concat")).lower() != "true" or str(fields.get("concat-total")) == "1":
+        return 0
+    number = str(fields.get("concat-part"))
+    return int(number) if re.fullmatch(r"[1-9][0-9]{0,2}", number) else 1
 
 
 def parse_message_id(fields: Mapping[str, Any]) -> str | None:
@@ -129,21 +173,27 @@ def prune_inbound() -> None:
     get_db().execute("DELETE FROM inbound_messages WHERE claimed_at <= ?", (old,))
 
 
-def claim_message(message_id: str) -> Literal["ours", "done", "busy"]:
+def claim_message(message: Inbound) -> Literal["ours", "done", "busy"]:
     """Whether it is ours to act on, or done before, or somebody is working on it right now (or
-    crashed while doing so less than 30 s ago)."""
+    crashed while doing so less than 30 s ago).
+
+    The parts of a long text are known by a small number of the carrier's, which comes again. So
+    their claim is forgotten once the parts themselves would be too late to act on.
+    """
+    forgotten = now() - STALE_AFTER if message.part else 0
     with transaction():
         prune_inbound()
         ours = fetch_row(
             "INSERT INTO inbound_messages (message_id, claimed_at) VALUES (?, ?)"
-            " ON CONFLICT DO UPDATE SET claimed_at = excluded.claimed_at"
-            " WHERE done_at IS NULL AND claimed_at NOT BETWEEN ? AND ? RETURNING 1",
-            (message_id, now(), now() - CLAIM_LIFETIME + 1, now()),
+            " ON CONFLICT DO UPDATE SET claimed_at = excluded.claimed_at, done_at = NULL"
+            " WHERE (done_at IS NULL AND claimed_at NOT BETWEEN ? AND ?) OR done_at < ?"
+            " RETURNING 1",
+            (message.claim, now(), now() - CLAIM_LIFETIME + 1, now(), forgotten),
         )
         if ours:
             return "ours"
         done = "SELECT 1 FROM inbound_messages WHERE message_id = ? AND done_at IS NOT NULL"
-        return "done" if fetch_row(done, (message_id,)) else "busy"
+        return "done" if fetch_row(done, (message.claim,)) else "busy"
 
 
 def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
@@ -151,17 +201,32 @@ def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
     try."""
     done = False
     try:
-        if now() - message.sent_at <= STALE_AFTER:
-            act(message)
-        else:
-            record("webhook_stale")
+        act(message)
         done = True
     finally:
         if done:
             settle = "UPDATE inbound_messages SET done_at = ? WHERE message_id = ?"
-            get_db().execute(settle, (now(), message.id))
+            get_db().execute(settle, (now(), message.claim))
         else:
-            get_db().execute("DELETE FROM inbound_messages WHERE message_id = ?", (message.id,))
+            drop = "DELETE FROM inbound_messages WHERE message_id = ?"
+            get_db().execute(drop, (message.claim,))
+
+
+class Tally:
+    """How often strangers did something, in memory, so that a flood of them doesn't write."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.count, self.written_at = 0, 0
+
+    def add(self) -> int:
+        """Count one; return what to write down now, once a minute at most, or 0."""
+        with self.lock:
+            self.count += 1
+            if abs(now() - self.written_at) < MINUTE:
+                return 0
+            self.written_at, due, self.count = now(), self.count, 0
+            return due
 
 
 # Delivery receipts --------------------------------------------------------------------------------
@@ -185,7 +250,8 @@ def parse_delivery(fields: Mapping[str, Any]) -> tuple[str, str] | None:
         return None
     if status == "delivered":
         return message_id, status
-    code = fields.get("err-code")
+    error = fields.get("error")  # where the Messages API has the code
+    code = error.get("title") if isinstance(error, dict) else fields.get("err-code")
     code = str(code) if isinstance(code, int) else code
     known = (why for why, codes in WHY_UNDELIVERED.items() if code in codes)
     return message_id, next(known, "undelivered")

@@ -1,13 +1,14 @@
 """The journal: what the group did and when. It is also the ledger that the budget of texts is
 counted from, so a text's line is written before the text is sent."""
 
+import json
 import re
 import sqlite3
 
 from flask import current_app
 
 from foundation.clock import DAY, now
-from foundation.database import count_rows, fetch_rows, get_db
+from foundation.database import count_rows, fetch_row, fetch_rows, get_db
 from foundation.sentences import say
 
 JOURNAL_LIFETIME = 365 * DAY
@@ -35,15 +36,25 @@ EVENTS = {
     "revoked": "{actor} withdrew the invite for {subject}",
     "revoked, no subject": "{actor} withdrew a friend's invite",
     "revoked, no actor": "The invite for {subject} was replaced from the command line",
-    "stopped": "{subject} replied STOP, so the invite was withdrawn",
-    "stopped, no subject": "An invited friend replied STOP, so the invite was withdrawn",
+    "stopped": "{subject} replied STOP",
+    "stopped, no subject": "An invited friend replied STOP",
+    "replied_otherwise": "{subject} replied, but without the word",
+    "replied_otherwise, no subject": "An invited friend replied, but without the word",
+    "hint_sent": "A hint was texted to {subject}",
+    "hint_sent, no subject": "A hint was texted to an invited friend",
+    "hint_refused": "No hint could be texted: {reason}",
+    "word_from_stranger": "The word came from numbers that aren't invited, {count} times in a day"
+    " (ending in {which})",
     "joined": "{actor} joined",
+    "rejoined": "{actor} is back",
     "signed_in": "{actor} signed in on a new device",
     "signed_out": "{actor} signed out",
     "budget_reached": "{actor} couldn't invite: {reason}",
     "budget_reached, no actor": "An invite from the command line was refused: {reason}",
-    "webhook_refused": "A webhook call that wasn't from Vonage was refused",
-    "webhook_stale": "A text arrived more than 30 minutes late and was ignored",
+    "webhook_refused": "Webhook calls that weren't from Vonage were refused, {count} in a day",
+    "webhook_by_get": "A text came by GET and was ignored ({count} in a day). In Vonage's"
+    " dashboard, set the webhook's method to POST",
+    "webhook_stale": "A reply arrived more than 30 minutes late and was ignored",
     "key_changed": "SECRET_KEY was changed, so all open invites were dropped",
 }
 
@@ -75,8 +86,29 @@ def word_event(line: sqlite3.Row) -> str:
     # Most events never have the one or the other, and have words for the plain name only.
     plain = (name.replace(", no actor", ""), name.replace(", no subject", ""), line["event"])
     words = next((events[n] for n in (name, *plain) if n in events), line["event"])
-    reason = say(line["detail"]) if "{reason}" in words else ""
-    return words.format(actor=line["actor"], subject=line["subject"], reason=reason)
+    facts = {"actor": line["actor"], "subject": line["subject"]}
+    if "{reason}" in words:
+        facts["reason"] = say(line["detail"])
+    if "{count}" in words:
+        counts = json.loads(line["detail"] or '{"": 1}')
+        facts |= {"count": sum(counts.values()), "which": ", ".join(sorted(counts))}
+    return words.format(**facts)
+
+
+def record_daily(event: str, which: str = "", count: int = 1) -> None:
+    """One line a day for what strangers do, with how often, by `which`, in the caller's
+    transaction. Nobody can make the journal grow with it."""
+    line = fetch_row(
+        "SELECT id, detail FROM journal WHERE event = ? AND at > ? AND at <= ? ORDER BY id DESC",
+        (event, now() - DAY, now()),
+    )
+    if line is None:
+        record(event, detail=json.dumps({which: count}))
+        return
+    counts = json.loads(line["detail"] or '{"": 1}')
+    counts[which] = counts.get(which, 0) + count
+    update = "UPDATE journal SET detail = ? WHERE id = ?"
+    get_db().execute(update, (json.dumps(counts), line["id"]))
 
 
 def find_journal(before: str) -> list[sqlite3.Row]:
@@ -100,6 +132,15 @@ def count_texts_of_today() -> int:
     return count_rows(
         "SELECT coalesce(sum(parts), 0) FROM journal WHERE parts > 0 AND at > ? AND at < ?",
         (now() - DAY, now() + DAY),
+    )
+
+
+def correct_parts(event: str, invite_id: int, parts: int) -> None:
+    """Vonage says how many texts the invite's newest such line really cost."""
+    get_db().execute(
+        "UPDATE journal SET parts = ? WHERE id ="
+        " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ?)",
+        (parts, event, invite_id),
     )
 
 

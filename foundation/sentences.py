@@ -8,16 +8,21 @@ from flask import current_app
 
 SENTENCES = {
     "phone-missing": "Type the phone number, with its country code.",
-    "phone-unreadable": "We can't read that as a phone number. Type it like +1 202 555 0100,"
-    " without letters or an extension.",
-    "phone-no-country": "Start with + and the country code, like +1 202 555 0100.",
+    "phone-unreadable": "We can't read that as a phone number. Type it like {example}, without"
+    " letters or an extension.",
+    "phone-no-country": "Start with + and the country code, like {example}.",
     "phone-impossible": "There is no such number. Check the digits and the country code.",
     "phone-costly": "Texts to that kind of number cost extra or never arrive. Use a mobile number.",
+    "phone-doubtful": "There may be no such mobile number. Check the digits, or invite it anyway.",
+    "phone-stopped": "That number replied STOP. If your friend wants in after all, withdraw the old"
+    " invite first.",
     #
     "username-missing": "Choose a username.",
     "username-unreadable": "Use 1 to 30 letters (a to z), digits, - and _. Start and end with a"
     " letter or a digit.",
     "username-reserved": "That name is reserved. Choose another one.",
+    "username-number": "A username can't contain six digits in a row, so nobody's number or PIN"
+    " ends up here. Choose another one.",
     "username-taken": "Somebody already has that name. If it's yours, ask for an invite for that"
     " name; if not, choose another one. Your PIN is still good.",
     "username-given-away": "Somebody else was just invited under that name. Choose another one, and"
@@ -37,6 +42,9 @@ SENTENCES = {
     " again and press the button.",
     "pin-used-up": "Your PIN was right, but we couldn't finish. Wait a moment, then text the word"
     " again to get a new PIN.",
+    "no-cookie": "Your browser did not keep our cookie, so it couldn't stay signed in. Allow"
+    " cookies for this site (or leave the private window), then press the button again. Your PIN is"
+    " still good.",
     "invite-withdrawn": "Your invite was withdrawn or has expired. Ask the person who invited you"
     " to invite you again.",
     #
@@ -45,6 +53,11 @@ SENTENCES = {
     "budget-spent": "The group has sent all the texts it may send in a day (TEXTS_PER_DAY). Try"
     " again later: each text counts for 24 hours.",
     "pins-spent": "This invite has had all its PINs. Invite the number again.",
+    "name-given-away": "The name went to another invite after the STOP. Withdraw one of the two.",
+    "replied-otherwise": "Replied, but without the word.",
+    "replied-late": "Replied while we were down; ask them to text again.",
+    "replied-stop": "Replied STOP. We won't text this number again unless you withdraw this"
+    " invite.",
     "pins-too-fast": "Three PINs went to this number within ten minutes.",
     #
     "vonage-unavailable": "Vonage didn't answer properly, so the text may or may not arrive. Wait a"
@@ -74,8 +87,8 @@ SENTENCES = {
     #
     "error": "That didn't work. Go back and try again.",
     "strange-host": "This isn't the address of this site. Use the one from your text message.",
-    "cross-site": "That request came from another site, so we ignored it. Go to the start page and"
-    " do it there.",
+    "cross-site": "We couldn't tell that this came from our own page, so we ignored it. Go to the"
+    " start page and do it there.",
     "error-401": "Only Vonage uses this address.",
     "error-403": "Only admins can open this page.",
     "error-404": "The link may be old. Go to the start page.",
@@ -97,7 +110,8 @@ HEADINGS = {
 def say(sentence: str) -> str:
     """The sentence of that name. Needs an application context."""
     sentences: dict[str, str] = current_app.extensions["sentences"]
-    return sentences[sentence] if sentence in sentences else sentences["error"]
+    words = sentences[sentence] if sentence in sentences else sentences["error"]
+    return words.replace("{example}", current_app.config["EXAMPLE_PHONE"])
 
 
 def is_sentence(name: str | None) -> bool:

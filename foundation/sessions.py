@@ -12,6 +12,7 @@ import sqlite3
 from abc import abstractmethod
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
 from wsgiref.types import WSGIEnvironment
 
 from flask import Flask, Request, Response, after_this_request, current_app, g, session
@@ -59,15 +60,16 @@ def is_renewal_due(row: sqlite3.Row) -> bool:
     return not 0 <= now() - row["seen_at"] < DAY
 
 
-def read_cookie(environ: WSGIEnvironment, app: Flask) -> str | None:
-    """The session id. Read by hand: `request.cookies` walks all headers and decodes every cookie,
-    and /auth is asked for each picture on a page."""
+MOST_COOKIES = 4  # of our name that are tried
+
+
+def read_cookies(environ: WSGIEnvironment, app: Flask) -> list[str]:
+    """The session ids a browser sends. After a change of COOKIE_DOMAIN it sends the old cookie,
+    too, under the same name. Read by hand: `request.cookies` walks all headers and decodes every
+    cookie, and /auth is asked for each picture on a page."""
     name = app.config["SESSION_COOKIE_NAME"]
-    for pair in environ.get("HTTP_COOKIE", "").split(";"):
-        key, _, value = pair.partition("=")
-        if key.strip() == name:
-            return str(value).strip() or None
-    return None
+    pairs = (pair.partition("=") for pair in environ.get("HTTP_COOKIE", "").split(";"))
+    return [value.strip() for key, _, value in pairs if key.strip() == name][:MOST_COOKIES]
 
 
 class SessionTable(ServerSideSessionInterface):
@@ -90,16 +92,28 @@ class SessionTable(ServerSideSessionInterface):
     @abstractmethod
     def end(self, digest: str) -> None: ...
 
+    def find_first(
+        self, db: sqlite3.Connection, cookies: list[str]
+    ) -> tuple[str, sqlite3.Row] | None:
+        """The first of these session ids that is good, with its row."""
+        for sid in cookies:
+            if row := self.find(db, session_digest(sid)):
+                return sid, row
+        return None
+
     def open_session(self, app: Flask, request: Request) -> MemberSession:
-        sid = read_cookie(request.environ, app)
+        nobody = MemberSession(sid="")
+        cookies = read_cookies(request.environ, app)
+        if not cookies or request.path.startswith("/static/"):  # those are public, and kept
+            return nobody
         try:
-            row = self.find(get_db(), session_digest(sid)) if sid else None
+            found = self.find_first(get_db(), cookies)
         except sqlite3.Error as error:
-            nobody = MemberSession(sid="")
             nobody.failure = error  # raised by the guard, where an error page can be shown
             return nobody
-        if sid is None or row is None:
-            return MemberSession(sid="")
+        if found is None:
+            return nobody
+        sid, row = found
         g.member = Member(row["author_id"], row["username"])
         session = MemberSession({"author_id": row["author_id"], **json.loads(row["data"])}, sid)
         session.is_due = is_renewal_due(row)
@@ -173,13 +187,26 @@ def keep_as_stored(change_cookie: Any) -> None:
 def set_cookie(response: Response, sid: str) -> None:
     """It lives as long as a session can at most. The table ends unused sessions sooner; /auth could
     not renew a cookie, because the proxy keeps its answer."""
+    expire_cookies_of_other_domains(response)
     ends = datetime.now(UTC) + current_app.permanent_session_lifetime
     response.set_cookie(value=sid, expires=ends, **cookie_settings())
 
 
 def expire_cookie(response: Response) -> None:
     """With all its attributes: without `Secure`, a browser would keep its __Host- cookie."""
+    expire_cookies_of_other_domains(response)
     response.delete_cookie(**cookie_settings())
+
+
+def expire_cookies_of_other_domains(response: Response) -> None:
+    """Those of the same name that an earlier COOKIE_DOMAIN may have left: the host's, and any
+    above it."""
+    own = current_app.config["SESSION_COOKIE_DOMAIN"]
+    labels = (urlsplit(current_app.config["BASE_URL"]).hostname or "").split(".")
+    above = [".".join(labels[start:]) for start in range(len(labels) - 1)]
+    for domain in above if own else []:
+        if domain != own:
+            response.delete_cookie(**cookie_settings() | {"domain": domain})
 
 
 def cookie_settings() -> dict[str, Any]:

@@ -13,6 +13,7 @@ import phonenumbers
 from dotenv import dotenv_values, find_dotenv
 
 from foundation.forms import Mistake
+from foundation.phones import region_of
 from foundation.usernames import parse_username
 
 
@@ -203,8 +204,8 @@ SETTINGS = {
     ),
     "DEFAULT_REGION": Setting(
         parse_region,
-        "Two letters, such as `GB`: phone numbers may then be typed the way people write them in"
-        " that country.",
+        "Two letters, such as `GB`: mobile numbers may be typed the way people write them in that"
+        " country. Without it, the main country of `VONAGE_NUMBER`'s calling code.",
     ),
     "SESSION_DAYS": Setting(
         parse_count(1, 400), "How many days a device stays signed in without being used.", "30"
@@ -257,6 +258,7 @@ def read_settings(
     problems += find_contradictions(settings)
     if problems:
         raise WrongSettings(problems)
+    settings["DEFAULT_REGION"] = settings["DEFAULT_REGION"] or region_of(settings["VONAGE_NUMBER"])
     return settings
 
 

@@ -21,8 +21,6 @@ def parse_username(text: str) -> str:
         raise Mistake("username", "username-unreadable")
     if name in RESERVED_NAMES:
         raise Mistake("username", "username-reserved")
+    if re.search(r"[0-9]{6}", re.sub(r"[-_]", "", name)):  # a phone number or PIN, in a wrong field
+        raise Mistake("username", "username-number")
     return name
-
-
-def parse_optional_username(text: str) -> str:
-    return parse_username(text) if text.strip() else ""

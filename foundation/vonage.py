@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import pydantic
 import requests
@@ -68,6 +68,14 @@ class VonageUnreached(VonageUnavailable):
         super().__init__("vonage-unreached")
 
 
+class SentInPart(VonageError):
+    """Of a text of several parts, Vonage took some (`message_ids`) and refused others."""
+
+    def __init__(self, reason: str, message_ids: list[str]) -> None:
+        super().__init__(reason)
+        self.message_ids = message_ids
+
+
 class PinRejected(VonageError):
     """The PIN is wrong (400), or the request is over and takes no more PINs (404, 410)."""
 
@@ -104,7 +112,9 @@ def understand_failure(call: str, error: Exception) -> tuple[VonageError, str]:
     status or a class name, because the SDK's own messages contain PINs and phone numbers."""
     if isinstance(error, HttpRequestError):
         return understand_status(call, error.response), f"HTTP {error.response.status_code}"
-    if isinstance(error, SmsError) and not isinstance(error, PartialFailureError):
+    if isinstance(error, PartialFailureError):
+        return understand_parts(cast(Any, error.response)["messages"])
+    if isinstance(error, SmsError):
         found = re.search(r"error code (\d+)", str(error))
         status = found[1] if found else "unknown"
         return understand_sms(status), f"SMS status {status}"
@@ -132,6 +142,14 @@ def understand_conflict(response: requests.Response) -> VonageError:
         return PinStillRunning(parse_request_id(response.json()["request_id"]))
     except CALL_FAILURES:
         return VonageUnavailable()
+
+
+def understand_parts(parts: list[dict[str, str]]) -> tuple[VonageError, str]:
+    """A text of several parts, of which at least one was refused."""
+    refused = next(str(part["status"]) for part in parts if part["status"] != "0")
+    failure, what = understand_sms(refused), f"SMS status {refused} of one part in {len(parts)}"
+    taken = [part["message-id"] for part in parts if part["status"] == "0"]
+    return (SentInPart(failure.reason, taken) if taken else failure), what
 
 
 def understand_sms(status: str) -> VonageError:
@@ -250,6 +268,17 @@ GSM_7 = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà^{}\\[~]|€"
 )
+EXTENDED = frozenset("^{}\\[~]|€")
+
+
+def count_parts(text: str) -> int:
+    """How many texts Vonage sends, and bills, for this one: 160 letters of GSM-7 or 70 of UTF-16
+    fit in one, and 153 or 67 in each part of a longer one."""
+    if set(text) <= GSM_7:
+        length, single, part = len(text) + sum(c in EXTENDED for c in text), 160, 153
+    else:
+        length, single, part = len(text.encode("utf-16-be")) // 2, 70, 67
+    return 1 if length <= single else -(-length // part)
 
 
 def signature(fields: Mapping[str, str], secret: str, method: str) -> str:

@@ -81,6 +81,7 @@ ALTER TABLE sessions ADD COLUMN began TEXT NOT NULL DEFAULT 'pin';
 ALTER TABLE journal ADD COLUMN parts INTEGER NOT NULL DEFAULT 0;
 UPDATE journal SET parts = 1 WHERE event IN ('text_sent', 'pin_sent');
 UPDATE journal SET detail = NULL WHERE event = 'pin_sent';
+CREATE INDEX journal_by_time ON journal (at);
 CREATE INDEX journal_by_cost ON journal (at, parts) WHERE parts > 0;
 
 CREATE TABLE parts (

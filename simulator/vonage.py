@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+import phonenumbers
 import requests
 
 from foundation.vonage import GSM_7, signature
@@ -24,16 +25,21 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class Text(NamedTuple):
-    """One message in a phone's thread. Of a text by the SMS API: its id, and where its delivery
-    receipt goes."""
+    """One message in a phone's thread, joined from its parts as a phone joins them. Of a text by
+    the SMS API: the ids of its parts, and where their delivery receipts go."""
 
     at: float
     phone: str
     text: str
     is_reply: bool  # the phone's owner wrote it
-    id: str = ""
+    ids: tuple[str, ...] = ()
     callback: str = ""
-    arrives_at: float = 0  # 0: at once; infinite: never
+    arrives_at: float = 0  # 0: immediately; infinite: never
+    sender: str = ""  # who it says it is from, if not our number
+
+    @property
+    def id(self) -> str:
+        return self.ids[0] if self.ids else ""
 
     @property
     def has_arrived(self) -> bool:
@@ -168,6 +174,9 @@ class Vonage:
         self.wrong_pins_allowed = 3
         self.barred: set[str] = set()  # numbers that cannot be texted
         self.unreachable: set[str] = set()  # numbers whose texts are taken, and never arrive
+        self.blocked: set[str] = set()  # numbers whose PINs are accepted, and stopped as fraud
+        self.closed_to = ["1876", "216", "233", "382", "389"]  # countries that Verify is closed to
+        self.webhook_method = "POST"  # of the account; its default was GET for years
         self.delays: dict[str, float] = {}  # by number: seconds that a text to it takes
         self.sends_receipts = False
         self.balance = 38.07
@@ -239,24 +248,28 @@ class Vonage:
         return request.headers.get("authorization") == expected
 
     def send_text(self, request: Request) -> Answer:
-        """SMS API: 200 to everything; the status of the message says what happened."""
+        """SMS API: 200 to everything; the status of each part says what happened."""
         fields = self.read_text(request)
         text = fields["text"]
         if fields.get("type", "text") == "text":  # what the alphabet lacks is lost on the way
             text = "".join(c if c in GSM_7 else "?" for c in text)
-        id = str(uuid.uuid4())
-        sent = self.send_off(fields["to"], text, id, fields.get("callback", ""))
+        ids = tuple(str(uuid.uuid4()) for _ in split(text))
+        sent = self.send_off(fields["to"], text, ids, fields.get("callback", ""))
         if self.sends_receipts and sent.callback:
-            threading.Thread(target=self.send_receipt, args=(sent,), daemon=True).start()
-        message = {"to": sent.phone, "message-id": id, "status": "0"}
-        message |= {"remaining-balance": "38.07243628", "message-price": "0.04120000"}
-        message |= {"network": "310004"}
-        return Answer.of(200, {"message-count": "1", "messages": [message]})
+            threading.Thread(target=self.send_receipts, args=(sent,), daemon=True).start()
+        paid = {"remaining-balance": "38.07243628", "message-price": "0.04120000"}
+        messages = [
+            {"to": sent.phone, "message-id": id, "status": "0", "network": "310004"} | paid
+            for id in ids
+        ]
+        return Answer.of(200, {"message-count": str(len(ids)), "messages": messages})
 
-    def send_off(self, phone: str, text: str, id: str = "", callback: str = "") -> Text:
+    def send_off(
+        self, phone: str, text: str, ids: tuple[str, ...] = (), callback: str = "", sender: str = ""
+    ) -> Text:
         at, delay = time.time(), self.delays.get(phone)
         arrives_at = math.inf if phone in self.unreachable else at + delay if delay else 0
-        self.texts.append(Text(at, phone, text, False, id, callback, arrives_at))
+        self.texts.append(Text(at, phone, text, False, ids, callback, arrives_at, sender))
         return self.texts[-1]
 
     def read_text(self, request: Request) -> dict[str, str]:
@@ -268,12 +281,16 @@ class Vonage:
         for name in ("to", "from", "text"):
             if not fields.get(name):
                 raise sms_status(2, f"Missing {name} param")
-        if not re.fullmatch(r"[1-9][0-9]{6,14}", fields["to"]):
-            raise sms_status(3, "Invalid to param")
-        if fields["from"] != self.number:
-            raise sms_status(15, "Illegal Sender Address - rejected")
-        if fields["to"] in self.barred:
-            raise sms_status(7, "Number barred.")
+        wrong = {
+            (3, "Invalid to param"): not re.fullmatch(r"[1-9][0-9]{6,14}", fields["to"]),
+            (15, "Illegal Sender Address - rejected"): fields["from"] != self.number,
+            (12, "Message too long"): len(fields["text"]) > 3200,
+            (23, "Invalid callback URL"): len(fields.get("callback", "")) > 100,
+            (7, "Number barred."): fields["to"] in self.barred,
+        }
+        for (status, why), is_wrong in wrong.items():
+            if is_wrong:
+                raise sms_status(status, why)
         return fields
 
     def start(self, request: Request) -> Answer:
@@ -285,8 +302,9 @@ class Vonage:
         request_id = str(uuid.uuid4())
         pin = "".join(secrets.choice("0123456789") for _ in range(length))
         self.verifications[request_id] = Verification(phone, pin, time.time() + lifetime)
-        text = f"{pin} is your {brand} PIN. It is good for {lifetime // 60} minutes."
-        self.send_off(phone, text)
+        if phone not in self.blocked and not phone.startswith(tuple(self.closed_to)):
+            text = f"{brand} code: {pin}. Valid for {lifetime // 60} minutes."
+            self.send_off(phone, text, sender=brand)
         return Answer.of(202, {"request_id": request_id})
 
     def read_order(self, request: Request) -> tuple[str, str, int, int]:
@@ -298,7 +316,7 @@ class Vonage:
         right = {
             "brand": bool(re.fullmatch(r"[^/{}:$]{1,18}", brand)),
             "workflow": step.get("channel") == "sms",
-            "to": bool(re.fullmatch(r"[1-9][0-9]{6,14}", phone)),
+            "to": can_exist(phone),
             "code_length": length in range(4, 11),
             "channel_timeout": lifetime in range(15, 901),
         }
@@ -402,7 +420,9 @@ class Vonage:
 
     def pin_of(self, phone: str) -> str:
         """The newest PIN that this phone received."""
-        return next(found[0] for text in reversed(self.thread(phone)) if (found := PIN.match(text)))
+        return next(
+            found[1] for text in reversed(self.thread(phone)) if (found := PIN.search(text))
+        )
 
     def expire_pins(self, phone: str) -> None:
         """As five minutes would."""
@@ -431,6 +451,18 @@ class Vonage:
         } | changes
         return self.sign(fields)
 
+    def inbound_parts(self, phone: str, text: str) -> list[dict[str, str]]:
+        """The webhooks of a text: one, or one for each part of a long text, the last one first."""
+        parts = split(text)
+        if len(parts) == 1:
+            return [self.inbound(phone, text)]
+        concat = {"concat": "true", "concat-ref": str(secrets.randbelow(256))}
+        concat |= {"concat-total": str(len(parts))}
+        return [
+            self.inbound(phone, part, **concat, **{"concat-part": str(number)})
+            for number, part in reversed([*enumerate(parts, 1)])
+        ]
+
     def sign(self, fields: dict[str, str]) -> dict[str, str]:
         if self.signature_secret is None:
             return fields
@@ -454,11 +486,17 @@ class Vonage:
         } | changes
         return self.sign(fields)
 
-    def send_receipt(self, sent: Text) -> None:
-        status, code = ("failed", "12") if sent.is_lost else ("delivered", "0")
+    def send_receipts(self, sent: Text) -> None:
+        """For each part: on the way, then what became of it."""
+        for status in ("accepted", "buffered"):
+            self.send_receipt(sent, status, "0")
         time.sleep(1 if sent.is_lost else max(1, sent.arrives_at - time.time()))
-        fields = self.receipt(sent.id, status, code, msisdn=sent.phone)
-        self.deliver_until_taken(sent.callback, fields)
+        self.send_receipt(sent, *(("failed", "12") if sent.is_lost else ("delivered", "0")))
+
+    def send_receipt(self, sent: Text, status: str, code: str) -> None:
+        for id in sent.ids:
+            fields = self.receipt(id, status, code, msisdn=sent.phone)
+            self.deliver_until_taken(sent.callback, fields)
 
     def inbound_message(self, phone: str, text: str, **changes: Any) -> dict[str, Any]:
         """The same in the shape of the Messages API, which some accounts send."""
@@ -483,10 +521,14 @@ class Vonage:
         if urlsplit(url).hostname not in ("localhost", "127.0.0.1"):
             raise ValueError("the simulator calls this machine only")
         body: dict[str, Any] = {"json": fields} if as_json else {"data": fields}
+        if self.webhook_method == "GET":
+            body = {"params": fields}
         status = 0
         with requests.Session() as session, suppress(requests.RequestException):
             session.trust_env = False
-            answer = session.post(url, timeout=(3, 15), allow_redirects=False, **body)
+            answer = session.request(
+                self.webhook_method, url, timeout=(3, 15), allow_redirects=False, **body
+            )
             status = answer.status_code
         self.deliveries.append(Delivery(time.time(), urlsplit(url).path, status, why))
         return status
@@ -494,8 +536,9 @@ class Vonage:
     def reply(self, url: str, phone: str, text: str) -> None:
         """A person writes back."""
         self.texts.append(Text(time.time(), phone, text, is_reply=True))
-        self.last_inbound = self.inbound(phone, text)
-        self.deliver_until_taken(url, self.last_inbound)
+        for fields in self.inbound_parts(phone, text):
+            self.last_inbound = fields
+            self.deliver_until_taken(url, fields)
 
     def deliver_until_taken(self, url: str, fields: dict[str, Any]) -> None:
         for pause in (0.5, 1, 2, 4, 8, 16, 0):
@@ -505,4 +548,23 @@ class Vonage:
             time.sleep(pause)
 
 
-PIN = re.compile(r"[0-9]{4,10}\b")
+PIN = re.compile(r"code: ([0-9]{4,10})\b")
+
+
+def split(text: str) -> list[str]:
+    """As phones and networks split a long text."""
+    letters = text if set(text) <= GSM_7 else text.encode("utf-16-be")
+    single, part = (160, 153) if set(text) <= GSM_7 else (140, 134)
+    if len(letters) <= single:
+        return [text]
+    pieces = [letters[start : start + part] for start in range(0, len(letters), part)]
+    return [p if isinstance(p, str) else p.decode("utf-16-be", "replace") for p in pieces]
+
+
+def can_exist(phone: str) -> bool:
+    if not re.fullmatch(r"[1-9][0-9]{6,14}", phone):
+        return False
+    try:
+        return phonenumbers.is_possible_number(phonenumbers.parse(f"+{phone}"))
+    except phonenumbers.NumberParseException:
+        return False

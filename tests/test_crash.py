@@ -54,7 +54,7 @@ class Friend:
         return f"You are in, {self.name}" in self.browser.get(url, timeout=15).text
 
     def get_in(self, url: str, text: Callable[[str], int]) -> None:
-        """Press the button again; where the PIN is used up, text the code again."""
+        """Press the button again; where the PIN is used up, text the word again."""
         if self.sign_up(url) == 303:
             return
         let_time_pass(self.group)

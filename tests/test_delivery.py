@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from simulator.vonage import Answer, Connection, Text, Vonage
+from simulator.vonage import Answer, Connection, Text, Vonage, answer_with
 from wsgi import create_app
 
 from .conftest import GRACE, Browser, Group, Served, shown, wait_for
@@ -182,3 +182,100 @@ def test_the_simulator_reports_as_vonage_does(served: Served, local: Group) -> N
     states = "SELECT delivery FROM whitelist ORDER BY id"
     wait_for(lambda: local.rows(states) == [("delivered",), ("undelivered-number",)])
     assert served.vonage.thread("12025550198") == []
+
+
+# Texts of several parts
+
+
+@pytest.fixture
+def parts(settings: dict[str, str], vonage: Vonage) -> tuple[Group, list[str]]:
+    """Grace is invited with a text of two parts; their ids."""
+    group = Group(create_app(settings | {"GROUP_NAME": "Дружба Ёлка Юла"}), vonage)
+    group.invite(GRACE)
+    return group, [id for (id,) in group.rows("SELECT key FROM whitelist, json_each(message_ids)")]
+
+
+def test_a_text_of_two_parts_has_two_ids_and_costs_two(parts: tuple[Group, list[str]]) -> None:
+    group, ids = parts
+
+    assert len(set(ids)) == 2
+    assert group.one("SELECT sum(parts) FROM journal") == 2
+    assert len(group.vonage.calls("text")) == 1
+    assert group.vonage.thread(GRACE)[0].startswith("You're invited to Дружба Ёлка Юла.")
+
+
+def test_it_is_delivered_when_all_its_parts_are(parts: tuple[Group, list[str]]) -> None:
+    group, ids = parts
+    delivery = "SELECT delivery FROM whitelist"
+
+    for id, whole in ((ids[1], None), (ids[1], None), (ids[0], "delivered")):
+        for status in ("accepted", "buffered", "delivered"):
+            assert deliver(group, group.vonage.receipt(id, status, "0")) == 204
+        assert group.one(delivery) == whole
+
+
+def test_it_is_undelivered_when_one_part_is(parts: tuple[Group, list[str]]) -> None:
+    group, ids = parts
+    assert deliver(group, group.vonage.receipt(ids[0], "delivered", "0")) == 204
+    assert deliver(group, group.vonage.receipt(ids[1], "failed", "12")) == 204
+    assert deliver(group, group.vonage.receipt(ids[0], "failed", "2")) == 204
+
+    assert group.one("SELECT delivery FROM whitelist") == "undelivered-number"
+    assert group.one("SELECT count(*) FROM journal WHERE event = 'text_undelivered'") == 1
+
+
+def test_the_ledger_says_what_vonage_counted(group: Group) -> None:
+    """Not what we had computed."""
+    taken = {"status": "0", "to": GRACE}
+    messages = [taken | {"message-id": "part-1"}, taken | {"message-id": "part-2"}]
+    body = {"message-count": "2", "messages": messages}
+    group.vonage.fail("text", answer_with(Answer.of(200, body)))
+
+    group.invite(GRACE)
+
+    assert group.one("SELECT sum(parts) FROM journal") == 2
+    assert group.one("SELECT message_ids FROM whitelist") == '{"part-1": null, "part-2": null}'
+
+
+def test_a_text_that_is_refused_in_part_is_undelivered_and_counts_what_went_out(
+    group: Group, ada: Browser
+) -> None:
+    messages = [{"status": "0", "message-id": "part-1"}, {"status": "7", "error-text": "Barred"}]
+    body = {"message-count": "2", "messages": messages}
+    group.vonage.fail("text", answer_with(Answer.of(200, body)))
+    before = group.one("SELECT sum(parts) FROM journal")
+
+    ada.post("/invite", phone=f"+{GRACE}")
+
+    assert shown("vonage-number") in ada.get("/admin").text
+    assert group.one("SELECT sum(parts) FROM journal") == before + 1
+
+
+def test_a_text_whose_parts_are_all_refused_costs_nothing(group: Group) -> None:
+    messages = [{"status": "9", "error-text": "No"}] * 2
+    body = {"message-count": "2", "messages": messages}
+    group.vonage.fail("text", answer_with(Answer.of(200, body)))
+
+    assert group.command("invite", f"+{GRACE}").exit_code == 1
+
+    assert group.one("SELECT sum(parts) FROM journal") == 0
+    assert group.one("SELECT delivery FROM whitelist") == "vonage-credit"
+
+
+def test_the_messages_api_says_in_the_errors_title_why(group: Group, invited: Text) -> None:
+    receipt = {"message_uuid": invited.id, "status": "rejected", "error": {"title": 12}}
+
+    path = f"/delivery/{group.token()}"
+    assert group.app.test_client().post(path, json=receipt).status_code == 204
+
+    assert group.one("SELECT delivery FROM whitelist") == "undelivered-number"
+
+
+def test_the_budget_counts_parts(settings: dict[str, str], vonage: Vonage) -> None:
+    name = {"GROUP_NAME": "Дружба Ёлка Юла", "TEXTS_PER_DAY": "3"}
+    group = Group(create_app(settings | name), vonage)
+    group.invite(GRACE)
+
+    assert group.command("invite", "+12025550150").exit_code == 1  # two more would be four
+    assert group.text(GRACE) == 204
+    assert len(vonage.calls("start")) == 1

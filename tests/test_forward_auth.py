@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -203,6 +204,7 @@ def forwarded(url: str, method: str = "GET") -> dict[str, str]:
         "X-Forwarded-Host": host,
         "X-Forwarded-Uri": slash + path,
         "X-Forwarded-Method": method,
+        "Accept": "text/html,application/xhtml+xml",
     }
 
 
@@ -245,7 +247,7 @@ def test_nobody_is_led_back_into_sending_a_form(guard: Flask) -> None:
 
 
 def test_without_word_from_a_proxy_the_way_is_the_sign_up_page(guard: Flask) -> None:
-    answer = guard.test_client().get("/auth?redirect=1")
+    answer = guard.test_client().get("/auth?redirect=1", headers={"Sec-Fetch-Mode": "navigate"})
 
     assert answer.headers["Location"] == "https://group.example.org/signup"
 
@@ -267,3 +269,99 @@ def test_whoever_signs_in_is_back_where_they_were_going(guard: Flask, vonage: Vo
     for host in ("group", "wiki"):
         there = {"base_url": f"https://{host}.example.org"}
         assert visitor.get("/auth", **there).headers["Remote-User"] == "grace"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Mode": "navigate"}, 303),
+        ({"Sec-Fetch-Mode": "navigate", "Accept": "*/*"}, 303),
+        ({"Accept": "text/html,*/*;q=0.8"}, 303),
+        ({"Sec-Fetch-Mode": "cors", "Accept": "text/html"}, 401),  # a script
+        ({"Sec-Fetch-Mode": "no-cors", "Accept": "image/avif"}, 401),
+        ({"Accept": "application/json"}, 401),
+        ({"Accept": "*/*"}, 401),
+        ({}, 401),
+    ],
+)
+def test_only_a_page_view_is_led_to_the_sign_up_page(
+    guard: Flask, headers: dict[str, str], status: int
+) -> None:
+    answer = guard.test_client().get("/auth?redirect=1", headers=headers)
+
+    assert says_no(answer, status)
+
+
+# Several cookies of our name, and none at all
+
+
+def test_each_cookie_of_our_name_is_tried_up_to_four(group: Group, grace: Browser) -> None:
+    """A browser that has one of an earlier COOKIE_DOMAIN sends it first."""
+    stranger = group.app.test_client(use_cookies=False)
+
+    for old in range(6):
+        cookies = "; ".join([*(f"session={number:064x}" for number in range(old)), ""])
+        headers = {"Cookie": f"{cookies}session={grace.cookie()}; theme=dark"}
+        expected = 200 if old < 4 else 401
+        assert stranger.get("/auth", headers=headers).status_code == expected
+        assert ("You are in" in stranger.get("/", headers=headers).text) == (old < 4)
+
+
+def test_signing_in_and_out_ends_the_cookies_of_earlier_domains(
+    settings: dict[str, str], vonage: Vonage
+) -> None:
+    more = {"BASE_URL": "https://my.group.example.org", "COOKIE_DOMAIN": "group.example.org"}
+    group = Group(create_app(settings | more), vonage)
+    group.invite(GRACE)
+    base: dict[str, Any] = {"base_url": more["BASE_URL"]}
+    client = group.app.test_client()
+    client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
+    assert client.post("/answer", data=vonage.inbound(GRACE, "sunflower"), **base)
+    client.get("/signup", **base)
+    form = {"phone": f"+{GRACE}", "username": "grace", "pin": vonage.pin_of(GRACE)}
+
+    for path in ("/login", "/logout"):
+        cookies = client.post(path, data=form, **base).headers.getlist("Set-Cookie")
+        ended = {c.split("Domain=")[1].split(";")[0] for c in cookies if "Max-Age=0" in c}
+        assert ended - {"group.example.org"} == {"my.group.example.org", "example.org"}
+        assert all("__Secure-session=" in cookie and "Secure" in cookie for cookie in cookies)
+
+
+def test_cookies_that_got_lost_are_said_once_in_the_log(
+    group: Group, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = group.app.test_client(use_cookies=False)
+
+    for _ in range(3):
+        assert stranger.get("/auth", headers={"Cookie": ""}).status_code == 401
+
+    assert caplog.text.count("letters beyond ASCII") == 1
+
+
+def test_a_browser_that_keeps_no_cookies_spends_nothing(group: Group, grace_texted: str) -> None:
+    group.app.test_client().get("/signup")
+    forgetful = group.app.test_client(use_cookies=False)
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    form = {"phone": f"+{GRACE}", "username": "grace", "pin": grace_texted}
+
+    answer = forgetful.post("/login", data=form, headers=headers)
+
+    assert answer.status_code == 422
+    assert "Your browser did not keep our cookie" in answer.text
+    assert f'value="+{GRACE}"' in answer.text
+    assert answer.headers["Set-Cookie"].startswith("visitor=")
+    assert group.vonage.calls("check") == []
+    assert group.rows("SELECT tries FROM whitelist") == [(0,)]
+    kept = {"Cookie": answer.headers["Set-Cookie"].split(";")[0]}
+    assert forgetful.post("/login", data=form, headers=headers | kept).status_code == 303
+
+
+def test_static_files_have_no_session(group: Group) -> None:
+    with time_machine.travel("2026-11-23", tick=False) as clock:
+        grace = group.join(GRACE, "grace")
+        clock.shift(2 * DAY)
+
+        with grace.get("/static/style.css?v=1") as answer:
+            assert "Set-Cookie" not in answer.headers
+            assert answer.cache_control.public or answer.cache_control.max_age
+        assert "Set-Cookie" in grace.get("/").headers

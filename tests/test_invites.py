@@ -49,8 +49,9 @@ def test_a_phone_number_is_understood_however_it_is_written(group: Group, text: 
         ("+" + "1" * 60, "phone-unreadable"),
         ("++12025550101", "phone-unreadable"),
         ("²²²²²²²²²²", "phone-unreadable"),
-        ("202 555 0101", "phone-no-country"),
-        ("12025550101", "phone-no-country"),
+        ("555 0101", "phone-no-country"),
+        ("0900 123456", "phone-no-country"),
+        ("44 909 8790000", "phone-no-country"),
         ("+", "phone-unreadable"),
         ("+1", "phone-impossible"),
         ("+1 202 555", "phone-impossible"),
@@ -65,6 +66,14 @@ def test_a_phone_number_is_understood_however_it_is_written(group: Group, text: 
         ("+44 843 0000000", "phone-costly"),
         ("+44 7640 123456", "phone-costly"),
         ("+44 3000 000000", "phone-costly"),
+        ("+44 70 1234 5678", "phone-costly"),
+        ("+1 800 555 0100", "phone-costly"),
+        ("+800 1234 5678", "phone-costly"),
+        ("+870 773 111 632", "phone-costly"),
+        ("+881 612 345 678", "phone-costly"),
+        ("+882 16 1234567", "phone-costly"),
+        ("+883 510 012 345 678", "phone-costly"),
+        ("+979 123 456 789", "phone-costly"),
     ],
 )
 def test_a_number_that_no_text_should_go_to_is_refused_with_a_sentence(
@@ -83,7 +92,7 @@ def test_with_a_default_region_numbers_may_be_typed_the_national_way(
     app = create_app(settings | {"DEFAULT_REGION": "GB"})
 
     with app.app_context():
-        assert parse_phone("07700 900001") == "447700900001"
+        assert parse_phone("07400 123456") == "447400123456"
         assert parse_phone("+1 202 555 0101") == "12025550101"
         for short in ("999", "0101", "118118"):
             with pytest.raises(Mistake):
@@ -335,7 +344,7 @@ def test_a_text_is_sent_in_an_alphabet_that_has_its_letters(
     group = Group(create_app(settings | {"GROUP_NAME": name}), vonage)
     group.invite(GRACE)
 
-    assert vonage.thread(GRACE)[0].startswith(f"{name}: you are invited.")
+    assert vonage.thread(GRACE)[0].startswith(f"You're invited to {name}.")
     assert f"&type={kind}" in vonage.calls("text")[0].body.decode()
 
 

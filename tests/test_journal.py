@@ -25,6 +25,7 @@ def test_the_whole_journey_stands_in_the_journal(group: Group, ada: Browser) -> 
     grace = group.browser()
     grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
     grace.post("/logout")
+    group.pass_a_minute()
     ada.post("/invite", phone=f"+{GRACE}", username="grace")
     group.text(GRACE)
     group.browser().sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))

@@ -9,8 +9,8 @@ def test_a_friend_is_invited_texts_back_and_signs_up(group: Group) -> None:
     invited = group.command("invite", f"+{GRACE}")
     assert "The number ending in 01 is invited until" in invited.output
     assert group.vonage.thread(GRACE) == [
-        "Trusted Group: you are invited. Reply SUNFLOWER to this number for a PIN, then enter it"
-        " at http://localhost:8000/signup. Or reply STOP."
+        "You're invited to Trusted Group. Reply SUNFLOWER to get your PIN (STOP to opt out), then"
+        " sign in at http://localhost:8000/signup"
     ]
 
     assert group.text(GRACE, "Sunflower please") == 204

@@ -106,7 +106,8 @@ class Visitor:
         connection.sock = trusting.wrap_socket(plain, server_hostname=host)
         path = (address.path or "/") + (f"?{address.query}" if address.query else "")
         connection.putrequest(method, path, skip_accept_encoding=True)
-        for name, value in (headers or []) + self.cookie_header() + body_headers(body):
+        accept = [("Accept", "text/html,*/*;q=0.8")]
+        for name, value in accept + (headers or []) + self.cookie_header() + body_headers(body):
             connection.putheader(name, value)
         connection.endheaders(body.encode() or None)
         response = connection.getresponse()
@@ -327,7 +328,15 @@ FORGED: list[Headers] = [
     [("Remote-Groups", "admins"), ("Remote-Name", "Ada"), ("Remote-Email", "ada@example.org")],
     [("X-Forwarded-User", "ada"), ("X_Forwarded_User", "ada"), ("X-Forwarded_User", "ada")],
 ]
-WHO = ("remote-user", "remote-groups", "remote-name", "remote-email", "x-forwarded-user")
+LIKE_IT = [
+    "X-Webauth-User", "X-Webauth-Email", "X-Remote-User", "X-Remote-Groups", "X-Auth-User",
+    "X-Auth-Request-User", "X-Auth-Request-Email", "X-Auth-Request-Groups",
+    "X-Auth-Request-Preferred-Username", "X-Authenticated-User", "X-Forwarded-Email",
+    "X-Forwarded-Groups", "X-Forwarded-Preferred-Username",
+]  # fmt: skip
+FORGED += [[(name, "ada"), (name.replace("-", "_"), "ada")] for name in LIKE_IT]
+WHO = ["remote-user", "remote-groups", "remote-name", "remote-email", "x-forwarded-user"]
+WHO += [name.lower() for name in LIKE_IT]
 
 
 def test_nobody_can_say_that_they_are_somebody_else(guarded: Guarded, proxy: Proxy) -> None:
@@ -488,3 +497,45 @@ def test_without_our_program_the_wiki_is_closed_and_no_log_has_the_secret_addres
     logged = "".join(log.read_text() for log in proxy.logs)
     assert "wiki.example.org" in logged
     assert guarded.token not in logged
+
+
+def test_other_programs_cookies_sign_nobody_out(guarded: Guarded, proxy: Proxy) -> None:
+    """granian drops the whole header for a byte beyond ASCII, and ours with it."""
+    visitor = guarded.visitor(proxy, GRACE, "grace")
+    own = visitor.cookies.pop("__Secure-session")
+    accented = "lastAlbum=K\xe4sekuchen"
+
+    for cookies in (f"{accented}; __Secure-session={own}", f"__Secure-session={own}; {accented}"):
+        assert "You are in, grace" in visitor.ask(GROUP, [("Cookie", cookies)]).body
+        answer = visitor.ask(PAGE, [("Cookie", cookies)])
+        assert answer.told("remote-user") == [("remote-user", "grace")]
+    assert "letters beyond ASCII" not in guarded.served.log.read_text()
+
+
+def test_a_cookie_of_an_earlier_domain_is_no_hindrance(guarded: Guarded, proxy: Proxy) -> None:
+    visitor = guarded.visitor(proxy, GRACE, "grace")
+    own, old = visitor.cookies.pop("__Secure-session"), "0" * 64
+
+    for first, last in ((old, own), (own, old)):
+        cookies = [("Cookie", f"__Secure-session={first}; a=1; __Secure-session={last}")]
+        assert "You are in, grace" in visitor.ask(GROUP, cookies).body
+        assert visitor.ask(PAGE, cookies).status == 200
+
+
+def test_half_sent_forms_hold_none_of_our_threads(guarded: Guarded, proxy: Proxy) -> None:
+    """Twice as many as there are threads in both workers."""
+    head = (
+        "POST /login HTTP/1.1\r\nHost: group.example.org\r\nSec-Fetch-Site: same-origin\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nphone="
+    )
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    with ExitStack() as stack:
+        for _ in range(32):
+            plain = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
+            half = trusting.wrap_socket(plain, server_hostname="group.example.org")
+            stack.enter_context(half)
+            half.sendall(head.encode())
+
+        assert Visitor(proxy).ask(f"{GROUP}/signup").status == 200
+        assert Visitor(proxy).ask(f"{GROUP}/healthz").body == "ok\n"

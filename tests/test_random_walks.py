@@ -131,7 +131,7 @@ class Journey(RuleBasedStateMachine):
         found = self.group.rows("SELECT id FROM whitelist WHERE phone_hint = ?", phone[-2:])
         with self.group.app.app_context():
             for (invite_id,) in found:
-                assert withdraw_invite(invite_id, "revoked", "ada")
+                assert withdraw_invite(invite_id, "ada")
         self.invites.pop(phone, None)
 
     @rule(phone=phones)

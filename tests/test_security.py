@@ -45,7 +45,7 @@ def broken_app(settings: dict[str, str]) -> Flask:
         ("/healthz", 200),
         ("/static/style.css", 200),
         ("/admin", 303),
-        ("/login", 405),
+        ("/invite", 405),
         ("/nothing", 404),
         ("/broken", 500),
     ],
@@ -159,7 +159,8 @@ def test_every_method_on_every_route_is_answered_in_order(app: Flask, method: st
             path, method=method, headers={"Sec-Fetch-Site": "same-origin"}
         )
         answer.close()
-        allowed = method in (rule.methods or ())
+        same_path = [other for other in app.url_map.iter_rules() if other.rule == rule.rule]
+        allowed = any(method in (other.methods or ()) for other in same_path)
         assert (answer.status_code != 405) == allowed, (method, path)
         assert answer.status_code < 500
 

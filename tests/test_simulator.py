@@ -12,7 +12,7 @@ from simulator.page import TRICKS, Trick, create_page
 from simulator.server import Server
 from simulator.vonage import Answer, Vonage, answer_with, change, drip, drop
 
-from .conftest import CODE, GRACE, Group, Served
+from .conftest import CODE, GRACE, Group, Served, wait_for
 
 
 class Caller:
@@ -193,7 +193,7 @@ def test_a_phone_gets_its_texts_late_or_never(vonage: Vonage, caller: Caller) ->
         assert vonage.thread(GRACE) == []
         assert "A text is on its way: 15 s" in page.get("/").text
         clock.shift(15)
-        assert [text.split()[0] for text in vonage.thread(GRACE)] == ["Late", vonage.pin_of(GRACE)]
+        assert [text.split()[0] for text in vonage.thread(GRACE)] == ["Late", "Group"]
         page.post("/network", data={"phone": GRACE, "how": "lost"})
         caller.send(text="Lost")
         assert len(vonage.thread(GRACE)) == 2
@@ -248,3 +248,89 @@ def test_what_goes_over_the_wire_is_shown_without_the_secret_address(
 def test_certificates_are_made_and_not_kept_in_the_project(vonage_server: Server) -> None:
     assert not list(Path(__file__).parent.parent.glob("*.pem"))
     assert vonage_server.certificate.exists()
+
+
+def test_a_long_text_has_an_id_and_receipts_for_each_part(
+    caller: Caller, vonage: Vonage, served_receipts: list[tuple[str, str]]
+) -> None:
+    vonage.sends_receipts = True
+    form = {"to": GRACE, "from": vonage.number, "text": "x" * 161, "callback": "http://localhost/d"}
+
+    answer = caller.session.post(f"{caller.base}/sms/json", data=form).json()
+
+    assert answer["message-count"] == "2"
+    ids = [message["message-id"] for message in answer["messages"]]
+    assert len(set(ids)) == 2
+    assert vonage.thread(GRACE) == ["x" * 161]
+    wait_for(lambda: len(served_receipts) == 6)
+    seen = [(id, status) for status in ("accepted", "buffered", "delivered") for id in ids]
+    assert served_receipts == seen
+
+
+@pytest.fixture
+def served_receipts(vonage: Vonage) -> list[tuple[str, str]]:
+    """What Vonage would have called."""
+    seen: list[tuple[str, str]] = []
+
+    def take(url: str, fields: dict[str, Any], **_: Any) -> int:
+        seen.append((fields["messageId"], fields["status"]))
+        return 204
+
+    vonage.deliver = take  # type: ignore[method-assign, assignment]
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("x" * 160, 1), ("x" * 161, 2), ("ж" * 70, 1), ("ж" * 71, 2), ("x" * 69 + "😀", 2)],
+)
+def test_a_long_reply_comes_in_parts_in_any_order(vonage: Vonage, text: str, count: int) -> None:
+    parts = vonage.inbound_parts(GRACE, text)
+
+    assert len(parts) == count
+    assert len({part["messageId"] for part in parts}) == count
+    if count > 1:
+        assert [part["concat-part"] for part in parts] == ["2", "1"]
+        assert {part["concat-total"] for part in parts} == {"2"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [({"text": "x" * 3201}, "12"), ({"callback": "https://x.example/" + "x" * 90}, "23")],
+)
+def test_a_text_that_vonage_refuses(caller: Caller, changes: dict[str, str], status: str) -> None:
+    assert caller.send(**changes)["status"] == status
+
+
+def test_a_pin_is_worded_as_vonage_words_it_and_comes_from_the_brand(
+    caller: Caller, vonage: Vonage
+) -> None:
+    assert caller.start(channel_timeout=300).status_code == 202
+
+    assert re.fullmatch(r"Group code: \d{4}\. Valid for 5 minutes\.", vonage.thread(GRACE)[0])
+    assert vonage.texts[-1].sender == "Group"
+
+
+def test_a_pin_may_be_accepted_and_not_arrive(caller: Caller, vonage: Vonage) -> None:
+    jamaica = [{"channel": "sms", "to": "18765550100"}]
+    vonage.blocked.add(GRACE)
+
+    assert caller.start().status_code == 202
+    assert caller.start(workflow=jamaica).status_code == 202
+
+    assert vonage.texts == []
+
+
+def test_a_number_that_cannot_exist_is_refused_at_once(caller: Caller) -> None:
+    answer = caller.start(workflow=[{"channel": "sms", "to": "1202555"}])
+
+    assert answer.status_code == 422
+    assert answer.json()["invalid_parameters"][0]["name"] == "to"
+
+
+def test_an_account_whose_method_is_get_calls_by_get(group: Group, served: Served) -> None:
+    served.vonage.webhook_method = "GET"
+    fields = served.vonage.inbound(GRACE, CODE)
+    token = served.command("webhook-url").stdout.strip().rsplit("/", 1)[1]
+
+    assert served.vonage.deliver(f"{served.url}/answer/{token}", fields) == 405

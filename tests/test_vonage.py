@@ -9,7 +9,13 @@ import pytest
 from flask import Flask
 
 import app as program
-from foundation.vonage import PinRejected, VonageRefused, VonageUnavailable, VonageUnreached
+from foundation.vonage import (
+    PinRejected,
+    SentInPart,
+    VonageRefused,
+    VonageUnavailable,
+    VonageUnreached,
+)
 from simulator.vonage import Answer, Vonage, answer_with, drip, drop, hang
 from wsgi import create_app
 
@@ -173,8 +179,20 @@ def test_of_a_text_in_parts_one_that_failed_is_a_failure(app: Flask, vonage: Von
     body = {"message-count": "2", "messages": parts}
     vonage.fail("text", answer_with(Answer.of(200, body)))
 
-    with app.app_context(), pytest.raises(VonageUnavailable):
+    with app.app_context(), pytest.raises(SentInPart) as failure:
         CALLS["text"]()
+    assert (failure.value.reason, failure.value.message_ids) == ("vonage-unavailable", ["1"])
+
+
+def test_of_a_text_in_parts_all_refused_is_refused_for_the_first_ones_reason(
+    app: Flask, vonage: Vonage
+) -> None:
+    parts = [{"status": "9", "error-text": "No"}, {"status": "7", "error-text": "Barred"}]
+    vonage.fail("text", answer_with(Answer.of(200, {"message-count": "2", "messages": parts})))
+
+    with app.app_context(), pytest.raises(VonageRefused, match="vonage-credit") as failure:
+        CALLS["text"]()
+    assert failure.value.sent_nothing
 
 
 def test_wrong_credentials_are_refused_by_both_apis(settings: dict[str, str]) -> None:

@@ -1,0 +1,142 @@
+"""A name is one person's for ever, and what it owns elsewhere too."""
+
+import sqlite3
+import time
+
+import pytest
+import time_machine
+
+from foundation.clock import DAY
+
+from .conftest import ADA, CODE, GRACE, MALLORY, Browser, Group, shown
+
+
+def write(group: Group, sql: str, *values: object) -> None:
+    with sqlite3.connect(group.app.config["DATABASE"]) as db:
+        db.execute(sql, values)
+    db.close()
+
+
+def remove(group: Group, ada: Browser, name: str) -> None:
+    id = group.one("SELECT id FROM authors WHERE username = ?", name)
+    assert ada.post(f"/members/{id}/remove").status_code == 303
+
+
+def test_nobody_inherits_a_removed_members_name(group: Group, ada: Browser) -> None:
+    group.join(MALLORY, "mallory")
+    remove(group, ada, "mallory")
+    group.invite(GRACE)
+    group.text(GRACE)
+    grace = group.browser()
+
+    taken = grace.sign_up(GRACE, "mallory", group.vonage.pin_of(GRACE))
+
+    assert taken.status_code == 422
+    assert shown("username-taken") in taken.text
+    assert grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE)).status_code == 303
+    assert grace.get("/auth").headers["Remote-User"] == "grace"
+
+
+def test_an_invite_for_the_name_brings_the_same_member_back(group: Group, ada: Browser) -> None:
+    group.join(GRACE, "grace")
+    before = group.rows("SELECT id, public_id FROM authors WHERE username = 'grace'")
+    remove(group, ada, "grace")
+    assert "<strong>grace</strong>" not in ada.get("/").text
+
+    grace = group.join(MALLORY, "grace", bound=True)
+
+    assert grace.username() == "grace"
+    assert group.rows("SELECT id, public_id FROM authors WHERE username = 'grace'") == before
+    assert "grace is back" in ada.get("/admin").text
+    assert "<strong>grace</strong>" in ada.get("/").text
+
+
+def test_public_ids_are_random_and_stay(group: Group, ada: Browser) -> None:
+    for number in range(5):
+        group.join(f"1202555015{number}", f"friend-{number}")
+
+    ids = [id for (id,) in group.rows("SELECT public_id FROM authors")]
+    assert len(set(ids)) == 6
+    assert all(len(id) == 32 for id in ids)
+
+
+def test_a_removed_admins_open_invites_are_gone(group: Group, ada: Browser) -> None:
+    group.app.config["ADMINS"] = frozenset({"ada", "henry"})
+    henry = group.join("12025550150", "henry", bound=True)
+    henry.post("/invite", phone=f"+{MALLORY}")
+    group.text(MALLORY)
+    pin = group.vonage.pin_of(MALLORY)
+    group.app.config["ADMINS"] = frozenset({"ada"})
+
+    remove(group, ada, "henry")
+
+    assert group.rows("SELECT * FROM whitelist") == []
+    assert group.browser().sign_up(MALLORY, "mallory", pin).status_code == 422
+    assert group.text(MALLORY) == 204
+    assert len(group.vonage.calls("start")) == 3
+
+
+def test_a_guest_is_out_when_their_day_is_over(group: Group) -> None:
+    with time_machine.travel("2026-11-25 12:00", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        group.invite(GRACE)
+        write(group, "UPDATE whitelist SET ends_at = ?", int(time.time()) + 3 * DAY)
+        group.text(GRACE)
+        grace = group.browser()
+        grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+        clock.shift(3 * DAY - 1)
+        assert grace.get("/auth").status_code == 200
+        assert "<strong>grace</strong>" in ada.get("/").text
+
+        clock.shift(1)
+
+        assert grace.get("/auth").status_code == 401
+        assert grace.username() is None
+        assert "<strong>grace</strong>" not in ada.get("/").text
+        group.invite(MALLORY)
+        group.text(MALLORY)
+        answer = group.browser().sign_up(MALLORY, "grace", group.vonage.pin_of(MALLORY))
+        assert shown("username-taken") in answer.text
+        again = group.join(GRACE, "grace", bound=True)  # and an invite without an end lifts it
+        clock.shift(9 * DAY)
+        assert again.username() == "grace"
+
+
+@pytest.mark.parametrize("name", ["12025550101", "2025-55", "20-25_55", "grace123456", "123456"])
+def test_a_number_is_no_name(group: Group, grace_texted: str, name: str) -> None:
+    grace = group.browser()
+
+    answer = grace.sign_up(GRACE, name, grace_texted)
+
+    assert answer.status_code == 422
+    assert shown("username-number") in answer.text
+    assert group.one("SELECT tries FROM whitelist") == 0
+    assert grace.sign_up(GRACE, "grace12345", grace_texted).status_code == 303
+
+
+def test_the_word_is_no_name_and_strangers_dont_learn_it(
+    group: Group, ada: Browser, grace_texted: str
+) -> None:
+    stranger = group.browser().sign_up(MALLORY, CODE, "123456")
+    invited = group.browser().sign_up(GRACE, CODE, grace_texted)
+    at_invite = ada.post("/invite", phone=f"+{MALLORY}", username=CODE)
+
+    assert shown("username-reserved") not in stranger.text
+    assert shown("pin-wrong") in stranger.text
+    assert shown("username-reserved") in invited.text
+    assert at_invite.status_code == 422
+    assert shown("username-reserved") in at_invite.text
+    assert group.one("SELECT tries FROM whitelist") == 1
+
+
+def test_names_can_be_guessed_ten_times_at_most(group: Group, ada: Browser) -> None:
+    """Whoever knows Grace's number could learn her username while her PIN runs."""
+    group.invite(GRACE, "grace")
+    group.text(GRACE)
+    mallory = group.browser()
+
+    answers = [mallory.sign_up(GRACE, f"guess-{number}", "000000").text for number in range(11)]
+
+    assert shown("username-not-invited") in answers[9]
+    assert shown("tries-spent") in answers[10]
+    assert group.one("SELECT tries FROM whitelist") == 10
