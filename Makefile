@@ -9,7 +9,8 @@
 # make bench      measure, and write bench/RESULTS.md (needs wrk)
 
 PYTHON ?= python3
-HOST ?= 127.0.0.1
+HOST = 127.0.0.1
+# (not ?=, because conda sets HOST to something else)
 PORT ?= 8000
 WORKERS ?= 2
 THREADS ?= 8
@@ -63,10 +64,16 @@ bench: .venv/bench-installed
 
 install: .venv/installed
 
+# Flask would read .env itself first, and end in a traceback if it isn't UTF-8. The program reads it.
+NO_DOTENV = "import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')"
+
 # The virtual environment is made once, and updated when the lists change.
 .venv/installed: requirements.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(v < (3, 11) and f'Python 3.11 or later is needed; $(PYTHON) is {v[0]}.{v[1]}.')"
+	@echo "Installing, about a minute ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo $(NO_DOTENV) > $$($(BIN)/python -c "import site; print(site.getsitepackages()[0])")/trusted_group.pth
 	@touch $@
 
 .venv/tests-installed: .venv/installed tests/requirements.txt

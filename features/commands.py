@@ -1,6 +1,8 @@
 """The commands of the program itself: its database, serving it, inviting, backups."""
 
+import errno
 import os
+import socket
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -83,16 +85,34 @@ def prune_command() -> None:
 @click.argument("factory", default="wsgi:create_app")
 def serve_command(host: str, port: int, workers: int, threads: int, factory: str) -> None:
     """Serve the program that FACTORY makes."""
+    address = find_free_address(host, port)
     try:
         lock = lock_database(database_path(current_app), for_server=True)
     except DatabaseInUse:
         raise click.ClickException("Another server is using this database.") from None
     os.set_inheritable(lock, True)  # granian holds it from here on
     granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--factory"]
-    granian += ["--host", host, "--port", str(port), "--workers", str(workers)]
+    granian += ["--host", address, "--port", str(port), "--workers", str(workers)]
     # Threads wait for Vonage, not for the processor, so there are more of them than processors.
     granian += ["--blocking-threads", str(threads), "--workers-kill-timeout", "20", factory]
     os.execv(granian[0], granian)
+
+
+def find_free_address(host: str, port: int) -> str:
+    """The host's address, if the port is free there. granian itself would share the port with
+    another server, and each would answer every other request."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # after a restart
+            probe.bind(address)
+    except socket.gaierror:
+        raise click.ClickException(f"{host} is not an address of this machine.") from None
+    except OSError as error:
+        told = {errno.EADDRINUSE: "is taken: another program, or this one, uses it"}
+        why = told.get(error.errno or 0, f"cannot be used: {error.strerror}")
+        raise click.ClickException(f"Port {port} on {host} {why}.") from None
+    return str(address[0])
 
 
 # The database: creating, migrating, backups -------------------------------------------------------

@@ -100,9 +100,19 @@ def check_base_url() -> str:
             f"Nothing answers at {url}. Start the program (make serve), and check the name and the"
             " web server in front."
         ) from None
-    if answer.status_code != 200 or answer.text != "ok\n":
+    if answer.status_code != 200 or answer.text != "ok\n" or not knows_our_token():
         raise Trouble(f"Something else answers at {url}. Check the web server in front.")
-    return f"{url} answers."
+    return f"{url} answers, and it is this program."
+
+
+def knows_our_token() -> bool:
+    """Our webhook's address answers as only this program can: 200 with the token, 401 without."""
+    guess = webhook_url()[:-8] + "00000000"
+    answers = [
+        requests.get(address, timeout=5, allow_redirects=False).status_code
+        for address in (webhook_url(), guess)
+    ]
+    return answers == [200, 401]
 
 
 def check_account() -> str:

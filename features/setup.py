@@ -24,6 +24,11 @@ def setup(overwrite: bool) -> None:
     file = Path(".env").absolute()
     if file.exists() and not overwrite:
         raise click.ClickException(f"{file} already exists. --overwrite replaces it.")
+    if not os.access(file.parent, os.W_OK):
+        raise click.ClickException(
+            f"You can't write into {file.parent}. Run this as somebody who can; for the service,"
+            " write the file elsewhere and install it as docs/running.md says."
+        )
     answers = {"SECRET_KEY": secrets.token_hex(32)} | {name: ask(name) for name in ASKED}
     write_env_file(file, answers)
     click.echo(f"\n{file} is written, readable by its owner only. Next, type:\n\n    make serve")

@@ -89,6 +89,10 @@ def open_database(app: Flask, features: Iterable[str]) -> None:
             create_tables(get_db(), app.extensions["parts"])
             if not is_loading_a_command():
                 require_current_database()
+    except PermissionError as error:
+        hint = "start the service once, which makes its folder, or run this as the service's user"
+        told = f"DATABASE {path} cannot be used ({error.strerror}): {hint}"
+        raise WrongSettings([told]) from error
     except (OSError, sqlite3.DatabaseError) as error:
         raise WrongSettings([f"DATABASE {path} cannot be used: {error}"]) from error
 

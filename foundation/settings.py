@@ -32,14 +32,14 @@ class WrongSettings(click.ClickException):
 
 
 def parse_secret_key(text: str) -> str:
-    if len(text) < 32 or text.startswith("replace-me"):
+    if len(text) < 32 or len(set(text)) < 8 or text.startswith("replace-me"):
         raise ValueError("must be 32 or more random characters of your own (see .env.example)")
     return text
 
 
 def parse_group_name(text: str) -> str:
-    if not 1 <= len(text) <= 16 or not text.isprintable() or re.search(r"[/{}:$]", text):
-        raise ValueError("must have 1 to 16 characters, and none of / { } : $")
+    if not 1 <= len(text) <= 16 or not text.isprintable() or re.search(r"[\\/{}:$]", text):
+        raise ValueError("must have 1 to 16 characters, and none of / \\ { } : $")
     return text
 
 
@@ -55,6 +55,8 @@ def is_within(host: str, domain: str) -> bool:
 
 
 def parse_base_url(text: str) -> str:
+    if not text.isascii():
+        raise ValueError("must have its host in punycode (xn--...), as browsers send it")
     match = re.fullmatch(r"(https?)://([a-z0-9.-]*[a-z0-9])(:[0-9]{1,5})?/?", text.lower())
     if not match or (match[1] == "http" and not is_loopback(match[2])):
         raise ValueError("must be https://host or https://host:port (http:// only on this machine)")
@@ -132,6 +134,12 @@ def parse_count(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def parse_database(text: str) -> str:
+    if "://" in text:
+        raise ValueError("must be a file, not an address")
+    return os.path.expanduser(text)
+
+
 class Setting(NamedTuple):
     """`help` is what .env.example and docs/settings.md say about it."""
 
@@ -197,7 +205,7 @@ SETTINGS = {
         parse_host, "Another host for texts, as `host[:port]`. The simulator uses this."
     ),
     "DATABASE": Setting(
-        str,
+        parse_database,
         "The database file. A relative path starts in the program's folder. It is created readable"
         " by its owner only.",
         "instance/group.db",
@@ -236,8 +244,16 @@ SETTINGS = {
 def gather_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
     """What is set, as text: in `config`, else the environment, else (without `config`) the nearest
     .env file."""
-    env_file = dotenv_values(find_dotenv(usecwd=True)) if config is None else {}
+    env_file = read_env_file(find_dotenv(usecwd=True)) if config is None else {}
     return {**env_file, **os.environ, **(config or {})}
+
+
+def read_env_file(path: str) -> dict[str, str | None]:
+    """With or without a byte order mark. Raises WrongSettings."""
+    try:
+        return dotenv_values(path or None, encoding="utf-8-sig") if path else {}
+    except UnicodeDecodeError:
+        raise WrongSettings([f"{path} is not UTF-8 text: save it as UTF-8"]) from None
 
 
 def read_settings(

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import logging
 import re
+import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ import pydantic
 import requests
 import urllib3
 from flask import current_app, g
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
 from vonage_http_client.auth import Auth
 from vonage_http_client.errors import HttpRequestError
@@ -180,6 +183,12 @@ def seconds_left() -> float:
     return left
 
 
+def deadline_context() -> ssl.SSLContext:
+    context = create_urllib3_context()
+    context.sslsocket_class = DeadlineSocket
+    return context
+
+
 class DeadlineSocket(ssl.SSLSocket):
     """Waits no longer than the time left, however slowly the bytes come. (The timeout of `requests`
     starts again at every byte.)"""
@@ -189,11 +198,35 @@ class DeadlineSocket(ssl.SSLSocket):
         return super().recv_into(buffer, nbytes, flags)
 
 
+class PlainDeadlineSocket(socket.socket):
+    """The same, before TLS begins: what a proxy (HTTPS_PROXY) says to our CONNECT."""
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        self.settimeout(seconds_left())
+        return super().recv_into(buffer, nbytes, flags)
+
+
+class DeadlineConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        connected = super()._new_conn()
+        timeout, plain = connected.gettimeout(), PlainDeadlineSocket(fileno=connected.detach())
+        plain.settimeout(timeout)
+        return plain
+
+
+class DeadlinePool(HTTPSConnectionPool):
+    ConnectionCls = DeadlineConnection
+
+
 class VonageAdapter(requests.adapters.HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        context = create_urllib3_context()
-        context.sslsocket_class = DeadlineSocket
-        super().init_poolmanager(*args, **kwargs, ssl_context=context)
+        super().init_poolmanager(*args, **kwargs, ssl_context=deadline_context())
+        self.poolmanager.pool_classes_by_scheme = {"https": DeadlinePool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs, ssl_context=deadline_context())
+        manager.pool_classes_by_scheme = {"https": DeadlinePool}
+        return manager
 
     def send(
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any

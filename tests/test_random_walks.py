@@ -1,6 +1,7 @@
 """The journey as a machine with states, walked at random beside a small model of it: whatever
 people do in whatever order, the program says what the model says."""
 
+import re
 import secrets
 import shutil
 import tempfile
@@ -36,7 +37,7 @@ class Invite:
     def __init__(self, at: float, username: str | None) -> None:
         self.username = username
         self.expires_at = at + 7 * DAY
-        self.texted_at = at
+        self.is_stopped = False
         self.pin_times: list[float] = []
         self.tries = 0
         self.pin: str | None = None  # that runs at Vonage
@@ -88,6 +89,7 @@ class Journey(RuleBasedStateMachine):
         }
         self.group = Group(create_app(self.settings), self.vonage)
         self.invites: dict[str, Invite] = {}
+        self.texted_at: dict[str, float] = {}  # by number, whatever became of its invite
         self.members: set[str] = set()
         self.devices: list[Device] = []
 
@@ -96,9 +98,18 @@ class Journey(RuleBasedStateMachine):
         self.clock.stop()
         shutil.rmtree(self.folder)
 
-    def open_invite(self, phone: str) -> Invite | None:
+    def find_invite(self, phone: str) -> Invite | None:
+        """Open or stopped."""
         invite = self.invites.get(phone)
         return invite if invite and invite.expires_at > time.time() else None
+
+    def open_invite(self, phone: str) -> Invite | None:
+        invite = self.find_invite(phone)
+        return None if invite and invite.is_stopped else invite
+
+    def names_of_open_invites(self) -> set[str | None]:
+        opened = [self.open_invite(phone) for phone in self.invites]
+        return {invite.username for invite in opened if invite}
 
     def is_running(self, invite: Invite | None) -> bool:
         return bool(invite and invite.pin and invite.pin_ends_at > time.time())
@@ -107,23 +118,27 @@ class Journey(RuleBasedStateMachine):
 
     @rule(phone=phones, username=st.none() | names)
     def invite(self, phone: str, username: str | None) -> None:
-        known = self.open_invite(phone)
-        is_too_soon = known is not None and time.time() - known.texted_at < 60
+        known = self.find_invite(phone)
+        is_refused = time.time() - self.texted_at.get(phone, 0) < 60
+        is_refused |= known is not None and known.is_stopped
         words = ["invite", f"+{phone}"] + (["--username", username] if username else [])
 
         result = self.group.command(*words)
 
-        assert (result.exit_code == 1) == is_too_soon, result.output
-        if not is_too_soon:
-            same_name = [p for p, i in self.invites.items() if username and i.username == username]
-            for displaced in {phone, *same_name}:
-                self.invites.pop(displaced, None)
+        assert (result.exit_code == 1) == is_refused, result.output
+        if not is_refused:
+            for other, invite in list(self.invites.items()):
+                same_name = username is not None and invite.username == username
+                if other == phone or (same_name and not invite.is_stopped):
+                    del self.invites[other]
             self.invites[phone] = Invite(time.time(), username)
+            self.texted_at[phone] = time.time()
 
     @rule(phone=phones)
     def stop(self, phone: str) -> None:
         assert self.group.text(phone, "STOP") == 204
-        self.invites.pop(phone, None)
+        if invite := self.open_invite(phone):
+            invite.is_stopped, invite.pin = True, None
 
     @rule(phone=phones)
     def revoke(self, phone: str) -> None:
@@ -140,11 +155,18 @@ class Journey(RuleBasedStateMachine):
 
         assert self.group.text(phone, CODE) == 204
 
-        invite = self.open_invite(phone)
+        invite = self.find_invite(phone)
         lately = [at for at in invite.pin_times if time.time() - at < 600] if invite else []
         is_due = invite and invite.tries < 10 and len(invite.pin_times) < 5 and len(lately) < 3
+        if (
+            invite
+            and invite.is_stopped
+            and invite.username in self.names_of_open_invites() - {None}
+        ):
+            is_due = False
         assert len(self.vonage.thread(phone)) - before == (1 if is_due else 0)
         if invite and is_due:
+            invite.is_stopped = False
             invite.pin_times.append(time.time())
             invite.pin, invite.wrong = self.vonage.pin_of(phone), 0
             invite.pin_ends_at = time.time() + 300
@@ -158,7 +180,7 @@ class Journey(RuleBasedStateMachine):
     @rule(phone=phones, username=names, is_right=st.sampled_from([True, True, False]))
     def sign_up(self, phone: str, username: str, is_right: bool) -> None:
         invite = self.open_invite(phone)
-        pins = [text[:6] for text in self.vonage.thread(phone) if text[:6].isdigit()]
+        pins = re.findall(r"code: (\d{6})", "\n".join(self.vonage.thread(phone)))
         pin = pins[-1] if pins and is_right else "000000"
         browser = self.group.browser()
 
@@ -174,16 +196,14 @@ class Journey(RuleBasedStateMachine):
     def expect_sign_up(self, invite: Invite | None, username: str, pin: str) -> bool:
         if invite is None or not self.is_running(invite):
             return False
-        bound = {
-            other.username for other in self.invites.values() if other.expires_at > time.time()
-        }
-        if invite.username is not None and invite.username != username:
-            return False
-        if invite.username is None and (username in self.members or username in bound):
-            return False
         if invite.tries >= 10:
             return False
         invite.tries += 1
+        if invite.username is not None and invite.username != username:
+            return False
+        taken = self.members | self.names_of_open_invites()
+        if invite.username is None and username in taken:
+            return False
         if pin == invite.pin:
             return True
         invite.wrong += 1
@@ -241,7 +261,7 @@ class Journey(RuleBasedStateMachine):
         expected = [
             (phone[-2:], invite.username, len(invite.pin_times), invite.tries)
             for phone, invite in self.invites.items()
-            if self.open_invite(phone)
+            if self.find_invite(phone)
         ]
         assert sorted(found, key=str) == sorted(expected, key=str)
 

@@ -1,7 +1,9 @@
 """The systemd unit of deploy/."""
 
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,7 +38,7 @@ def test_it_serves_as_make_serve_does() -> None:
     unit = re.search(r"ExecStart=.*/flask serve (.*)", UNIT)
     assert served
     assert unit
-    defaults = dict(re.findall(r"^([A-Z]+) \?= (.*)$", makefile, re.M))
+    defaults = dict(re.findall(r"^([A-Z]+) \??= (.*)$", makefile, re.M))
     command = re.sub(r"\$\(([A-Z]+)\)", lambda name: defaults[name[1]], served[1])
 
     assert command.split() == unit[1].split()
@@ -67,10 +69,56 @@ def answers(url: str) -> bool:
 def test_no_second_server_starts_on_the_same_database(
     serving: str, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    environment = Served(settings, None, tmp_path).environment()  # type: ignore[arg-type]
+    second = serve(settings, tmp_path, "--port", str(find_port()))
 
-    second = subprocess.run(
-        [sys.executable, "-m", "flask", "serve", "--port", str(find_port())],
+    assert (second.returncode, second.stdout) == (1, "")
+    assert second.stderr == "Error: Another server is using this database.\n"
+    assert answers(serving)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_second_server_starts_on_the_same_port(
+    serving: str, settings: dict[str, str], tmp_path: Path, host: str
+) -> None:
+    """granian would share it, and each server would answer every other request."""
+    port = serving.rsplit(":", 1)[1]
+    settings["DATABASE"] = str(tmp_path / "another.db")
+
+    second = serve(settings, tmp_path, "--host", host, "--port", port)
+
+    told = f"Port {port} on {host} is taken: another program, or this one, uses it."
+    assert (second.returncode, second.stdout, second.stderr) == (1, "", f"Error: {told}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--host", "nowhere.invalid"], "nowhere.invalid is not an address of this machine."),
+        (["--host", "192.0.2.1"], "Port 8000 on 192.0.2.1 cannot be used"),
+    ],
+)
+def test_an_address_that_is_not_ours_is_one_clear_line(
+    settings: dict[str, str], tmp_path: Path, words: list[str], told: str
+) -> None:
+    result = serve(settings, tmp_path, *words)
+
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"Error: {told}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_another_programs_port_is_one_clear_line(settings: dict[str, str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        result = serve(settings, tmp_path, "--port", port)
+
+    assert result.stderr.startswith(f"Error: Port {port} on 127.0.0.1 is taken")
+
+
+def serve(settings: dict[str, str], folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = Served(settings, None, folder).environment()  # type: ignore[arg-type]
+    return subprocess.run(
+        [sys.executable, "-m", "flask", "serve", *words],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -78,6 +126,31 @@ def test_no_second_server_starts_on_the_same_database(
         timeout=60,
     )
 
-    assert (second.returncode, second.stdout) == (1, "")
-    assert second.stderr == "Error: Another server is using this database.\n"
-    assert answers(serving)
+
+def test_condas_host_does_not_reach_the_server() -> None:
+    told = subprocess.run(
+        ["make", "-n", "serve"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOST": "x86_64-conda-linux-gnu"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert "--host 127.0.0.1 " in told.stdout
+
+
+def test_an_old_python_is_said_before_anything_is_installed(tmp_path: Path) -> None:
+    old = tmp_path / "python3.10"
+    old.write_text(f"#!/bin/sh\nexec {sys.executable} -c \"import sys; sys.version_info = (3, 10);"
+                   " exec(sys.argv[1])\" \"$2\"\n")  # fmt: skip
+    old.chmod(0o755)
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (tmp_path / "requirements.txt").touch()
+
+    result = subprocess.run(
+        ["make", "install", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert result.returncode != 0
+    assert f"Python 3.11 or later is needed; {old} is 3.10." in result.stderr
+    assert not (tmp_path / ".venv").exists()

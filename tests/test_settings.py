@@ -13,8 +13,24 @@ from .conftest import ROOT, run_flask
 REQUIRED = [name for name, setting in SETTINGS.items() if setting.required]
 
 WRONG = {
-    "SECRET_KEY": ["short", "x" * 31, "replace-me-with-the-output-of-the-command-above"],
-    "GROUP_NAME": ["Seventeen letters", "a/b", "a{b", "a}b", "a:b", "a$b", "a\nb", "a\x00b"],
+    "SECRET_KEY": [
+        "short",
+        "x" * 31,
+        "x" * 32,
+        "abcdefg" * 9,
+        "replace-me-with-the-output-of-the-command-above",
+    ],
+    "GROUP_NAME": [
+        "Seventeen letters",
+        "a/b",
+        "a{b",
+        "a}b",
+        "a:b",
+        "a$b",
+        "a\\b",
+        "a\nb",
+        "a\x00b",
+    ],
     "BASE_URL": [
         "group.example.org",
         "http://group.example.org",
@@ -38,6 +54,7 @@ WRONG = {
     "VONAGE_SIGNATURE_METHOD": ["sha3", "none", "md5 hash"],
     "VONAGE_API_HOST": ["https://localhost", "localhost/path", "a b", "localhost:port"],
     "VONAGE_REST_HOST": ["https://localhost", "localhost/path", "user@localhost"],
+    "DATABASE": ["sqlite:///group.db", "file://group.db"],
     "DEFAULT_REGION": ["XX", "England", "G"],
     "SESSION_DAYS": ["0", "-1", "1.5", "many", "401", "³"],
     "SESSION_MAX_DAYS": ["0", "x", "4001", "1e3"],
@@ -196,3 +213,36 @@ def test_a_database_that_cannot_be_written_is_one_clear_line(
 
     assert len(wrong.value.problems) == 1
     assert wrong.value.problems[0].startswith("DATABASE")
+
+
+def test_a_home_folder_is_one(source: dict[str, str], tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert read_settings(source | {"DATABASE": "~/group.db"})["DATABASE"] == f"{tmp_path}/group.db"
+
+
+def test_a_name_beyond_ascii_is_asked_for_in_punycode(source: dict[str, str]) -> None:
+    with pytest.raises(WrongSettings, match="punycode"):
+        read_settings(source | {"BASE_URL": "https://gr\xfcppe.example.org"})
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-be", "latin-1"])
+def test_an_env_file_that_is_not_utf_8_is_one_clear_line(
+    tmp_path: Path, source: dict[str, str], encoding: str
+) -> None:
+    lines = source | {"GROUP_NAME": "S\xf6hne & T\xf6chter"}
+    text = "".join(f"{name}={value}\n" for name, value in lines.items())
+    (tmp_path / ".env").write_bytes(text.encode(encoding))
+
+    result = run_flask(tmp_path, "init-db")
+
+    assert result.returncode == 2
+    assert result.stderr == f"Error: {tmp_path}/.env is not UTF-8 text: save it as UTF-8\n"
+
+
+def test_an_env_file_may_have_a_byte_order_mark(tmp_path: Path, source: dict[str, str]) -> None:
+    lines = {"BASE_URL": "https://file.test"} | source | {"DATABASE": str(tmp_path / "group.db")}
+    text = "".join(f"{name}={value}\n" for name, value in lines.items())
+    (tmp_path / ".env").write_bytes(text.encode("utf-8-sig"))
+
+    assert run_flask(tmp_path, "init-db").returncode == 0

@@ -2,9 +2,12 @@
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +145,56 @@ def test_without_settings_there_is_no_server(tmp_path: Path) -> None:
     assert "SECRET_KEY is missing" in served.stderr
     with pytest.raises(Exception, match="SECRET_KEY is missing"):
         create_app({})
+
+
+@pytest.fixture
+def others_folder() -> Iterator[Path]:
+    """One that everybody may read, and only root may write."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def run_as_nobody(
+    folder: Path, call: str, *words: str, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """A command that gives up root's rights once it has loaded (its own files are root's alone)."""
+    code = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r});"
+        "import flask.cli, features.setup, wsgi;"
+        f"os.setgroups([]); os.setgid(65534); os.setuid(65534); {call}"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "FLASK_APP": "wsgi"} | settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="it takes root to become another user")
+def test_setup_where_one_may_not_write_says_so(others_folder: Path) -> None:
+    told = run_as_nobody(others_folder, "features.setup.setup()")
+
+    assert told.returncode == 1
+    assert told.stderr.startswith(f"Error: You can't write into {others_folder}.")
+    assert told.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="it takes root to become another user")
+def test_before_the_services_first_start_its_folder_is_missing(
+    settings: dict[str, str], others_folder: Path
+) -> None:
+    settings["DATABASE"] = str(others_folder / "state" / "group.db")
+
+    told = run_as_nobody(others_folder, "flask.cli.main()", "doctor", **settings)
+
+    assert told.returncode == 2
+    assert "start the service once" in told.stderr
+    assert told.stderr.count("\n") == 1
 
 
 # flask doctor

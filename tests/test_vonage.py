@@ -1,7 +1,11 @@
 """The SDK, made safe: each trap of it that was measured, and that ours does not fall into it."""
 
 import logging
+import socket
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -215,3 +219,119 @@ def test_the_log_says_what_happened_and_nothing_more(
     assert "The call to Vonage (check) failed: HTTP 500" in caplog.text
     assert grace_texted not in caplog.text
     assert GRACE not in caplog.text
+
+
+# Behind HTTPS_PROXY
+
+
+class SlowProxy:
+    """A proxy for CONNECT that is silent, drips its answer, or passes on."""
+
+    def __init__(self, how: str) -> None:
+        self.how, self.server = how, socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        self.asked: list[bytes] = []
+        self.closing = threading.Event()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.server.accept()
+                threading.Thread(target=self.answer, args=(client,), daemon=True).start()
+
+    def answer(self, client: socket.socket) -> None:
+        with suppress(OSError), client:
+            self.asked.append(client.recv(4096))
+            if self.how == "silent":
+                self.closing.wait(60)
+            elif self.how == "drips":
+                for byte in b"HTTP/1.1 200 OK\r\n" + b"X-Slow: yes\r\n" * 20:
+                    client.sendall(bytes([byte]))
+                    if self.closing.wait(0.9):
+                        return
+            else:
+                self.pass_on(client)
+
+    def pass_on(self, client: socket.socket) -> None:
+        host, port = self.asked[-1].split()[1].decode().split(":")
+        with socket.create_connection((host, int(port))) as server:
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=self.copy, args=(server, client), daemon=True)
+            back.start()
+            self.copy(client, server)
+            back.join()
+
+    def copy(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(4096):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.closing.set()
+        self.server.close()
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], SlowProxy]]:
+    started = []
+
+    def start(how: str) -> SlowProxy:
+        started.append(SlowProxy(how))
+        monkeypatch.setenv("HTTPS_PROXY", started[-1].url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        return started[-1]
+
+    yield start
+    for proxy in started:
+        proxy.close()
+
+
+def test_a_proxy_is_asked_to_pass_on(
+    app: Flask, vonage: Vonage, proxied: Callable[[str], SlowProxy]
+) -> None:
+    proxy = proxied("passes on")
+
+    with app.app_context():
+        CALLS["text"]()
+
+    assert proxy.asked[0].startswith(b"CONNECT localhost:")
+    assert len(vonage.calls("text")) == 1
+
+
+@pytest.mark.parametrize("how", ["silent", "drips"])
+def test_a_slow_proxy_has_no_more_time_than_vonage(
+    app: Flask, vonage: Vonage, proxied: Callable[[str], SlowProxy], how: str
+) -> None:
+    """It is given up on, where it could go on for minutes."""
+    proxied(how)
+    gave_up = threading.Event()
+
+    def call() -> None:
+        with app.app_context(), suppress(VonageUnavailable):
+            CALLS["text"]()
+        gave_up.set()
+
+    threading.Thread(target=call, daemon=True).start()
+
+    assert gave_up.wait(20)
+    assert vonage.requests == []
+
+
+def test_a_proxy_does_not_make_an_answer_slower_than_it_may_be(
+    app: Flask, vonage: Vonage, proxied: Callable[[str], SlowProxy]
+) -> None:
+    proxied("passes on")
+    vonage.fail("text", drip, acts=True)
+    gave_up = threading.Event()
+
+    def call() -> None:
+        with app.app_context(), suppress(VonageUnavailable):
+            CALLS["text"]()
+        gave_up.set()
+
+    threading.Thread(target=call, daemon=True).start()
+
+    assert gave_up.wait(20)
