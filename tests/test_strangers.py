@@ -1,0 +1,176 @@
+"""What somebody can do who was never invited, and what an accident costs."""
+
+import threading
+
+import pytest
+import time_machine
+
+from foundation.clock import DAY, MINUTE
+from foundation.database import get_db
+from simulator.vonage import Answer, Connection
+
+from .conftest import ADA, GRACE, MALLORY, Browser, Group, Lock, shown, wait_for
+
+
+def test_a_stranger_takes_no_write_lock(group: Group, ada: Browser) -> None:
+    """While somebody else writes, what is refused is refused, and waits for nobody."""
+    group.invite(GRACE)  # and has no PIN running
+    stranger = group.browser()
+    stranger.get("/signup")
+    with group.app.app_context():
+        get_db().execute("PRAGMA busy_timeout = 50")
+    lock = Lock(group.app.config["DATABASE"])
+
+    for phone in (MALLORY, GRACE):
+        answer = stranger.post("/login", phone=f"+{phone}", username="mallory", pin="123456")
+        assert answer.status_code == 422
+        assert shown("pin-wrong") in answer.text
+    assert stranger.post("/login", phone="x", username="!", pin="").status_code == 422
+    lock.release()
+
+
+def test_a_flood_of_forgeries_is_counted_in_memory(group: Group) -> None:
+    assert group.deliver({"text": "sunflower"}) == 401
+    with group.app.app_context():
+        get_db().execute("PRAGMA busy_timeout = 50")
+    lock = Lock(group.app.config["DATABASE"])
+
+    for _ in range(50):
+        assert group.deliver({"text": "sunflower"}) == 401
+
+    lock.release()
+
+
+def test_no_question_scans_the_journal(group: Group, ada: Browser) -> None:
+    """SQLite's own account: every statement of a sign-up, a text and an invite uses an index."""
+    statements: list[str] = []
+    group.invite(GRACE)
+    group.pass_a_minute()
+    with group.app.app_context():
+        get_db().set_trace_callback(statements.append)
+        group.text(GRACE, "hello?")
+        group.text(GRACE)
+        group.text(MALLORY)
+        group.browser().sign_up(GRACE, "grace", "000000")
+        group.browser().sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
+        ada.post("/invite", phone=f"+{MALLORY}")
+        get_db().set_trace_callback(None)
+        for sql in statements:
+            if "journal" in sql and not sql.startswith("INSERT"):
+                plan = [row["detail"] for row in get_db().execute(f"EXPLAIN QUERY PLAN {sql}")]
+                assert not [step for step in plan if step.startswith("SCAN journal")], (sql, plan)
+
+
+def test_an_invite_made_again_texts_a_number_once_a_minute(group: Group) -> None:
+    with time_machine.travel("2026-11-25 12:00", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        texts = len(group.vonage.calls("text"))
+        for _ in range(6):
+            answer = ada.post("/invite", phone=f"+{GRACE}")
+            for (id,) in group.rows("SELECT id FROM whitelist"):
+                ada.post(f"/invite/{id}/revoke")
+
+        assert answer.status_code == 422
+        assert shown("invited-just-now") in answer.text
+        assert len(group.vonage.calls("text")) == texts + 1
+        clock.shift(MINUTE)
+        assert ada.post("/invite", phone=f"+{GRACE}").status_code == 303
+        clock.shift(DAY)
+        group.command("prune")
+        assert group.rows("SELECT * FROM cooldowns") == []
+
+
+def test_of_presses_that_wait_only_one_holds_a_thread(group: Group, grace_texted: str) -> None:
+    asked, free = threading.Event(), threading.Event()
+
+    def hold(connection: Connection, answer: Answer) -> None:
+        asked.set()
+        free.wait(10)
+        connection.answer(answer)
+
+    group.vonage.fail("check", hold, acts=True)
+    grace = group.browser()
+    grace.get("/signup")
+    visitor = grace.cookie("visitor")
+    statuses: list[int] = []
+
+    def press() -> None:
+        browser = group.browser()
+        browser.client.set_cookie("visitor", visitor)
+        form = {"phone": f"+{GRACE}", "username": "grace", "pin": grace_texted}
+        statuses.append(browser.post("/login", **form).status_code)
+
+    presses = [threading.Thread(target=press) for _ in range(8)]
+    presses[0].start()
+    assert asked.wait(10)
+    for one in presses[1:]:
+        one.start()
+    wait_for(lambda: len(statuses) == 6)  # they were told so; one waits, one asks
+
+    free.set()
+    for one in presses:
+        one.join(20)
+    assert sorted(statuses) == [303, 303, 422, 422, 422, 422, 422, 422]
+    assert len(group.vonage.calls("check")) == 1
+    assert group.one("SELECT count(*) FROM sessions") == 1
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "{0}",
+        "123 456",
+        "\u200e{0}\u2069",
+        "{0}\u00ad",
+        "123-456",
+        "123\u2013456",
+        "\u0661\u0662\u0663\u0664\u0665\u0666",
+        "\uff11\uff12\uff13\uff14\uff15\uff16",
+        "\u06f1\u06f2\u06f3 \u06f4\u06f5\u06f6",
+    ],
+)
+def test_a_pin_is_read_as_phones_write_it(group: Group, write: str) -> None:
+    group.invite(GRACE)
+    group.text(GRACE)
+    (running,) = group.vonage.verifications.values()
+    running.pin = "123456"
+
+    answer = group.browser().sign_up(GRACE, "grace", write.format("123456"))
+
+    assert answer.status_code == 303
+
+
+def test_odd_ways_to_the_sign_up_page(group: Group) -> None:
+    by_hand = group.browser().get("/login")
+    from_a_text = group.browser().get("/signup.")
+
+    assert (by_hand.status_code, by_hand.location) == (303, "/signup")
+    assert from_a_text.status_code == 200
+    assert "Your phone number" in from_a_text.text
+    assert group.vonage.thread(GRACE) == []
+    group.invite(GRACE)
+    assert group.vonage.thread(GRACE)[0].endswith("http://localhost:8000/signup")
+
+
+def test_a_friend_whose_browser_says_nothing_is_not_called_an_intruder(group: Group) -> None:
+    answer = group.app.test_client().post("/login", data={"phone": f"+{GRACE}"})
+
+    assert answer.status_code == 403
+    assert shown("cross-site") in answer.text
+    assert "admins" not in answer.text
+
+
+def test_the_invite_names_who_invites_if_that_fits(group: Group, ada: Browser) -> None:
+    ada.post("/invite", phone=f"+{GRACE}")
+    assert group.vonage.thread(GRACE)[0].startswith("ada invited you to Trusted Group. Reply")
+
+    name = "a-name-of-thirty-characters-ab"
+    group.app.config["ADMINS"] = frozenset({"ada", name})
+    admin = group.join("12025550150", name, bound=True)
+    group.app.config["BASE_URL"] = "https://a-rather-long-name.of-our-village.example"
+    admin.client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
+    admin.post("/invite", phone=f"+{MALLORY}")
+
+    (text,) = group.vonage.thread(MALLORY)
+    assert text.startswith("You're invited to Trusted Group. Reply")
+    assert len(text) <= 160
