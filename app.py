@@ -36,7 +36,7 @@ from foundation.database import is_database_older, open_database, transaction
 from foundation.digests import keyed_digest, phone_digest, session_digest
 from foundation.feature import Feature, add_features, gather_for_templates, known_settings
 from foundation.flask_settings import configure_flask
-from foundation.forms import Form, Mistake
+from foundation.forms import Form, Mistake, end_of_day, parse_last_day, parse_note
 from foundation.forward_auth import ForwardAuth
 from foundation.guards import for_machines, guard, parse_next
 from foundation.inbound import Inbound, Tally, act_once, claim_message, is_signed, parse_delivery
@@ -57,7 +57,7 @@ from foundation.vonage import count_parts, parse_request_id
 PIN_LIFETIME = 300
 PINS_PER_TEN_MINUTES = 3
 PINS_PER_INVITE = 5
-TRIES_PER_INVITE = 10  # wrong PINs
+TRIES_PER_INVITE = 10  # wrong PINs, and wrong names while a PIN runs
 
 # The factory, and who may open what ---------------------------------------------------------------
 
@@ -90,13 +90,18 @@ def create_app(
     for blueprint in (pages, webhooks, admin):
         app.register_blueprint(blueprint)
     app.before_request(guard)
-    known = gather_for_templates(features) | {"static": find_static_files(app)}
-    app.context_processor(lambda: describe_visitor() | known)
-    add_times(app)
+    fill_templates(app, features)
     add_answers(app)
     add_features(app, features)
     wrap_wsgi(app)
     return app
+
+
+def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
+    """What every template knows."""
+    known = gather_for_templates(features) | {"static": find_static_files(app)}
+    app.context_processor(lambda: describe_visitor() | known)
+    add_times(app)
 
 
 def wrap_wsgi(app: Flask) -> None:
@@ -108,7 +113,6 @@ def wrap_wsgi(app: Flask) -> None:
 
 
 def describe_visitor() -> dict[str, Any]:
-    """What every template knows."""
     member = current_member()
     return {"member": member, "is_admin": is_admin(member)}
 
@@ -152,20 +156,44 @@ def require_vonage() -> None:
 
 @admin.post("/invite")
 def invite_friend() -> ResponseReturnValue:
-    form = Form("phone", "username")
-    insists = request.form.get("anyway") == form.values["phone"]
-    phone = form.read("phone", parse_phone if insists else parse_known_phone)
-    username = form.read("username", parse_new_username)
+    form = Form(*INVITE_FIELDS)
+    wish = read_wish(form)
     if form.errors:
         return show_admin(form, 422)
     try:
-        invite_id = create_invite(phone, username or None, require_member())
+        invite_id = create_invite(wish, require_member())
     except Mistake as mistake:
         form.refuse(mistake)
         return show_admin(form, 422)
-    with suppress(VonageError):  # the invite stays; its line on the page says what is wrong
-        send_invite(invite_id, phone, require_member().username)
+    if wish.is_texted:
+        with suppress(VonageError):  # the invite stays; its line on the page says what is wrong
+            send_invite(invite_id, wish.phone, require_member().username)
     return redirect(url_for("admin.overview", new=invite_id), 303)
+
+
+INVITE_FIELDS = ("phone", "username", "note", "ends_on", "send")
+
+
+class Wish(NamedTuple):
+    """What an admin asks for."""
+
+    phone: str
+    username: str | None = None
+    note: str | None = None
+    ends_at: int | None = None  # a guest's last second
+    is_texted: bool = True  # False: the admin sends the words themselves
+
+
+def read_wish(form: Form) -> Wish:
+    insists = request.form.get("anyway") == form.values["phone"]
+    last_day = form.read("ends_on", parse_last_day)
+    return Wish(
+        form.read("phone", parse_phone if insists else parse_known_phone),
+        form.read("username", parse_new_username) or None,
+        form.read("note", parse_note) or None,
+        end_of_day(last_day) if last_day else None,
+        is_texted=form.values["send"] != "self",
+    )
 
 
 def parse_known_phone(text: str) -> str:
@@ -184,20 +212,22 @@ def parse_new_username(text: str) -> str:
     return name
 
 
-def create_invite(phone: str, username: str | None, inviter: Member | None) -> int:
+def create_invite(wish: Wish, inviter: Member | None) -> int:
     """Store an invite and return its id. Raises Mistake."""
+    require_fitting_end(wish)
     actor = inviter and inviter.username
-    parts = count_parts(write_invite(actor))
+    parts = count_parts(write_invite(actor)) if wish.is_texted else 0
     with transaction():
         prune()
-        wait = seconds_until_text(phone_digest(phone))
-        refusal = why_not_invited(phone, wait, parts)
+        wait = seconds_until_text(phone_digest(wish.phone)) if parts else None
+        refusal = why_not_invited(wish, wait, parts)
         if refusal is None:
-            displace_invites(phone, username, actor)
-            invite_id = insert_invite(phone, username, inviter)
-            record("invited", actor, username, invite_id)
-            record("text_sent", invite_id=invite_id, parts=parts)  # counted before it is sent
-            start_cooldown(phone)
+            displace_invites(wish.phone, wish.username, actor)
+            invite_id = insert_invite(wish, inviter)
+            record("invited", actor, wish.username, invite_id)
+            if parts:
+                record("text_sent", invite_id=invite_id, parts=parts)  # counted before it is sent
+                start_cooldown(wish.phone)
         elif refusal == "budget-spent":
             record("budget_reached", actor, detail=refusal)
     if refusal is not None:
@@ -205,11 +235,23 @@ def create_invite(phone: str, username: str | None, inviter: Member | None) -> i
     return invite_id
 
 
-def why_not_invited(phone: str, wait: int | None, parts: int) -> str | None:
+def require_fitting_end(wish: Wish) -> None:
+    """A guest's last day is after the invite's, and admins are no guests."""
+    if wish.ends_at is None:
+        return
+    if wish.username in current_app.config["ADMINS"]:
+        raise Mistake("ends_on", "day-for-admin")
+    if wish.ends_at <= now() + current_app.config["INVITE_DAYS"] * DAY:
+        raise Mistake("ends_on", "day-too-soon")
+
+
+def why_not_invited(wish: Wish, wait: int | None, parts: int) -> str | None:
     stopped = "SELECT 1 FROM whitelist WHERE phone_digest = ? AND stopped_at IS NOT NULL"
-    if fetch_row(stopped, (phone_digest(phone),)):
+    if fetch_row(stopped, (phone_digest(wish.phone),)):
         return "phone-stopped"
-    return "invited-just-now" if wait else why_over_budget(parts)
+    if wait:
+        return "invited-just-now"
+    return why_over_budget(parts) if parts else None
 
 
 def displace_invites(phone: str, username: str | None, actor: str | None) -> None:
@@ -236,14 +278,16 @@ def forget_pins_of_invite(invite_id: int) -> None:
     )
 
 
-def insert_invite(phone: str, username: str | None, inviter: Member | None) -> int:
+def insert_invite(wish: Wish, inviter: Member | None) -> int:
     expires_at = now() + current_app.config["INVITE_DAYS"] * DAY
     return insert_row(
-        "INSERT INTO whitelist"
-        " (phone_digest, phone_hint, username, invited_by, created_at, expires_at)"
-        " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
-        (phone_digest(phone), phone[-2:], username, inviter and inviter.id, now(), expires_at),
-    )
+        "INSERT INTO whitelist (phone_digest, phone_hint, username, note, ends_at, invited_by,"
+        " delivery, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        (
+            phone_digest(wish.phone), wish.phone[-2:], wish.username, wish.note, wish.ends_at,
+            inviter and inviter.id, None if wish.is_texted else "self", now(), expires_at,
+        ),
+    )  # fmt: skip
 
 
 def start_cooldown(phone: str) -> None:
@@ -1148,7 +1192,7 @@ def healthz() -> ResponseReturnValue:
 
 @admin.get("/admin")
 def overview() -> ResponseReturnValue:
-    return show_admin(Form("phone", "username"))
+    return show_admin(Form(*INVITE_FIELDS))
 
 
 def show_admin(form: Form, status: int = 200) -> ResponseReturnValue:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from app import create_invite
+from app import Wish, create_invite
 from foundation.clock import DAY
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage, hang
@@ -92,7 +92,7 @@ class World:
         self.people += 1
         phone = f"1{202 + self.people // 10_000 * 10}555{self.people % 10_000:04d}"
         with self.group.app.app_context():
-            create_invite(phone, None, None)
+            create_invite(Wish(phone), None)
         return phone
 
     def text_back(self, ours: Running, phone: str) -> str:
@@ -105,7 +105,11 @@ class World:
         with requests.Session() as browser:
             browser.headers["Sec-Fetch-Site"] = "same-origin"
             browser.get(f"{ours.url}/signup", timeout=30)
-            form = {"phone": f"+{phone}", "username": f"friend-{phone}", "pin": pin}
+            form = {
+                "phone": f"+{phone}",
+                "username": f"friend-{self.people}-{phone[-4:]}",
+                "pin": pin,
+            }
             answer = browser.post(f"{ours.url}/login", data=form, timeout=30, allow_redirects=False)
             return answer.status_code
 

@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 import click
 from flask import Blueprint, current_app
 
-from app import create_invite, drop_invites_of_old_key, parse_known_phone, parse_new_username
-from app import prune, send_invite
+from app import Wish, create_invite, drop_invites_of_old_key, parse_known_phone
+from app import parse_new_username, prune, send_invite
 from foundation.clock import DAY, now, say_date
 from foundation.command import MigratingCommand, command
 from foundation.database import database_path, get_db, is_database_older, require_current_database
@@ -43,7 +43,7 @@ def invite_command(phone: str, username: str | None, anyway: bool) -> None:
         if username is not None and not username.strip():
             raise Mistake("username", "username-missing")
         name = parse_new_username(username) if username is not None else None
-        invite_id = create_invite(digits, name, None)
+        invite_id = create_invite(Wish(digits, name), None)
     except Mistake as mistake:
         wait = f" Wait {mistake.wait} seconds." if mistake.wait else ""
         raise click.ClickException(say(mistake.sentence) + wait) from None

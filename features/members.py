@@ -7,7 +7,14 @@ import click
 from flask import Blueprint, abort, current_app, redirect
 from flask.typing import ResponseReturnValue
 
-from app import ROW_ID, forget_pins_of_invite, require_admin, require_member, show_admin
+from app import (
+    INVITE_FIELDS,
+    ROW_ID,
+    forget_pins_of_invite,
+    require_admin,
+    require_member,
+    show_admin,
+)
 from foundation.clock import now
 from foundation.command import command
 from foundation.database import fetch_row, fetch_rows, transaction
@@ -40,7 +47,7 @@ def remove(row_id: int) -> ResponseReturnValue:
     try:
         remove_member(row_id, find_member_name(row_id), require_member().username)
     except Mistake as mistake:
-        form = Form("phone", "username")
+        form = Form(*INVITE_FIELDS)
         form.refuse(mistake)
         return show_admin(form, 422)
     return redirect("/admin", 303)

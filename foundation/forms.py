@@ -1,9 +1,12 @@
 """Forms: what a person typed, and what is wrong with it."""
 
+import re
 from collections.abc import Callable
+from datetime import date, datetime
 
 from flask import request
 
+from foundation.clock import DAY
 from foundation.sentences import say
 
 
@@ -42,3 +45,30 @@ class Form:
         self.mistakes[mistake.field] = mistake.sentence
         self.errors[mistake.field] = say(mistake.sentence)
         self.waits[mistake.field] = mistake.wait
+
+
+LONGEST_NOTE = 60
+
+
+def parse_note(text: str) -> str:
+    """The inviter's own words, such as "Grace from chess". Raises Mistake for a phone number, which
+    nothing here keeps."""
+    note = " ".join(text.split())
+    if len(note) > LONGEST_NOTE or not note.isprintable():
+        raise Mistake("note", "note-too-long")
+    if re.search(r"\d{6}", re.sub(r"[^\w]|_", "", note)):
+        raise Mistake("note", "note-number")
+    return note
+
+
+def parse_last_day(text: str) -> str:
+    """A day as date fields send it, or "". Raises Mistake."""
+    try:
+        return date.fromisoformat(text.strip()).isoformat() if text.strip() else ""
+    except ValueError:
+        raise Mistake("ends_on", "day-unreadable") from None
+
+
+def end_of_day(day: str) -> int:
+    """In UTC."""
+    return int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()) + DAY

@@ -48,6 +48,11 @@ SENTENCES = {
     "invite-withdrawn": "Your invite was withdrawn or has expired. Ask the person who invited you"
     " to invite you again.",
     #
+    "note-too-long": "A note has 60 characters at most, in one line.",
+    "note-number": "We don't keep phone numbers. Write a name instead.",
+    "day-unreadable": "We can't read that day. Write it like 2026-12-31.",
+    "day-too-soon": "That day is before the invite itself ends. Choose a later one.",
+    "day-for-admin": "An admin is no guest. Leave the last day empty.",
     "invited-just-now": "That number was texted less than a minute ago, and the earlier invite is"
     " still open.",
     "budget-spent": "The group has sent all the texts it may send in a day (TEXTS_PER_DAY). Try"

@@ -26,3 +26,12 @@ for (const timer of document.querySelectorAll("[data-seconds]")) {
     timer.parentElement.textContent = timer.parentElement.dataset.over;
   }, 250);
 }
+
+// Copy what an element says. Without script the button isn't there.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+}

@@ -483,6 +483,13 @@ def test_the_admin_page_in_every_state(house: House) -> None:
 
     house.invite(ada, texted, "Not a name")
     house.look(ada, "admin-wrong")
+    house.invite(ada, "447700900001")
+    house.look(ada, "admin-doubtful")
+    ada.get_by_label("Note (optional)").fill("Somebody from the film club")
+    ada.get_by_label("I'll send it myself").check()
+    press(ada, "Invite anyway")
+    ada.get_by_role("button", name="Copy").wait_for()
+    house.look(ada, "admin-sent-oneself")
     house.invite(ada, phones[7])
     house.invite(ada, phones[7])
     assert ada.locator(".error").get_by_role("timer").is_visible()

@@ -289,6 +289,19 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], SlowPro
         proxy.close()
 
 
+def gives_up(app: Flask) -> bool:
+    """Whether a call ends, which could go on for minutes."""
+    ended = threading.Event()
+
+    def call() -> None:
+        with app.app_context(), suppress(VonageUnavailable):
+            CALLS["text"]()
+        ended.set()
+
+    threading.Thread(target=call, daemon=True).start()
+    return ended.wait(20)
+
+
 def test_a_proxy_is_asked_to_pass_on(
     app: Flask, vonage: Vonage, proxied: Callable[[str], SlowProxy]
 ) -> None:
@@ -305,18 +318,9 @@ def test_a_proxy_is_asked_to_pass_on(
 def test_a_slow_proxy_has_no_more_time_than_vonage(
     app: Flask, vonage: Vonage, proxied: Callable[[str], SlowProxy], how: str
 ) -> None:
-    """It is given up on, where it could go on for minutes."""
     proxied(how)
-    gave_up = threading.Event()
 
-    def call() -> None:
-        with app.app_context(), suppress(VonageUnavailable):
-            CALLS["text"]()
-        gave_up.set()
-
-    threading.Thread(target=call, daemon=True).start()
-
-    assert gave_up.wait(20)
+    assert gives_up(app)
     assert vonage.requests == []
 
 
@@ -325,13 +329,5 @@ def test_a_proxy_does_not_make_an_answer_slower_than_it_may_be(
 ) -> None:
     proxied("passes on")
     vonage.fail("text", drip, acts=True)
-    gave_up = threading.Event()
 
-    def call() -> None:
-        with app.app_context(), suppress(VonageUnavailable):
-            CALLS["text"]()
-        gave_up.set()
-
-    threading.Thread(target=call, daemon=True).start()
-
-    assert gave_up.wait(20)
+    assert gives_up(app)
