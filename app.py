@@ -2,7 +2,7 @@
 
 This file is the journey, in the order people take it: somebody is invited, texts back the word,
 gets a PIN, signs up, is signed in, comes home; admins look after the invites. Then the calls to
-Vonage. What it stands on is in foundation/, what stands on it in features/; docs/how-it-works.md
+Vonage. It uses foundation/, and the features in features/ use it; docs/how-it-works.md
 explains the rules.
 """
 
@@ -100,21 +100,20 @@ def create_app(
 def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
     """What every template knows."""
     known = gather_for_templates(features) | {"static": find_static_files(app)}
-    app.context_processor(lambda: describe_visitor() | known)
+
+    @app.context_processor
+    def describe_visitor() -> dict[str, Any]:
+        return {"member": current_member(), "is_admin": is_admin(current_member()), **known}
+
     add_times(app)
 
 
 def wrap_wsgi(app: Flask) -> None:
-    """What happens before Flask, the last line first: /auth needs no host and no address."""
+    """Layers around Flask. The last one added runs first: /auth needs no host and no address."""
     if proxies := app.config["TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     app.wsgi_app = SecurityHeaders(app)  # type: ignore[method-assign]
     app.wsgi_app = ForwardAuth(app)  # type: ignore[method-assign]
-
-
-def describe_visitor() -> dict[str, Any]:
-    member = current_member()
-    return {"member": member, "is_admin": is_admin(member)}
 
 
 def require_member() -> Member:
@@ -205,7 +204,7 @@ def parse_known_phone(text: str) -> str:
 
 
 def parse_new_username(text: str) -> str:
-    """Optional, and never the word: somebody mixed up the fields. Raises Mistake."""
+    """Optional. Refuses the word: somebody mixed up the fields. Raises Mistake."""
     name = parse_username(text) if text.strip() else ""
     if name == plain(current_app.config["INVITE_CODE"]):
         raise Mistake("username", "username-reserved")
@@ -312,7 +311,7 @@ def why_over_budget(parts: int = 1) -> str | None:
 
 
 def write_invite(inviter: str | None) -> str:
-    """The words of the text. It names who invites, if it fits into one text with that."""
+    """The invite text. Names the inviter if it still fits into one SMS."""
     word = current_app.config["INVITE_CODE"].upper()
     named, plain_one = (
         render_template("sms/invite.txt", word=word, inviter=name).strip()
@@ -363,41 +362,6 @@ def withdraw_invite(invite_id: int, actor: str) -> bool:
     return True
 
 
-def drop_invites_of_old_key() -> None:
-    """With a new SECRET_KEY, no phone digest can be found and the webhook has a new address: drop
-    the open invites and say so. Sessions don't depend on the key.
-
-    31 bits derived from the key tell them apart: that is what a PRAGMA's signed integer holds.
-    """
-    ours = int(keyed_digest("application id")[:8], 16) >> 1 or 1
-    if get_db().execute("PRAGMA application_id").fetchone()[0] == ours:
-        return
-    with transaction() as db:
-        theirs = db.execute("PRAGMA application_id").fetchone()[0]
-        db.execute(f"PRAGMA application_id = {ours:d}")  # a PRAGMA takes no parameters
-        if theirs in (0, ours):
-            return
-        db.execute("DELETE FROM whitelist")
-        db.execute("DELETE FROM pending_verifications")
-        record("key_changed")
-    told = "SECRET_KEY is new, so open invites are dropped and the webhook has a new address. Run"
-    click.echo(f"{told} `flask doctor --fix`, or `flask webhook-url` to see it.", err=True)
-
-
-def prune() -> None:
-    """Delete what has expired. Called inside writes that happen anyway, so no job has to run."""
-    db, at = get_db(), now()
-    db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
-    db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
-    db.execute("DELETE FROM sessions WHERE expires_at <= ?", (at,))
-    db.execute("DELETE FROM cooldowns WHERE until <= ?", (at,))
-    prune_inbound()
-    prune_journal()
-    for feature in current_app.extensions["features"]:
-        if feature.prune:
-            feature.prune()
-
-
 # Webhooks: what Vonage tells us -------------------------------------------------------------------
 #
 # A friend's text asks for a PIN. The PIN is counted in the journal, and committed, before Vonage is
@@ -424,16 +388,16 @@ def answer(token: str | None = None) -> ResponseReturnValue:
 
 
 def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
-    """What a text asks for. No reply of an invited friend is lost in silence."""
+    """Every reply of an invited friend gets a PIN, a hint, or a note for the admin."""
     if urlsplit(current_app.config["BASE_URL"]).netloc in message.text:
         return None  # it quotes our invite, with the word in it: somebody "loved" the text
     if message.has_word(current_app.config["INVITE_CODE"]):
         return note_late_reply if message.is_late else send_pin
     if message.part or find_invite(message.phone) is None:
         return None  # another part may have the word; and strangers get no answer
-    if message.is_late:
-        return note_late_reply
-    return stop if message.words == ["stop"] else hear_otherwise
+    if message.words == ["stop"]:
+        return stop
+    return note_late_reply if message.is_late else answer_without_word
 
 
 def show_presence() -> ResponseReturnValue:
@@ -458,8 +422,8 @@ def ask_again(error: VonageError) -> ResponseReturnValue:
 
 
 def stop(message: Inbound) -> None:
-    """STOP: the invite is open no more, and the number isn't texted again until an admin withdraws
-    it. The friend's own word opens it again."""
+    """STOP: close the invite. The number isn't texted again until an admin withdraws the invite or
+    the friend texts the word."""
     with transaction():
         invite = fetch_row(
             "UPDATE whitelist SET stopped_at = ?1 WHERE phone_digest = ?2 AND expires_at > ?1"
@@ -472,7 +436,8 @@ def stop(message: Inbound) -> None:
 
 
 def note_late_reply(message: Inbound) -> None:
-    """It came when nobody waited for it any more; the admin can ask the friend to text again."""
+    """The reply is over 30 minutes old, so nobody is waiting for the PIN. The admin can ask the
+    friend to text again."""
     with transaction():
         invite = find_invite(message.phone)
         if invite is None:
@@ -486,8 +451,8 @@ def note_reply(invite_id: int, state: str) -> None:
     get_db().execute("UPDATE whitelist SET replied = ? WHERE id = ?", (state, invite_id))
 
 
-def hear_otherwise(message: Inbound) -> None:
-    """A friend replied without the word: say so to the admin, and once to the friend."""
+def answer_without_word(message: Inbound) -> None:
+    """A friend replied without the word: tell the admin, and once the friend."""
     hint = f"Reply with just {current_app.config['INVITE_CODE'].upper()}"
     invite = count_hint(message, count_parts(hint))
     if invite is None:
@@ -583,7 +548,7 @@ def find_invite(phone: str) -> sqlite3.Row | None:
 
 
 def find_counted(invite_id: int, message_digest: str) -> sqlite3.Row | None:
-    """When this message was counted, and whether it is the invite's newest that was."""
+    """When this message was counted, and whether it is the last one counted for the invite."""
     return fetch_row(
         "SELECT at, id = (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id = ?1)"
         " AS is_newest FROM journal WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
@@ -796,7 +761,7 @@ def login() -> ResponseReturnValue:
         form.read("pin", parse_pin),
         find_visitor() or "",
     )
-    if not attempt.visitor:  # it would not keep the session's cookie either
+    if not attempt.visitor:  # such a browser would lose the session's cookie, too
         create_visitor()
         form.refuse(Mistake("form", "no-cookie"))
     if form.errors:
@@ -969,7 +934,8 @@ def lease_name(attempt: Attempt) -> str | None:
 
 
 def release_lease(attempt: Attempt, answered: bool) -> None:
-    """Free the name. If Vonage answered, the visitor's digest stays, to tell a second press so."""
+    """Free the name. If Vonage answered, keep the visitor's digest, so a second press gets the same
+    answer."""
     get_db().execute(
         "UPDATE pending_verifications SET username = NULL, leased_until = NULL,"
         " visitor_digest = iif(?, visitor_digest, NULL)"
@@ -1138,7 +1104,7 @@ def end_session(digest: str) -> None:
 
 
 def unused_until() -> int:
-    """When a session ends that is used now and never again."""
+    """When a session ends if it isn't used again."""
     return now() + int(current_app.config["SESSION_DAYS"]) * DAY
 
 
@@ -1228,6 +1194,44 @@ def find_open_invites() -> list[sqlite3.Row]:
     )
 
 
+# Housekeeping: a new SECRET_KEY, and what has expired --------------------------------------------
+
+
+def drop_invites_of_old_key() -> None:
+    """At each start. With a new SECRET_KEY, no phone digest can be found and the webhook has a new
+    address: drop the open invites and say so. Sessions don't depend on the key.
+
+    31 bits derived from the key tell them apart: that is what a PRAGMA's signed integer holds.
+    """
+    ours = int(keyed_digest("application id")[:8], 16) >> 1 or 1
+    if get_db().execute("PRAGMA application_id").fetchone()[0] == ours:
+        return
+    with transaction() as db:
+        theirs = db.execute("PRAGMA application_id").fetchone()[0]
+        db.execute(f"PRAGMA application_id = {ours:d}")  # a PRAGMA takes no parameters
+        if theirs in (0, ours):
+            return
+        db.execute("DELETE FROM whitelist")
+        db.execute("DELETE FROM pending_verifications")
+        record("key_changed")
+    told = "SECRET_KEY is new, so open invites are dropped and the webhook has a new address. Run"
+    click.echo(f"{told} `flask doctor --fix`, or `flask webhook-url` to see it.", err=True)
+
+
+def prune() -> None:
+    """Delete what has expired. Called inside writes that happen anyway, so no job has to run."""
+    db, at = get_db(), now()
+    db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
+    db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
+    db.execute("DELETE FROM sessions WHERE expires_at <= ?", (at,))
+    db.execute("DELETE FROM cooldowns WHERE until <= ?", (at,))
+    prune_inbound()
+    prune_journal()
+    for feature in current_app.extensions["features"]:
+        if feature.prune:
+            feature.prune()
+
+
 # The calls to Vonage: a text, and a PIN that is started, checked or cancelled ---------------------
 
 
@@ -1258,7 +1262,7 @@ def start_pin(phone: str) -> str:
 
 
 def check_pin(request_id: str, pin: str) -> None:
-    """Return if Vonage says that this is the PIN. Raises VonageError if not."""
+    """Returns if the PIN is right. Raises VonageError if not."""
     with asking_vonage("check") as vonage:
         answer = vonage.verify.check_code(request_id, pin)
         if answer.status != "completed" or answer.request_id != request_id:

@@ -2,11 +2,11 @@
 -- the steps in migrations/: a change here needs a step there.
 --
 -- Never stored: a phone number, a PIN, the word, a session cookie. A phone is kept only as a keyed
--- digest, and only while its invite or receipt lives. Times are Unix seconds in UTC.
+-- digest, and only while its invite or receipt lives, and for a minute after a text. Times are Unix seconds in UTC.
 
 CREATE TABLE authors (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused, so an old session cannot become somebody else's
-    public_id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),  -- what programs know a member by
+    public_id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),  -- random, for programs that need an id that stays
     username TEXT NOT NULL UNIQUE,
     invited_by INTEGER REFERENCES authors ON DELETE SET NULL,  -- NULL: from the command line
     joined_at INTEGER NOT NULL,
@@ -77,7 +77,7 @@ CREATE TABLE inbound_messages (
     PRIMARY KEY (message_id, part)
 ) STRICT, WITHOUT ROWID;
 
--- What the group did and when, by usernames only. It is also the ledger: budgets are counted from it.
+-- What the group did and when, by usernames (and the last two digits of strangers' numbers). It is also the ledger: budgets are counted from it.
 CREATE TABLE journal (
     id INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,

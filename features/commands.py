@@ -58,8 +58,8 @@ def invite_command(phone: str, username: str | None, anyway: bool) -> None:
 
 @command(commands, "webhook-url")
 def webhook_url_command() -> None:
-    """Print the address for Vonage's inbound texts. Keep it secret: who knows it can pose as
-    Vonage."""
+    """Print the address for Vonage's inbound texts. Keep it secret: anybody who knows it
+    can pose as Vonage."""
     click.echo(webhook_url())
 
 
@@ -125,7 +125,7 @@ def init_db_command() -> None:
     """Check the settings, create the database, or bring an older one up to date."""
     path = database_path(current_app)
     if is_database_older():
-        with telling_who_is_in_the_way(path), locked_for_migration(path):
+        with explain_database_in_use(path), locked_for_migration(path):
             bring_up_to_date(path)
         drop_invites_of_old_key()
     require_current_database()
@@ -134,7 +134,7 @@ def init_db_command() -> None:
 
 
 @contextmanager
-def telling_who_is_in_the_way(path: Path) -> Iterator[None]:
+def explain_database_in_use(path: Path) -> Iterator[None]:
     try:
         yield
     except DatabaseInUse:

@@ -1,4 +1,4 @@
-"""Devices: members see where they are signed in, and end what they don't know."""
+"""Devices: members see where they are signed in, and sign out what they don't recognise."""
 
 import sqlite3
 from contextlib import suppress

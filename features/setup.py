@@ -23,7 +23,10 @@ def setup(overwrite: bool) -> None:
     """Ask for what .env needs, and write it."""
     file = Path(".env").absolute()
     if file.exists() and not overwrite:
-        raise click.ClickException(f"{file} already exists. --overwrite replaces it.")
+        raise click.ClickException(
+            f"{file} already exists. To replace it, run:"
+            " .venv/bin/python -m features.setup --overwrite"
+        )
     if not os.access(file.parent, os.W_OK):
         raise click.ClickException(
             f"You can't write into {file.parent}. Run this as somebody who can; for the service,"

@@ -1,1 +1,1 @@
-"""What app.py stands on. Nothing here knows a page or one of app.py's four tables."""
+"""What app.py is built on. Nothing here imports app.py or queries its tables."""

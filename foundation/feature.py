@@ -1,6 +1,6 @@
-"""A feature: something that stands on app.py, and comes and goes by one line in wsgi.py.
+"""A feature: an optional part of the program, switched on by one line in wsgi.py.
 
-Its room is `features/<name>.py`, with `templates/<name>/`, its test and, where it needs tables,
+It lives in `features/<name>.py`, with `templates/<name>/`, its test and, where it needs tables,
 `features/<name>.sql`. A view that programs call is marked with `for_machines`; a view whose form
 leads to another site calls `allow_form_action`.
 """

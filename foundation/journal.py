@@ -54,7 +54,8 @@ EVENTS = {
     "webhook_refused": "Webhook calls that weren't from Vonage were refused, {count} in a day",
     "webhook_by_get": "A text came by GET and was ignored ({count} in a day). In Vonage's"
     " dashboard, set the webhook's method to POST",
-    "webhook_stale": "A reply arrived more than 30 minutes late and was ignored",
+    "webhook_stale": "{subject}'s reply arrived more than 30 minutes late",
+    "webhook_stale, no subject": "A reply arrived more than 30 minutes late",
     "key_changed": "SECRET_KEY was changed, so all open invites were dropped",
 }
 

@@ -1,4 +1,4 @@
-"""Sentences: everything people are told when something is not as it should be, by name.
+"""Sentences: everything people are told when something goes wrong, by name.
 
 Each says what happened and what to do next. The code knows a sentence by its name only; `say` looks
 it up at the moment it is shown. A feature brings its own (see foundation/feature.py).
@@ -60,14 +60,14 @@ SENTENCES = {
     "pins-spent": "This invite has had all its PINs. Invite the number again.",
     "name-given-away": "The name went to another invite after the STOP. Withdraw one of the two.",
     "replied-otherwise": "Replied, but without the word.",
-    "replied-late": "Replied while we were down; ask them to text again.",
+    "replied-late": "Their reply came too late (perhaps we were down). Ask them to text again.",
     "replied-stop": "Replied STOP. We won't text this number again unless you withdraw this"
     " invite.",
     "pins-too-fast": "Three PINs went to this number within ten minutes.",
     #
     "vonage-unavailable": "Vonage didn't answer properly, so the text may or may not arrive. Wait a"
     " minute and try again.",
-    "vonage-unreached": "Vonage couldn't be reached, so no text was sent. Check this machine's"
+    "vonage-unreached": "Vonage couldn't be reached, so nothing was sent. Check this machine's"
     " connection and try again.",
     "vonage-credentials": "Vonage doesn't accept the key and secret. Check VONAGE_API_KEY and"
     " VONAGE_API_SECRET, and try again.",

@@ -279,7 +279,7 @@ def read_settings(
 
 
 def find_contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Problems between settings that are right one by one."""
+    """Settings that are right alone but contradict each other."""
     if settings.get("SESSION_MAX_DAYS", 4000) < settings.get("SESSION_DAYS", 1):
         yield "SESSION_MAX_DAYS must not be less than SESSION_DAYS"
     url, domain = urlsplit(settings.get("BASE_URL", "")), settings.get("COOKIE_DOMAIN")

@@ -110,7 +110,7 @@ def say_where_to_click(app_url: str, phones_url: str) -> None:
   Nobody invited Mallory's phone: see what a reply from it does. On the page with the phones
   you can also delay or lose texts, and forge webhooks.
 
-  Ctrl-C ends it all.
+  Press Ctrl-C to stop.
 """)
 
 

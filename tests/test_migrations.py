@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import time_machine
+from click.testing import CliRunner, Result
+from flask.cli import FlaskGroup
 
 from foundation.clock import DAY
 from foundation.migrations import (
@@ -88,8 +90,10 @@ def dump(path: Path) -> list[str]:
         return list(db.iterdump())
 
 
-def init_db(settings: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return run_flask(folder, "init-db", **settings)
+def init_db(settings: dict[str, str], folder: Path) -> Result:
+    """`flask init-db`, as the `flask` command runs it."""
+    flask = FlaskGroup(create_app=lambda: create_app(settings), load_dotenv=False)
+    return CliRunner().invoke(flask, ["init-db"])
 
 
 def test_an_older_database_becomes_just_like_a_new_one(
@@ -97,7 +101,7 @@ def test_an_older_database_becomes_just_like_a_new_one(
 ) -> None:
     result = init_db(settings, tmp_path)
 
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "")
     new = tmp_path / "new.db"
     create_app(settings | {"DATABASE": str(new)})
     with closing(sqlite3.connect(older)) as db, closing(sqlite3.connect(new)) as fresh:
@@ -200,15 +204,15 @@ def test_a_copy_from_before_lies_beside_it_and_lets_nobody_in(
 def test_copies_are_deleted_after_thirty_days(
     settings: dict[str, str], older: Path, tmp_path: Path
 ) -> None:
-    assert init_db(settings, tmp_path).returncode == 0
+    assert init_db(settings, tmp_path).exit_code == 0
     copy = older.with_name("group.db.before-2")
     age = copy.stat().st_mtime - 29 * DAY
     os.utime(copy, (age, age))
-    assert init_db(settings, tmp_path).returncode == 0
+    assert init_db(settings, tmp_path).exit_code == 0
     assert copy.exists()
 
     os.utime(copy, (age - 2 * DAY, age - 2 * DAY))
-    assert init_db(settings, tmp_path).returncode == 0
+    assert init_db(settings, tmp_path).exit_code == 0
 
     assert not copy.exists()
 
@@ -220,7 +224,7 @@ def test_nothing_is_migrated_under_a_running_server(
         fcntl.flock(lock, fcntl.LOCK_EX)  # as a server that was started by `flask serve` holds it
         result = init_db(settings, tmp_path)
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "A server is using" in result.stderr
     assert read(older, "PRAGMA user_version") == [(1,)]
 
@@ -259,7 +263,7 @@ def test_a_step_that_fails_changes_nothing_and_says_what_to_do(
 
     result = init_db(settings, tmp_path)
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
     for words in ("core 2: table cooldowns already exists", "Nothing has changed", "go back to"):
         assert words in result.stderr

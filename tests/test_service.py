@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 import requests
+from click.testing import Result
+
+from wsgi import create_app
 
 from .conftest import ROOT, Served, find_port, wait_for
 
@@ -69,9 +72,9 @@ def answers(url: str) -> bool:
 def test_no_second_server_starts_on_the_same_database(
     serving: str, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    second = serve(settings, tmp_path, "--port", str(find_port()))
+    second = serve(settings, "--port", str(find_port()))
 
-    assert (second.returncode, second.stdout) == (1, "")
+    assert (second.exit_code, second.stdout) == (1, "")
     assert second.stderr == "Error: Another server is using this database.\n"
     assert answers(serving)
 
@@ -84,10 +87,10 @@ def test_no_second_server_starts_on_the_same_port(
     port = serving.rsplit(":", 1)[1]
     settings["DATABASE"] = str(tmp_path / "another.db")
 
-    second = serve(settings, tmp_path, "--host", host, "--port", port)
+    second = serve(settings, "--host", host, "--port", port)
 
     told = f"Port {port} on {host} is taken: another program, or this one, uses it."
-    assert (second.returncode, second.stdout, second.stderr) == (1, "", f"Error: {told}\n")
+    assert (second.exit_code, second.stdout, second.stderr) == (1, "", f"Error: {told}\n")
 
 
 @pytest.mark.parametrize(
@@ -100,9 +103,9 @@ def test_no_second_server_starts_on_the_same_port(
 def test_an_address_that_is_not_ours_is_one_clear_line(
     settings: dict[str, str], tmp_path: Path, words: list[str], told: str
 ) -> None:
-    result = serve(settings, tmp_path, *words)
+    result = serve(settings, *words)
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {told}")
     assert result.stderr.count("\n") == 1
 
@@ -110,21 +113,14 @@ def test_an_address_that_is_not_ours_is_one_clear_line(
 def test_another_programs_port_is_one_clear_line(settings: dict[str, str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        result = serve(settings, tmp_path, "--port", port)
+        result = serve(settings, "--port", port)
 
     assert result.stderr.startswith(f"Error: Port {port} on 127.0.0.1 is taken")
 
 
-def serve(settings: dict[str, str], folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = Served(settings, None, folder).environment()  # type: ignore[arg-type]
-    return subprocess.run(
-        [sys.executable, "-m", "flask", "serve", *words],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def serve(settings: dict[str, str], *words: str) -> Result:
+    """`flask serve` up to where it would become the server."""
+    return create_app(settings).test_cli_runner().invoke(args=["serve", *words])
 
 
 def test_condas_host_does_not_reach_the_server() -> None:

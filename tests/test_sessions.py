@@ -304,14 +304,14 @@ def test_the_cookie_is_as_strict_as_the_address_allows(
     form = {"phone": f"+{GRACE}", "username": "grace", "pin": vonage.pin_of(GRACE)}
 
     visitor = client.get("/signup", **base).headers["Set-Cookie"]
-    signed_in = client.post("/login", data=form, **base).headers.getlist("Set-Cookie")[0]
+    signed_in = client.post("/login", data=form, **base).headers.getlist("Set-Cookie")[-1]
 
     assert signed_in.startswith(f"{name}=")
     assert {part for part in signed_in.split("; ")[1:] if "Expires" not in part} == attributes
     assert visitor.split("=")[0] == ("__Host-visitor" if changes else "visitor")
     assert "Domain" not in visitor
     assert "You are in" in client.get("/", **base).text
-    out = client.post("/logout", **base).headers["Set-Cookie"]
+    out = client.post("/logout", **base).headers.getlist("Set-Cookie")[-1]
     assert out.startswith(f"{name}=;")  # and a browser obeys: the attributes are the same
     gone = {part for part in out.split("; ")[1:] if not part.startswith(("Expires", "Max-Age"))}
     assert gone == attributes
