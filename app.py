@@ -13,8 +13,7 @@ import re
 import secrets
 import sqlite3
 import time
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -36,16 +35,16 @@ from foundation.database import is_database_older, open_database, transaction
 from foundation.digests import keyed_digest, phone_digest, session_digest
 from foundation.feature import Feature, add_features, gather_for_templates, known_settings
 from foundation.flask_settings import configure_flask
-from foundation.forms import Form, Mistake, end_of_day, parse_last_day, parse_note
+from foundation.forms import Form, Mistake, end_of_day, parse_last_day, parse_note, parse_pin
 from foundation.forward_auth import ForwardAuth
 from foundation.guards import for_machines, guard, parse_next
-from foundation.inbound import Inbound, Tally, act_once, claim_message, is_signed, parse_delivery
-from foundation.inbound import parse_inbound, plain, prune_inbound, read_fields, webhook_token
-from foundation.inbound import webhook_url
+from foundation.inbound import Inbound, act_once, claim_message, count_in_journal, is_signed
+from foundation.inbound import STALE_AFTER, parse_delivery, parse_inbound, plain, prune_inbound
+from foundation.inbound import read_fields, sum_up, webhook_token, webhook_url
 from foundation.journal import JOURNAL_PAGE, correct_parts, count_texts_of_today, find_journal
 from foundation.journal import prune_journal, record, record_daily, refund
 from foundation.logs import keep_secrets_out_of_logs
-from foundation.phones import is_known_phone, parse_phone
+from foundation.phones import parse_known_phone, parse_phone
 from foundation.sessions import Member, SessionTable, adopt_session, current_member, drop_session
 from foundation.sessions import is_admin, name_device, this_digest
 from foundation.settings import gather_settings, read_settings
@@ -141,9 +140,7 @@ def require_vonage() -> None:
     else:
         genuine = hmac.compare_digest(token.encode("utf-8", "replace"), webhook_token().encode())
     if not genuine:
-        if due := tally("webhook_refused").add():
-            with transaction():
-                record_daily("webhook_refused", count=due)
+        count_in_journal("webhook_refused")
         abort(401)
 
 
@@ -193,14 +190,6 @@ def read_wish(form: Form) -> Wish:
         end_of_day(last_day) if last_day else None,
         is_texted=form.values["send"] != "self",
     )
-
-
-def parse_known_phone(text: str) -> str:
-    """Raises Mistake for a number that may not exist; the form then offers to invite it anyway."""
-    phone = parse_phone(text)
-    if not is_known_phone(phone):
-        raise Mistake("phone", "phone-doubtful")
-    return phone
 
 
 def parse_new_username(text: str) -> str:
@@ -263,7 +252,8 @@ def displace_invites(phone: str, username: str | None, actor: str | None) -> Non
         " RETURNING id, phone_digest",
         (digest, username),
     )
-    get_db().execute("DELETE FROM pending_verifications WHERE phone_digest = ?", (digest,))
+    running = "DELETE FROM pending_verifications WHERE phone_digest = ? AND author_id IS NULL"
+    get_db().execute(running, (digest,))
     for row in displaced:
         forget_pins_of_invite(row["id"])
         if row["phone_digest"] != digest:
@@ -389,8 +379,8 @@ def answer(token: str | None = None) -> ResponseReturnValue:
 
 def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
     """Every reply of an invited friend gets a PIN, a hint, or a note for the admin."""
-    if urlsplit(current_app.config["BASE_URL"]).netloc in message.text:
-        return None  # it quotes our invite, with the word in it: somebody "loved" the text
+    if quotes_us(message):
+        return None
     if message.has_word(current_app.config["INVITE_CODE"]):
         return note_late_reply if message.is_late else send_pin
     if message.part or find_invite(message.phone) is None:
@@ -400,20 +390,27 @@ def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
     return note_late_reply if message.is_late else answer_without_word
 
 
+def quotes_us(message: Inbound) -> bool:
+    """Whether it contains a text of ours, with the word in it: somebody "loved" that. A quote may
+    come in parts, so each of our sentences with the word is looked for, too."""
+    word, invite = plain(current_app.config["INVITE_CODE"]), plain(write_invite(None))
+    at = invite.index(f" {word} ")
+    ours = (urlsplit(current_app.config["BASE_URL"]).netloc, plain(write_hint()))
+    return any(quote in message.text for quote in (*ours, invite[at - 5 : at + len(word) + 8]))
+
+
+def write_hint() -> str:
+    return f"Reply with just {current_app.config['INVITE_CODE'].upper()}"
+
+
 def show_presence() -> ResponseReturnValue:
     """Before Vonage takes an address for a webhook, it calls it and wants a 200. A text that comes
     by GET would end up in the logs of web servers: the dashboard must say POST."""
     if request.args:
-        if "text" in request.args and (due := tally("webhook_by_get").add()):
-            with transaction():
-                record_daily("webhook_by_get", count=due)
+        if "text" in request.args:
+            count_in_journal("webhook_by_get")
         abort(405)
     return "", 200
-
-
-def tally(event: str) -> Tally:
-    found: Tally = current_app.extensions.setdefault(f"tally of {event}", Tally())
-    return found
 
 
 @webhooks.errorhandler(VonageError)
@@ -442,9 +439,14 @@ def note_late_reply(message: Inbound) -> None:
         invite = find_invite(message.phone)
         if invite is None:
             record_daily("word_from_stranger", message.phone[-2:])
-        else:
+        elif not has_pin_since(invite["id"], message.sent_at):
             record("webhook_stale", None, invite["username"], invite["id"])
             note_reply(invite["id"], "replied-late")
+
+
+def has_pin_since(invite_id: int, at: int) -> bool:
+    sent = "SELECT 1 FROM journal WHERE invite_id = ? AND event = 'pin_sent' AND at >= ?"
+    return fetch_row(sent, (invite_id, at)) is not None
 
 
 def note_reply(invite_id: int, state: str) -> None:
@@ -453,7 +455,7 @@ def note_reply(invite_id: int, state: str) -> None:
 
 def answer_without_word(message: Inbound) -> None:
     """A friend replied without the word: tell the admin, and once the friend."""
-    hint = f"Reply with just {current_app.config['INVITE_CODE'].upper()}"
+    hint = write_hint()
     invite = count_hint(message, count_parts(hint))
     if invite is None:
         return
@@ -472,6 +474,8 @@ def count_hint(message: Inbound, parts: int) -> sqlite3.Row | None:
         if invite is None or invite["stopped_at"]:
             return None
         record("replied_otherwise", None, invite["username"], invite["id"])
+        if invite["pin_ends_at"] and invite["pin_ends_at"] > now():
+            return None  # "Thanks!": the friend has a PIN already
         note_reply(invite["id"], "replied-otherwise")
         if invite["hinted_at"] or why_over_budget(parts):
             return None
@@ -515,11 +519,13 @@ def count_pin(message: Inbound) -> PinOrder | None:
         if invite is None:
             record_daily("word_from_stranger", message.phone[-2:])
             return None
-        if invite["message_digest"] == message.digest:
+        if invite["message_digest"] == message.claim and invite["pin_ends_at"] > now():
             return None
-        counted = find_counted(invite["id"], message.digest)
+        counted = find_counted(invite["id"], message.claim)
         if counted and not counted["is_newest"]:
             return None  # the friend asked again meanwhile, and has that PIN
+        if invite["stopped_at"] and not is_reopened_by(message, invite, counted is not None):
+            return None
         is_resumed = counted is not None and abs(now() - counted["at"]) < PIN_LIFETIME
         name, refusal = invite["username"], why_no_pin(invite, is_resumed)
         if not is_resumed:
@@ -533,14 +539,21 @@ def count_pin(message: Inbound) -> PinOrder | None:
                 " WHERE id = ?",
                 (invite["id"],),
             )
-            record("pin_sent", None, name, invite["id"], message.digest, parts=1)
+            record("pin_sent", None, name, invite["id"], message.claim, parts=1)
         return PinOrder(invite["id"], invite["request_id"], is_resumed)
+
+
+def is_reopened_by(message: Inbound, invite: sqlite3.Row, is_counted: bool) -> bool:
+    """The word opens a stopped invite again, if it was written after the STOP, and on purpose: a
+    part may be a quote."""
+    return not is_counted and not message.part and message.sent_at >= invite["stopped_at"]
 
 
 def find_invite(phone: str) -> sqlite3.Row | None:
     """The number's invite, also a stopped one, with the request and message of its last PIN."""
     return fetch_row(
-        "SELECT whitelist.*, request_id, message_digest"
+        "SELECT whitelist.*, request_id, message_digest,"
+        " pending_verifications.expires_at AS pin_ends_at"
         " FROM whitelist LEFT JOIN pending_verifications USING (phone_digest)"
         " WHERE phone_digest = ? AND whitelist.expires_at > ?",
         (phone_digest(phone), now()),
@@ -552,8 +565,8 @@ def find_counted(invite_id: int, message_digest: str) -> sqlite3.Row | None:
     return fetch_row(
         "SELECT at, id = (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id = ?1)"
         " AS is_newest FROM journal WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
-        " ORDER BY id DESC",
-        (invite_id, message_digest),
+        " AND at > ?3 ORDER BY id DESC",
+        (invite_id, message_digest, now() - STALE_AFTER),
     )
 
 
@@ -563,7 +576,7 @@ def why_no_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
         return "tries-spent-admin"
     if is_resumed:
         return None
-    if invite["stopped_at"] and invite["username"] and is_name_invited(invite["username"]):
+    if invite["stopped_at"] and invite["username"] and is_name_used_since_stop(invite):
         return "name-given-away"
     if invite["pins_sent"] >= PINS_PER_INVITE:
         return "pins-spent"
@@ -575,11 +588,21 @@ def why_no_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
     return "pins-too-fast" if lately >= PINS_PER_TEN_MINUTES else why_over_budget()
 
 
+def is_name_used_since_stop(invite: sqlite3.Row) -> bool:
+    """STOP made the name free: another phone may be invited for it, or have signed in by it."""
+    used = fetch_row(
+        "SELECT 1 FROM journal WHERE event IN ('joined', 'rejoined', 'signed_in')"
+        " AND at >= ? AND actor = ?",
+        (invite["stopped_at"], invite["username"]),
+    )
+    return used is not None or is_name_invited(invite["username"])
+
+
 def refund_pin(message: Inbound, order: PinOrder, reason: str) -> None:
     with transaction() as db:
         uncount = "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?"
         db.execute(uncount, (order.invite_id,))
-        refund("pin_sent", "pin_refused", order.invite_id, message.digest, reason)
+        refund("pin_sent", "pin_refused", order.invite_id, message.claim, reason)
 
 
 def start_or_restart_pin(phone: str, order: PinOrder) -> StartedPin:
@@ -610,7 +633,7 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
         " WHERE request_id IN (:previous, :cancelled, excluded.request_id)",
         {
             "request_id": started.request_id,
-            "message_digest": message.digest,
+            "message_digest": message.claim,
             "expires_at": now() + PIN_LIFETIME,
             "invite_id": order.invite_id,
             "previous": order.previous_request_id,
@@ -653,12 +676,6 @@ def note_delivery(message_id: str, outcome: str) -> bool:
         if whole not in (None, "delivered", invite["delivery"]):
             record("text_undelivered", None, invite["username"], invite["id"])
     return True
-
-
-def sum_up(outcomes: Iterable[str | None]) -> str | None:
-    """A text is delivered when all its parts are, and undelivered when one is."""
-    seen = set(outcomes)
-    return next((why for why in seen - {None, "delivered"}), None if None in seen else "delivered")
 
 
 def is_text_on_the_way() -> bool:
@@ -722,16 +739,6 @@ class NotStored(Exception):
 
 class PressedTwice(Exception):
     """Vonage is checking this very form right now."""
-
-
-def parse_pin(text: str) -> str:
-    """Six digits of any script; spaces, dashes and invisible characters don't matter."""
-    kept = (c for c in unicodedata.normalize("NFKC", text) if not c.isspace())
-    pin = "".join(c for c in kept if unicodedata.category(c) not in ("Cf", "Pd"))
-    digits = "".join(str(unicodedata.decimal(c, "?")) for c in pin)
-    if not re.fullmatch(r"[0-9]{6}", digits):
-        raise Mistake("pin", "pin-unreadable" if pin else "pin-missing")
-    return digits
 
 
 @pages.get("/signup")
@@ -810,7 +817,7 @@ def sign_in(attempt: Attempt) -> SignedIn:
         refuse_pin(attempt, found, rejection.is_final)
         raise Mistake("pin", "pin-wrong") from None
     except VonageError as error:
-        release_lease(attempt, answered=False)
+        release_lease(attempt, None)
         if isinstance(error, VonageUnreached):
             uncount_try(found.invite_id)
         raise
@@ -820,8 +827,7 @@ def sign_in(attempt: Attempt) -> SignedIn:
 def prepare_check(attempt: Attempt) -> Check | SignedIn:
     """Decide what this form may do. If that is to ask Vonage, count the try and lease the name
     first; if it was signed in before, the receipt is as good as the first answer."""
-    if find_pending(attempt) is None:  # a stranger: no lock is taken
-        raise Mistake("pin", "pin-wrong")
+    refuse_strangers(attempt)
     with transaction():
         prune()
         free_stale_leases()
@@ -840,6 +846,15 @@ def prepare_check(attempt: Attempt) -> Check | SignedIn:
     if refusal is not None:
         raise Mistake("username", refusal)
     return Check(pending["invite_id"], pending["request_id"], pending["bound_to"])
+
+
+def refuse_strangers(attempt: Attempt) -> None:
+    """Before a lock is taken: no PIN runs for that number, or somebody else has the receipt."""
+    pending = find_pending(attempt)
+    if pending is None:
+        raise Mistake("pin", "pin-wrong")
+    if pending["is_receipt"] and pending["visitor_digest"] != attempt.digest:
+        raise Mistake("pin", "pin-wrong")
 
 
 def find_pending(attempt: Attempt) -> sqlite3.Row | None:
@@ -933,21 +948,24 @@ def lease_name(attempt: Attempt) -> str | None:
     return None
 
 
-def release_lease(attempt: Attempt, answered: bool) -> None:
-    """Free the name. If Vonage answered, keep the visitor's digest, so a second press gets the same
-    answer."""
+UNFINISHED = "unfinished "  # what stays of a lease whose PIN was right, and is used up
+
+
+def release_lease(attempt: Attempt, left: str | None) -> None:
+    """Free the name. What is `left` in the place of the visitor's digest tells a second press what
+    became of the first: that digest itself after a wrong PIN, with UNFINISHED before it after a
+    right one, nothing if Vonage didn't answer."""
     get_db().execute(
         "UPDATE pending_verifications SET username = NULL, leased_until = NULL,"
-        " visitor_digest = iif(?, visitor_digest, NULL)"
-        " WHERE phone_digest = ? AND visitor_digest = ? AND author_id IS NULL",
-        (answered, phone_digest(attempt.phone), attempt.digest),
+        " visitor_digest = ? WHERE phone_digest = ? AND visitor_digest = ? AND author_id IS NULL",
+        (left, phone_digest(attempt.phone), attempt.digest),
     )
 
 
 def refuse_pin(attempt: Attempt, check: Check, is_final: bool) -> None:
     """The PIN was wrong. If Vonage ended the request for that, nobody needs to spend more tries."""
     with transaction() as db:
-        release_lease(attempt, answered=True)
+        release_lease(attempt, attempt.digest)
         record("pin_wrong", subject=check.bound_to, invite_id=check.invite_id)
         if is_final:
             db.execute(
@@ -960,12 +978,12 @@ def complete_or_release(attempt: Attempt, check: Check) -> SignedIn:
     try:
         return complete_sign_in(attempt, check)
     except Mistake:
-        release_lease(attempt, answered=True)
+        release_lease(attempt, UNFINISHED + attempt.digest)
         raise
     except sqlite3.OperationalError as error:
         current_app.logger.error("A sign-in could not be stored: %s", error)
         with suppress(sqlite3.OperationalError):
-            release_lease(attempt, answered=True)
+            release_lease(attempt, UNFINISHED + attempt.digest)
         raise NotStored from error
 
 
@@ -993,11 +1011,14 @@ def find_or_create_author(username: str, check: Check, invite: sqlite3.Row) -> t
     invite says how long a guest stays, and brings back a member who was removed."""
     if check.bound_to is None and is_name_taken(username):
         raise Mistake("username", "username-given-away")
-    known = fetch_row("SELECT id, removed_at FROM authors WHERE username = ?", (username,))
+    known = fetch_row("SELECT id, removed_at, ends_at FROM authors WHERE username = ?", (username,))
     if known:
+        was_gone = known["removed_at"] or (known["ends_at"] or now() + 1) <= now()
+        if was_gone:  # a guest's old sessions would come back, too
+            get_db().execute("DELETE FROM sessions WHERE author_id = ?", (known["id"],))
         back = "UPDATE authors SET removed_at = NULL, ends_at = ? WHERE id = ?"
         get_db().execute(back, (invite["ends_at"], known["id"]))
-        return Member(known["id"], username), "rejoined" if known["removed_at"] else "signed_in"
+        return Member(known["id"], username), "rejoined" if was_gone else "signed_in"
     new = insert_row(
         "INSERT INTO authors (username, invited_by, joined_at, ends_at)"
         " VALUES (?, ?, ?, ?) RETURNING id",
@@ -1044,6 +1065,8 @@ def watch_first_press(attempt: Attempt) -> SignedIn:
         if pending["leased_until"] is None:
             if pending["visitor_digest"] == attempt.digest:
                 raise Mistake("pin", "pin-wrong")
+            if pending["visitor_digest"] == UNFINISHED + attempt.digest:
+                raise NotStored
             raise VonageUnavailable
     raise Mistake("pin", "being-checked", LEASE_LIFETIME - SECOND_PRESS_PATIENCE)
 

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from app import (
     INVITE_FIELDS,
     ROW_ID,
+    TRIES_PER_INVITE,
     forget_pins_of_invite,
     require_admin,
     require_member,
@@ -17,7 +18,7 @@ from app import (
 )
 from foundation.clock import now
 from foundation.command import command
-from foundation.database import fetch_row, fetch_rows, transaction
+from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.feature import Feature
 from foundation.forms import Form, Mistake
 from foundation.journal import record
@@ -64,15 +65,26 @@ def remove_member(author_id: int, name: str, actor: str | None) -> None:
         if db.execute(gone, (now(), author_id)).rowcount == 0:
             return  # somebody else has just done it
         db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
-        invites = "DELETE FROM whitelist WHERE username = ? OR invited_by = ? RETURNING id"
-        for invite in fetch_rows(invites, (name, author_id)):
-            forget_pins_of_invite(invite["id"])
+        close_invites(name, author_id)
         theirs = "DELETE FROM pending_verifications WHERE username = ? OR author_id = ?"
         db.execute(theirs, (name, author_id))
         for other in current_app.extensions["features"]:
             if other.forget:
                 other.forget(author_id)
         record("removed", actor, name)
+
+
+def close_invites(name: str, author_id: int) -> None:
+    """Those for that name and those made by that member. One that replied STOP stays, closed for
+    good, so nobody texts that number by mistake."""
+    closed = (
+        "UPDATE whitelist SET username = NULL, invited_by = NULL, tries = ?3"
+        " WHERE (username = ?1 OR invited_by = ?2) AND stopped_at IS NOT NULL"
+    )
+    get_db().execute(closed, (name, author_id, TRIES_PER_INVITE))
+    gone = "DELETE FROM whitelist WHERE username = ? OR invited_by = ? RETURNING id"
+    for invite in fetch_rows(gone, (name, author_id)):
+        forget_pins_of_invite(invite["id"])
 
 
 @members.post(f"/members/{ROW_ID}/sign-out")

@@ -1,6 +1,7 @@
 """Forms: what a person typed, and what is wrong with it."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from datetime import date, datetime
 
@@ -72,3 +73,13 @@ def parse_last_day(text: str) -> str:
 def end_of_day(day: str) -> int:
     """In UTC."""
     return int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()) + DAY
+
+
+def parse_pin(text: str) -> str:
+    """Six digits of any script; spaces, dashes and invisible characters don't matter."""
+    kept = (c for c in unicodedata.normalize("NFKC", text) if not c.isspace())
+    pin = "".join(c for c in kept if unicodedata.category(c) not in ("Cf", "Pd"))
+    digits = "".join(str(unicodedata.decimal(c, "?")) for c in pin)
+    if not re.fullmatch(r"[0-9]{6}", digits):
+        raise Mistake("pin", "pin-unreadable" if pin else "pin-missing")
+    return digits

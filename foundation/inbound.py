@@ -8,9 +8,11 @@ before anything is done, is marked done afterwards, and can be taken over 30 s a
 import hmac
 import json
 import re
+import sqlite3
 import threading
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -20,6 +22,7 @@ from flask import current_app, request
 from foundation.clock import DAY, MINUTE, now
 from foundation.database import fetch_row, get_db, transaction
 from foundation.digests import keyed_digest
+from foundation.journal import record_daily
 from foundation.phones import parse_sender
 from foundation.vonage import signature
 
@@ -77,18 +80,11 @@ def is_signed(fields: Mapping[str, Any]) -> bool:
 class Inbound:
     """A text message from a phone to the group's number, or one part of a long one."""
 
-    id: str
     part: int  # 0: the text came in one piece
     phone: str  # key
     text: str  # as `plain` makes it
     sent_at: int
-    claim: str  # names what is acted on once: this message, or all the parts of the text
-
-    @property
-    def digest(self) -> str:
-        """What the journal keeps of its id: beside usernames, the id itself would tell anybody who
-        can read Vonage's records which member has which number."""
-        return keyed_digest("message", self.id, str(self.part))
+    claim: str  # digest of what is acted on once: this message, or all the parts of the text
 
     @property
     def words(self) -> list[str]:
@@ -119,10 +115,12 @@ def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
         return None
     times = [parse_time(fields.get(name)) for name in ("timestamp", "message-timestamp")]
     sent_at = min((at for at in times if at is not None), default=now())
-    part, claim = parse_part(fields), message_id
+    # Only digests are kept: beside usernames, Vonage's ids would tell anybody who can read its
+    # records which member has which number.
+    part, claim = parse_part(fields), keyed_digest("message", message_id)
     if part:
         claim = keyed_digest("parts", phone, str(fields.get("concat-ref")))
-    return Inbound(message_id, part, phone, plain(text), sent_at, claim)
+    return Inbound(part, phone, plain(text), sent_at, claim)
 
 
 def parse_text(fields: Mapping[str, Any]) -> str | None:
@@ -229,6 +227,15 @@ class Tally:
             return due
 
 
+def count_in_journal(event: str) -> None:
+    """What strangers do, counted in memory and written once a minute. If the database is locked,
+    they are refused all the same."""
+    tally: Tally = current_app.extensions.setdefault(f"tally of {event}", Tally())
+    if due := tally.add():
+        with suppress(sqlite3.OperationalError), transaction():
+            record_daily(event, count=due)
+
+
 # Delivery receipts --------------------------------------------------------------------------------
 
 UNDELIVERED = ("expired", "failed", "rejected", "undeliverable")
@@ -255,3 +262,9 @@ def parse_delivery(fields: Mapping[str, Any]) -> tuple[str, str] | None:
     code = str(code) if isinstance(code, int) else code
     known = (why for why, codes in WHY_UNDELIVERED.items() if code in codes)
     return message_id, next(known, "undelivered")
+
+
+def sum_up(outcomes: Iterable[str | None]) -> str | None:
+    """A text is delivered when all its parts are, and undelivered when one is."""
+    seen = set(outcomes)
+    return next((why for why in seen - {None, "delivered"}), None if None in seen else "delivered")

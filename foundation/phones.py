@@ -147,6 +147,14 @@ def is_known_phone(key: str) -> bool:
     return phonenumbers.is_valid_number(phonenumbers.parse(f"+{key}"))
 
 
+def parse_known_phone(text: str) -> str:
+    """Raises Mistake for a number that may not exist; the form then offers to invite it anyway."""
+    phone = parse_phone(text)
+    if not is_known_phone(phone):
+        raise Mistake("phone", "phone-doubtful")
+    return phone
+
+
 def parse_sender(sender: object) -> str | None:
     """The phone key of a sender that Vonage delivered. No number is refused for its shape; None for
     a sender with letters."""

@@ -71,6 +71,9 @@ INSERT INTO new_pending_verifications
 DROP TABLE pending_verifications;
 ALTER TABLE new_pending_verifications RENAME TO pending_verifications;
 
+-- Claims are kept as digests from now on.
+DELETE FROM inbound_messages;
+
 CREATE TABLE cooldowns (
     phone_digest TEXT PRIMARY KEY,
     until INTEGER NOT NULL

@@ -16,7 +16,7 @@ import pytest
 import requests
 from flask import Flask
 
-from simulator.vonage import Answer, Connection, Vonage
+from simulator.vonage import PIN, Answer, Connection, Vonage
 
 from .conftest import GRACE, ROOT, Group, Served, wait_for
 
@@ -38,7 +38,8 @@ class Friend:
         self.group.invite(self.phone)
 
     def pins(self) -> list[str]:
-        return [text[:6] for text in self.group.vonage.thread(self.phone) if text[:6].isdigit()]
+        found = (PIN.search(text) for text in self.group.vonage.thread(self.phone))
+        return [pin[1] for pin in found if pin]
 
     def sign_up(self, url: str) -> int:
         """The status of the answer; 0 where there was none."""

@@ -140,3 +140,15 @@ def test_names_can_be_guessed_ten_times_at_most(group: Group, ada: Browser) -> N
     assert shown("username-not-invited") in answers[9]
     assert shown("tries-spent") in answers[10]
     assert group.one("SELECT tries FROM whitelist") == 10
+
+
+def test_a_guests_old_devices_do_not_come_back(group: Group) -> None:
+    old = group.join(GRACE, "grace")
+    write(group, "UPDATE authors SET ends_at = ?", int(time.time()) - 1)
+    assert old.get("/auth").status_code == 401
+
+    new = group.join(GRACE, "grace", bound=True)
+
+    assert new.username() == "grace"
+    assert old.get("/auth").status_code == 401
+    assert old.username() is None

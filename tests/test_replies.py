@@ -249,3 +249,136 @@ def test_a_stopped_invites_name_is_free(group: Group, ada: Browser) -> None:
     assert group.text(MALLORY) == 204
     mallory = group.browser()
     assert mallory.sign_up(MALLORY, "grace", group.vonage.pin_of(MALLORY)).status_code == 303
+
+
+def test_a_stopped_phone_never_signs_in_as_somebody_who_has_the_name_now(group: Group) -> None:
+    """The admin mistyped a number, whose owner said STOP, and invited the right one."""
+    group.invite(MALLORY, "ada")
+    group.text(MALLORY, "STOP")
+    ada = group.join(ADA, "ada", bound=True)
+
+    assert group.text(MALLORY) == 204
+
+    assert len(group.vonage.calls("start")) == 1  # Ada's
+    assert "went to another invite" in ada.get("/admin").text
+
+
+def test_a_stopped_invites_name_may_be_chosen_and_is_gone_then(group: Group) -> None:
+    group.invite(MALLORY, "grace")
+    group.text(MALLORY, "STOP")
+    group.join(GRACE, "grace")
+
+    assert group.text(MALLORY) == 204
+
+    assert len(group.vonage.calls("start")) == 1  # Grace's
+
+
+def test_stop_counts_however_late_it_comes(group: Group) -> None:
+    with time_machine.travel("2026-11-25 12:00", tick=False) as clock:
+        group.invite(GRACE)
+        fields = group.vonage.inbound(GRACE, "STOP")
+        clock.shift(2 * 3600)
+        assert group.deliver(fields) == 204
+
+    assert group.one("SELECT stopped_at FROM whitelist") is not None
+
+
+def test_a_word_from_before_the_stop_opens_nothing(group: Group, grace_invited: str) -> None:
+    """Vonage delivered it a second time, or late."""
+    with time_machine.travel("2026-11-25 12:00", tick=False) as clock:
+        group.invite(GRACE)
+        group.vonage.fail("start", answer_with(Answer.of(500, {})), times=1)
+        first, uncounted = (group.vonage.inbound(GRACE, CODE) for _ in range(2))
+        assert group.deliver(first) == 503
+        clock.shift(10)
+        group.text(GRACE, "STOP")
+        clock.shift(10)
+
+        for fields in (first, uncounted):
+            assert group.deliver(fields) == 204
+
+        assert len(group.vonage.thread(GRACE)) == 2  # the two invites
+        assert group.one("SELECT stopped_at FROM whitelist") is not None
+        assert group.text(GRACE) == 204
+        assert len(group.vonage.thread(GRACE)) == 3
+
+
+@pytest.mark.parametrize("how", ["Liked", "Disliked"])
+def test_a_tapback_in_parts_is_no_reply(group: Group, how: str) -> None:
+    group.invite(GRACE)
+    (invite,) = group.vonage.thread(GRACE)
+    parts = group.vonage.inbound_parts(GRACE, f"{how} \u201c{invite}\u201d")
+    assert len(parts) == 3
+
+    for fields in parts:
+        assert group.deliver(fields) == 204
+    assert pins(group) == 0
+
+    group.text(GRACE, "STOP")
+    for fields in group.vonage.inbound_parts(GRACE, f"{how} \u201c{invite}\u201d"):
+        assert group.deliver(fields) == 204
+    assert group.one("SELECT stopped_at FROM whitelist") is not None
+
+
+def test_a_tapback_of_the_hint_is_no_reply(group: Group, grace_invited: str) -> None:
+    group.text(GRACE, "hello?")
+
+    assert group.text(GRACE, "Loved \u201cReply with just SUNFLOWER\u201d") == 204
+
+    assert pins(group) == 0
+
+
+def test_thanks_after_a_pin_brings_no_hint(group: Group, ada: Browser) -> None:
+    group.invite(GRACE)
+    group.text(GRACE)
+
+    assert group.text(GRACE, "Thanks!") == 204
+
+    assert len(group.vonage.thread(GRACE)) == 2
+    assert "PIN sent just now" in ada.get("/admin").text
+
+
+def test_an_old_reply_after_a_pin_is_no_news(group: Group) -> None:
+    with time_machine.travel("2026-11-25 12:00", tick=False) as clock:
+        group.invite(GRACE)
+        old = group.vonage.inbound(GRACE, CODE)
+        clock.shift(60)
+        group.text(GRACE)
+        clock.shift(31 * MINUTE)
+
+        assert group.deliver(old) == 204
+
+    assert group.one("SELECT replied FROM whitelist") is None
+
+
+def test_a_part_that_failed_and_another_with_the_word_are_one_pin(
+    group: Group, grace_invited: str
+) -> None:
+    group.vonage.fail("start", answer_with(Answer.of(500, {})))
+
+    assert part(group, "sunflower", 1) == 503
+    assert part(group, "sunflower", 2) == 204
+
+    assert group.one("SELECT pins_sent FROM whitelist") == 1
+    assert len(group.vonage.thread(GRACE)) == 2
+
+
+def test_a_stop_outlives_who_invited(group: Group, ada: Browser) -> None:
+    group.invite(MALLORY, "grace")
+    group.text(MALLORY, "STOP")
+    group.join(GRACE, "grace")
+    id = group.one("SELECT id FROM authors WHERE username = 'grace'")
+    ada.post(f"/members/{id}/remove")
+    group.pass_a_minute()
+
+    assert shown("phone-stopped") in ada.post("/invite", phone=f"+{MALLORY}").text
+    assert group.text(MALLORY) == 204
+    assert len(group.vonage.calls("start")) == 2  # Ada's and Grace's
+
+
+def test_no_id_of_vonages_is_kept(group: Group, ada: Browser, grace_invited: str) -> None:
+    fields = group.vonage.inbound(GRACE, CODE)
+    assert group.deliver(fields) == 204
+
+    for table in ("inbound_messages", "journal", "pending_verifications"):
+        assert fields["messageId"] not in str(group.rows(f"SELECT * FROM {table}"))

@@ -174,3 +174,33 @@ def test_the_invite_names_who_invites_if_that_fits(group: Group, ada: Browser) -
     (text,) = group.vonage.thread(MALLORY)
     assert text.startswith("You're invited to Trusted Group. Reply")
     assert len(text) <= 160
+
+
+def test_a_receipt_is_refused_to_strangers_without_a_lock(group: Group) -> None:
+    group.join(GRACE, "grace")
+    stranger = group.browser()
+    stranger.get("/signup")
+    with group.app.app_context():
+        get_db().execute("PRAGMA busy_timeout = 50")
+    lock = Lock(group.app.config["DATABASE"])
+
+    answer = stranger.post("/login", phone=f"+{GRACE}", username="grace", pin="123456")
+    forged = group.deliver({"text": "sunflower"})
+
+    assert (answer.status_code, forged) == (422, 401)
+    lock.release()
+
+
+def test_inviting_again_leaves_the_receipt(group: Group) -> None:
+    """The answer got lost, and an admin is in a hurry."""
+    group.invite(GRACE)
+    group.text(GRACE)
+    grace, pin = group.browser(), group.vonage.pin_of(GRACE)
+    assert grace.sign_up(GRACE, "grace", pin).status_code == 303
+    cookie = grace.cookie()
+    grace.client.delete_cookie("session")
+
+    group.invite(GRACE, "grace")
+
+    assert grace.sign_up(GRACE, "grace", pin).status_code == 303
+    assert grace.cookie() == cookie

@@ -10,6 +10,7 @@ import time_machine
 from flask import Flask
 
 from foundation.clock import DAY
+from foundation.digests import keyed_digest
 from foundation.inbound import parse_time, webhook_token
 from foundation.vonage import signature
 from simulator.vonage import Answer, Vonage, answer_with, drop, hang
@@ -342,10 +343,12 @@ def test_a_text_that_was_acted_on_does_nothing_for_a_later_invite(group: Group) 
 
 def claim(group: Group, fields: dict[str, str]) -> None:
     """As a worker leaves it that dies between the claim and the answer."""
+    with group.app.app_context():
+        digest = keyed_digest("message", fields["messageId"])
     with sqlite3.connect(group.app.config["DATABASE"]) as db:
         db.execute(
             "INSERT INTO inbound_messages (message_id, claimed_at) VALUES (?, ?)",
-            (fields["messageId"], int(time.time())),
+            (digest, int(time.time())),
         )
     db.close()
 
