@@ -28,7 +28,7 @@ from vonage_sms import SmsMessage
 from vonage_verify import SmsChannel, VerifyRequest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from foundation.answers import SecurityHeaders, Templates, add_answers, find_static_files
+from foundation.answers import SecurityHeaders, add_answers, find_static_files
 from foundation.clock import DAY, MINUTE, add_times, now
 from foundation.database import count_rows, fetch_row, fetch_rows, get_db, insert_row
 from foundation.database import is_database_older, open_database, transaction
@@ -74,7 +74,6 @@ def create_app(
     (without `config`) the nearest .env; names in `config` that are not ours go to Flask. Raises
     WrongSettings."""
     app = Flask(__name__)
-    app.jinja_environment = Templates
     ours = known_settings(features)
     app.config.update(read_settings(gather_settings(config), ours))
     configure_flask(app)
@@ -84,8 +83,7 @@ def create_app(
     app.extensions["vonage"] = Vonage(app.config)
     open_database(app, [feature.name for feature in features])
     with app.app_context():
-        if not is_database_older():
-            drop_invites_of_old_key()
+        drop_invites_of_old_key()
     for blueprint in (pages, webhooks, admin):
         app.register_blueprint(blueprint)
     app.before_request(guard)
@@ -519,12 +517,8 @@ def count_pin(message: Inbound) -> PinOrder | None:
         if invite is None:
             record_daily("word_from_stranger", message.phone[-2:])
             return None
-        if invite["message_digest"] == message.claim and invite["pin_ends_at"] > now():
-            return None
         counted = find_counted(invite["id"], message.claim)
-        if counted and not counted["is_newest"]:
-            return None  # the friend asked again meanwhile, and has that PIN
-        if invite["stopped_at"] and not is_reopened_by(message, invite, counted is not None):
+        if is_settled(message, invite, counted):
             return None
         is_resumed = counted is not None and abs(now() - counted["at"]) < PIN_LIFETIME
         name, refusal = invite["username"], why_no_pin(invite, is_resumed)
@@ -543,10 +537,15 @@ def count_pin(message: Inbound) -> PinOrder | None:
         return PinOrder(invite["id"], invite["request_id"], is_resumed)
 
 
-def is_reopened_by(message: Inbound, invite: sqlite3.Row, is_counted: bool) -> bool:
-    """The word opens a stopped invite again, if it was written after the STOP, and on purpose: a
-    part may be a quote."""
-    return not is_counted and not message.part and message.sent_at >= invite["stopped_at"]
+def is_settled(message: Inbound, invite: sqlite3.Row, counted: sqlite3.Row | None) -> bool:
+    """Whether this text has its PIN, or was followed by another, or doesn't open a stopped invite:
+    it must have been written after the STOP, and on purpose (a part may be a quote)."""
+    if invite["message_digest"] == message.claim and invite["pin_ends_at"] > now():
+        return True
+    if counted and not counted["is_newest"]:
+        return True
+    opens = not counted and not message.part and message.sent_at >= (invite["stopped_at"] or 0)
+    return bool(invite["stopped_at"]) and not opens
 
 
 def find_invite(phone: str) -> sqlite3.Row | None:
@@ -1226,6 +1225,8 @@ def drop_invites_of_old_key() -> None:
 
     31 bits derived from the key tell them apart: that is what a PRAGMA's signed integer holds.
     """
+    if is_database_older():
+        return  # `flask init-db` does it, once the tables are there
     ours = int(keyed_digest("application id")[:8], 16) >> 1 or 1
     if get_db().execute("PRAGMA application_id").fetchone()[0] == ours:
         return

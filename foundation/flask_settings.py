@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask
 
+from foundation.answers import Templates
 from foundation.clock import DAY
 from foundation.phones import example_phone
 from foundation.settings import is_loopback
@@ -14,6 +15,7 @@ MAX_BODY = 16 * 1024  # bytes; no form and no webhook of ours comes near it
 def configure_flask(app: Flask) -> None:
     url, domain = urlsplit(app.config["BASE_URL"]), app.config["COOKIE_DOMAIN"]
     host, https = url.hostname or "", url.scheme == "https"
+    app.jinja_environment = Templates
     app.config.update(
         TRUSTED_HOSTS=[host, "localhost", "127.0.0.1"] if is_loopback(host) else [host],
         MAX_CONTENT_LENGTH=MAX_BODY,

@@ -7,8 +7,10 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import chdir
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +340,28 @@ def test_vonage_finds_the_webhook_active_before_it_takes_it(served: Served, loca
     assert requests.get(f"{served.url}/answer/{'0' * 32}", timeout=5).status_code == 401
     assert requests.get(f"{served.url}/answer", timeout=5).status_code == 405
     assert requests.get(f"{address}?msisdn=1&text=sunflower", timeout=5).status_code == 405
+
+
+class AgreesToAll(BaseHTTPRequestHandler):
+    """A program of somebody else's that says ok to everything."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "3")
+        self.end_headers()
+        self.wfile.write(b"ok\n")
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_the_doctor_knows_this_program_from_others(
+    settings: dict[str, str], vonage: Vonage
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), AgreesToAll) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        settings["BASE_URL"] = f"http://localhost:{other.server_port}"
+        told = Group(create_app(settings), vonage).command("doctor").output
+        other.shutdown()
+
+    assert f"Something else answers at {settings['BASE_URL']}" in told
