@@ -15,7 +15,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import FlaskGroup
 
-from foundation.migrations import create_tables, is_newer, is_older, read_parts
+from foundation.migrations import all_or_nothing, create_tables, is_newer, is_older, read_parts
 from foundation.settings import WrongSettings
 
 
@@ -64,17 +64,10 @@ def count_rows(sql: str, values: Values) -> int:
 
 @contextmanager
 def transaction() -> Iterator[sqlite3.Connection]:
-    """Commit the whole block or nothing. IMMEDIATE, because a deferred transaction that reads
-    before it writes fails under load (SQLITE_BUSY_SNAPSHOT), and the busy timeout does not help."""
+    """Commit the whole block or nothing."""
     db = get_db()
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with all_or_nothing(db):
         yield db
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def open_database(app: Flask, features: Iterable[str]) -> None:

@@ -81,7 +81,7 @@ def create_tables(db: sqlite3.Connection, parts: Iterable[Part]) -> None:
             return  # another process was faster
         for part in parts:
             run_script(db, part.schema)
-            write_version(db, part)
+            write_version(db, part.name, part.version)
 
 
 def migrate(db: sqlite3.Connection, parts: Iterable[Part]) -> None:
@@ -104,28 +104,31 @@ def take_step(db: sqlite3.Connection, part: Part, version: int, script: str) -> 
             run_script(db, script)
             if broken := db.execute("PRAGMA foreign_key_check").fetchone():
                 raise sqlite3.IntegrityError(f"rows of {broken[0]} refer to none of {broken[2]}")
-            write_version(db, part._replace(steps={version: ""}))
+            write_version(db, part.name, version)
     except sqlite3.Error as error:
         raise MigrationFailed(part.name, version, error) from error
     finally:
         db.execute("PRAGMA foreign_keys = ON")
 
 
-def write_version(db: sqlite3.Connection, part: Part) -> None:
-    if part.name == CORE:
-        db.execute(f"PRAGMA user_version = {part.version:d}")  # a PRAGMA takes no parameters
+def write_version(db: sqlite3.Connection, part: str, version: int) -> None:
+    if part == CORE:
+        db.execute(f"PRAGMA user_version = {version:d}")  # a PRAGMA takes no parameters
     else:
-        db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", (part.name, part.version))
+        db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", (part, version))
 
 
 @contextmanager
 def all_or_nothing(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit the whole block or nothing. IMMEDIATE, because a deferred transaction that reads
+    before it writes fails under load (SQLITE_BUSY_SNAPSHOT), and the busy timeout does not help."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
         db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        if db.in_transaction:
+            db.execute("ROLLBACK")
         raise
 
 
