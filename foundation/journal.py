@@ -91,7 +91,7 @@ def word_event(line: sqlite3.Row) -> str:
     if "{reason}" in words:
         facts["reason"] = say(line["detail"])
     if "{count}" in words:
-        counts = json.loads(line["detail"] or '{"": 1}')
+        counts = read_counts(line)
         facts |= {"count": sum(counts.values()), "which": ", ".join(sorted(counts))}
     return words.format(**facts)
 
@@ -106,10 +106,16 @@ def record_daily(event: str, which: str = "", count: int = 1) -> None:
     if line is None:
         record(event, detail=json.dumps({which: count}))
         return
-    counts = json.loads(line["detail"] or '{"": 1}')
+    counts = read_counts(line)
     counts[which] = counts.get(which, 0) + count
     update = "UPDATE journal SET detail = ? WHERE id = ?"
     get_db().execute(update, (json.dumps(counts), line["id"]))
+
+
+def read_counts(line: sqlite3.Row) -> dict[str, int]:
+    """How often, by `which`. Lines of version 1 stand for once."""
+    counts: dict[str, int] = json.loads(line["detail"] or '{"": 1}')
+    return counts
 
 
 def find_journal(before: str) -> list[sqlite3.Row]:
