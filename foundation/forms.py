@@ -48,6 +48,16 @@ class Form:
         self.waits[mistake.field] = mistake.wait
 
 
+def drop_invisible(text: str) -> str:
+    """Phones paste invisible marks (the writing direction) along with a text."""
+    return "".join(c for c in text if unicodedata.category(c) != "Cf")
+
+
+def holds_number(text: str) -> bool:
+    """Whether it may be a phone number or a PIN in a wrong field: those are kept nowhere."""
+    return re.search(r"\d{6}", re.sub(r"[\W_]", "", text)) is not None
+
+
 LONGEST_NOTE = 60
 
 
@@ -57,7 +67,7 @@ def parse_note(text: str) -> str:
     note = " ".join(text.split())
     if len(note) > LONGEST_NOTE or not note.isprintable():
         raise Mistake("note", "note-too-long")
-    if re.search(r"\d{6}", re.sub(r"[^\w]|_", "", note)):
+    if holds_number(note):
         raise Mistake("note", "note-number")
     return note
 
@@ -77,8 +87,8 @@ def end_of_day(day: str) -> int:
 
 def parse_pin(text: str) -> str:
     """Six digits of any script; spaces, dashes and invisible characters don't matter."""
-    kept = (c for c in unicodedata.normalize("NFKC", text) if not c.isspace())
-    pin = "".join(c for c in kept if unicodedata.category(c) not in ("Cf", "Pd"))
+    kept = drop_invisible(unicodedata.normalize("NFKC", text))
+    pin = "".join(c for c in kept if not c.isspace() and unicodedata.category(c) != "Pd")
     digits = "".join(str(unicodedata.decimal(c, "?")) for c in pin)
     if not re.fullmatch(r"[0-9]{6}", digits):
         raise Mistake("pin", "pin-unreadable" if pin else "pin-missing")

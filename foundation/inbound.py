@@ -22,6 +22,7 @@ from flask import current_app, request
 from foundation.clock import DAY, MINUTE, now
 from foundation.database import fetch_row, get_db, transaction
 from foundation.digests import keyed_digest
+from foundation.forms import drop_invisible
 from foundation.journal import record_daily
 from foundation.phones import parse_sender
 from foundation.vonage import signature
@@ -103,7 +104,7 @@ def plain(text: str) -> str:
     """For comparing: compatible letters are one, invisible ones are gone, case doesn't matter, and
     the Turkish i's (a Turkish phone writes SUNFLOWER with them) are an i."""
     text = unicodedata.normalize("NFKC", text).replace("\u0130", "i").replace("\u0131", "i")
-    return "".join(c for c in text if unicodedata.category(c) != "Cf").casefold()
+    return drop_invisible(text).casefold()
 
 
 def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:

@@ -27,7 +27,7 @@ from phonenumbers import (
     ValidationResult,
 )
 
-from foundation.forms import Mistake
+from foundation.forms import Mistake, drop_invisible
 
 MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
 REFUSED_TYPES = (
@@ -47,8 +47,7 @@ def parse_phone(text: str) -> str:
 
     Letters are refused first: the library would read "+4477O0900001" as another, shorter number.
     """
-    # Phones paste invisible marks (the writing direction) around a number.
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf").strip()
+    text = drop_invisible(text).strip()
     if not text:
         raise Mistake("phone", "phone-missing")
     if len(text) > 40 or not re.fullmatch(r"[+\uFF0B]?[\d\s()./\u2010-\u2015\u2212-]+", text):

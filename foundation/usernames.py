@@ -2,7 +2,7 @@
 
 import re
 
-from foundation.forms import Mistake
+from foundation.forms import Mistake, holds_number
 
 RESERVED_NAMES = {
     "admin", "administrator", "anonymous", "everyone", "guest", "me", "member", "null", "root",
@@ -21,6 +21,6 @@ def parse_username(text: str) -> str:
         raise Mistake("username", "username-unreadable")
     if name in RESERVED_NAMES:
         raise Mistake("username", "username-reserved")
-    if re.search(r"[0-9]{6}", re.sub(r"[-_]", "", name)):  # a phone number or PIN, in a wrong field
+    if holds_number(name):
         raise Mistake("username", "username-number")
     return name
