@@ -189,21 +189,17 @@ def deadline_context() -> ssl.SSLContext:
     return context
 
 
-class DeadlineSocket(ssl.SSLSocket):
-    """Waits no longer than the time left, however slowly the bytes come. (The timeout of `requests`
-    starts again at every byte.)"""
-
-    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        self.settimeout(seconds_left())
-        return super().recv_into(buffer, nbytes, flags)
-
-
 class PlainDeadlineSocket(socket.socket):
-    """The same, before TLS begins: what a proxy (HTTPS_PROXY) says to our CONNECT."""
+    """Waits no longer than the time left, however slowly the bytes come. (The timeout of `requests`
+    starts again at every byte.) Plain: what a proxy (HTTPS_PROXY) says to our CONNECT."""
 
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
         self.settimeout(seconds_left())
-        return super().recv_into(buffer, nbytes, flags)
+        return super().recv_into(*args, **kwargs)
+
+
+class DeadlineSocket(PlainDeadlineSocket, ssl.SSLSocket):
+    """The same with TLS."""
 
 
 class DeadlineConnection(HTTPSConnection):
