@@ -45,8 +45,8 @@ from foundation.journal import JOURNAL_PAGE, correct_parts, count_texts_of_today
 from foundation.journal import prune_journal, record, record_daily, refund
 from foundation.logs import keep_secrets_out_of_logs
 from foundation.phones import parse_known_phone, parse_phone
-from foundation.sessions import Member, SessionTable, adopt_session, current_member, drop_session
-from foundation.sessions import is_admin, name_device, this_digest
+from foundation.sessions import IS_MEMBER, Member, SessionTable, adopt_session, current_member
+from foundation.sessions import drop_session, is_admin, name_device, this_digest
 from foundation.settings import gather_settings, read_settings
 from foundation.usernames import parse_username
 from foundation.vonage import GSM_7, PinRejected, PinStillRunning, SentInPart, Vonage, VonageError
@@ -1099,9 +1099,8 @@ class MemberSessions(SessionTable):
     def find(self, db: sqlite3.Connection, digest: str) -> sqlite3.Row | None:
         row: sqlite3.Row | None = db.execute(
             "SELECT sessions.*, username FROM sessions JOIN authors ON authors.id = author_id"
-            " WHERE id_digest = ?1 AND expires_at > ?2 AND removed_at IS NULL"
-            " AND (ends_at IS NULL OR ends_at > ?2)",
-            (digest, now()),
+            f" WHERE id_digest = ?2 AND expires_at > ?1 AND {IS_MEMBER}",
+            (now(), digest),
         ).fetchone()
         return row
 
@@ -1150,8 +1149,7 @@ def find_circle() -> list[sqlite3.Row]:
     return fetch_rows(
         "SELECT authors.username, inviters.username AS inviter FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
-        " WHERE authors.removed_at IS NULL AND (authors.ends_at IS NULL OR authors.ends_at > ?)"
-        " ORDER BY authors.id",
+        f" WHERE {IS_MEMBER} ORDER BY authors.id",
         (now(),),
     )
 

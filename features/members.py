@@ -23,6 +23,7 @@ from foundation.feature import Feature
 from foundation.forms import Form, Mistake
 from foundation.journal import record
 from foundation.sentences import say
+from foundation.sessions import IS_MEMBER
 from foundation.usernames import parse_username
 
 members = Blueprint("members", __name__, cli_group=None)
@@ -37,7 +38,7 @@ def find_members() -> list[sqlite3.Row]:
         " max(seen_at) AS seen_at FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
         " LEFT JOIN sessions ON sessions.author_id = authors.id AND expires_at > ?1"
-        " WHERE authors.removed_at IS NULL AND (authors.ends_at IS NULL OR authors.ends_at > ?1)"
+        f" WHERE {IS_MEMBER}"
         " GROUP BY authors.id ORDER BY authors.username",
         (now(),),
     )

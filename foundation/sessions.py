@@ -29,6 +29,10 @@ class Member(NamedTuple):
     username: str
 
 
+# In SQL, who of `authors` is a member: not removed, and no guest whose last day is over; ?1 is now.
+IS_MEMBER = "authors.removed_at IS NULL AND (authors.ends_at IS NULL OR authors.ends_at > ?1)"
+
+
 def current_member() -> Member | None:
     member: Member | None = g.get("member")
     return member
