@@ -39,11 +39,11 @@ serve: .venv/installed
 	@$(BIN)/flask init-db
 	@exec $(BIN)/flask serve --host $(HOST) --port $(PORT) --workers $(WORKERS) --threads $(THREADS) $(APP)
 
-test: .venv/tests-installed
+test: .venv/tests-installed .venv/npm-installed
 	@$(find_chromium)
 	$(BIN)/pytest -m "not slow" -n auto --dist worksteal --cov --cov-report=term-missing --cov-fail-under=95
 
-test-slow: .venv/tests-installed
+test-slow: .venv/tests-installed .venv/npm-installed
 	$(BIN)/pytest -m slow -rs --capture=tee-sys
 
 lint: .venv/tests-installed
@@ -54,7 +54,7 @@ lint: .venv/tests-installed
 docs: .venv/installed
 	$(BIN)/python -m docs.settings
 
-pictures: .venv/tests-installed
+pictures: .venv/tests-installed .venv/npm-installed
 	@$(find_chromium)
 	ALL_TESTS_MUST_RUN=1 $(BIN)/pytest tests/test_browser.py
 	cp tests/screenshots/journey-light.png tests/screenshots/journey-dark.png docs/
@@ -79,6 +79,11 @@ NO_DOTENV = "import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')"
 .venv/tests-installed: .venv/installed tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
+
+# The validator and Lighthouse. Without npm, the tests that need them are skipped.
+.venv/npm-installed: .venv/installed tests/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix tests --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
+	else echo "npm is missing, so the validator and Lighthouse are skipped (apt-get install npm)."; fi
 
 .venv/bench-installed: .venv/tests-installed bench/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt

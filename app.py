@@ -9,46 +9,47 @@ explains the rules.
 import functools
 import hmac
 import json
-import re
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import click
-from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, render_template
-from flask import after_this_request, request, url_for
+from flask import Blueprint, Flask, abort, current_app, g, redirect, render_template
+from flask import request, url_for
 from flask.typing import ResponseReturnValue
 from vonage_http_client.errors import NotFoundError
 from vonage_sms import SmsMessage
 from vonage_verify import SmsChannel, VerifyRequest
-from werkzeug.middleware.proxy_fix import ProxyFix
 
-from foundation.answers import SecurityHeaders, add_answers, find_static_files
-from foundation.clock import DAY, MINUTE, add_times, now
+from foundation.answers import add_answers
+from foundation.clock import DAY, MINUTE, now, say_iso
 from foundation.database import count_rows, fetch_row, fetch_rows, get_db, insert_row
 from foundation.database import is_database_older, open_database, transaction
 from foundation.digests import keyed_digest, phone_digest, session_digest
-from foundation.feature import Feature, add_features, gather_for_templates, known_settings
-from foundation.flask_settings import configure_flask
+from foundation.feature import Feature, add_features, fill_templates, known_settings
+from foundation.flask_settings import configure_flask, wrap_wsgi
 from foundation.forms import Form, Mistake, end_of_day, parse_last_day, parse_note, parse_pin
-from foundation.forward_auth import ForwardAuth
 from foundation.guards import for_machines, guard, parse_next
 from foundation.inbound import Inbound, act_once, claim_message, count_in_journal, is_signed
 from foundation.inbound import STALE_AFTER, parse_delivery, parse_inbound, plain, prune_inbound
-from foundation.inbound import read_fields, sum_up, webhook_token, webhook_url
-from foundation.journal import JOURNAL_PAGE, correct_parts, count_texts_of_today, find_journal
-from foundation.journal import prune_journal, record, record_daily, refund
+from foundation.inbound import read_fields, show_presence, sum_up, webhook_token, webhook_url
+from foundation.journal import correct_parts, count_texts_of_today, prune_journal, record
+from foundation.journal import record_daily, refund
 from foundation.logs import keep_secrets_out_of_logs
+from foundation.notices import notify
+from foundation.paging import Page, fetch_page
 from foundation.phones import parse_known_phone, parse_phone
+from foundation.root_files import root_files
 from foundation.sessions import IS_MEMBER, Member, SessionTable, adopt_session, current_member
 from foundation.sessions import drop_session, is_admin, name_device, this_digest
 from foundation.settings import gather_settings, read_settings
+from foundation.texts import end_cooldown, prune_cooldowns, quotes_us, seconds_until_text
+from foundation.texts import start_cooldown, write_hint, write_invite
 from foundation.usernames import parse_username
+from foundation.visitor import create_visitor, find_visitor
 from foundation.vonage import GSM_7, PinRejected, PinStillRunning, SentInPart, Vonage, VonageError
 from foundation.vonage import VonageRefused, VonageUnavailable, VonageUnreached, asking_vonage
 from foundation.vonage import count_parts, parse_request_id
@@ -84,7 +85,7 @@ def create_app(
     open_database(app, [feature.name for feature in features])
     with app.app_context():
         drop_invites_of_old_key()
-    for blueprint in (pages, webhooks, admin):
+    for blueprint in (pages, webhooks, admin, root_files):
         app.register_blueprint(blueprint)
     app.before_request(guard)
     fill_templates(app, features)
@@ -92,25 +93,6 @@ def create_app(
     add_features(app, features)
     wrap_wsgi(app)
     return app
-
-
-def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
-    """What every template knows."""
-    known = gather_for_templates(features) | {"static": find_static_files(app)}
-
-    @app.context_processor
-    def describe_visitor() -> dict[str, Any]:
-        return {"member": current_member(), "is_admin": is_admin(current_member()), **known}
-
-    add_times(app)
-
-
-def wrap_wsgi(app: Flask) -> None:
-    """Layers around Flask. The last one added runs first: /auth needs no host and no address."""
-    if proxies := app.config["TRUSTED_PROXIES"]:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
-    app.wsgi_app = SecurityHeaders(app)  # type: ignore[method-assign]
-    app.wsgi_app = ForwardAuth(app)  # type: ignore[method-assign]
 
 
 def require_member() -> Member:
@@ -148,34 +130,58 @@ def require_vonage() -> None:
 # text has to go out while the number is still in the form.
 
 
-@admin.post("/invite")
+@pages.post("/invite")
 def invite_friend() -> ResponseReturnValue:
+    inviter = require_inviter()
     form = Form(*INVITE_FIELDS)
+    if not is_admin(inviter) and (form.values["username"] or form.values["ends_on"]):
+        abort(403)
     wish = read_wish(form)
     if form.errors:
-        return show_admin(form, 422)
+        return show_invites(form, 422)
     try:
-        invite_id = create_invite(wish, require_member())
+        invite_id = create_invite(wish, inviter)
     except Mistake as mistake:
         form.refuse(mistake)
-        return show_admin(form, 422)
+        return show_invites(form, 422)
+    notify("done-invited" if wish.is_texted else "done-invited-self")
     if wish.is_texted:
-        with suppress(VonageError):  # the invite stays; its line on the page says what is wrong
-            send_invite(invite_id, wish.phone, require_member().username)
-    return redirect(url_for("admin.overview", new=invite_id), 303)
+        try:
+            send_invite(invite_id, wish.phone, inviter.username)
+        except VonageError:  # the invite stays; its line on the page says what is wrong
+            notify("done-invited-only")
+    return redirect(url_for(invites_page(inviter), new=invite_id), 303)
 
 
 INVITE_FIELDS = ("phone", "username", "note", "ends_on", "send")
+INVITES_A_DAY = 3  # of a member who is no admin
+
+
+def require_inviter() -> Member:
+    member = require_member()
+    if not may_invite(member):
+        abort(403)
+    return member
+
+
+def may_invite(member: Member) -> bool:
+    """Admins, and within MEMBER_INVITES all members who are no guests."""
+    if is_admin(member) or not current_app.config["MEMBER_INVITES"]:
+        return is_admin(member)
+    return (
+        fetch_row("SELECT 1 FROM authors WHERE id = ? AND ends_at IS NULL", (member.id,))
+        is not None
+    )
 
 
 class Wish(NamedTuple):
-    """What an admin asks for."""
+    """What an inviter asks for. Members who are no admins leave out name and end."""
 
     phone: str
     username: str | None = None
     note: str | None = None
     ends_at: int | None = None  # a guest's last second
-    is_texted: bool = True  # False: the admin sends the words themselves
+    is_texted: bool = True  # False: the inviter sends the words themselves
 
 
 def read_wish(form: Form) -> Wish:
@@ -205,8 +211,8 @@ def create_invite(wish: Wish, inviter: Member | None) -> int:
     parts = count_parts(write_invite(actor)) if wish.is_texted else 0
     with transaction():
         prune()
-        wait = seconds_until_text(phone_digest(wish.phone)) if parts else None
-        refusal = why_not_invited(wish, wait, parts)
+        wait = seconds_until_text(wish.phone) if parts else None
+        refusal = why_not_invited(wish, inviter, wait, parts)
         if refusal is None:
             displace_invites(wish.phone, wish.username, actor)
             invite_id = insert_invite(wish, inviter)
@@ -231,13 +237,31 @@ def require_fitting_end(wish: Wish) -> None:
         raise Mistake("ends_on", "day-too-soon")
 
 
-def why_not_invited(wish: Wish, wait: int | None, parts: int) -> str | None:
+def why_not_invited(wish: Wish, inviter: Member | None, wait: int | None, parts: int) -> str | None:
     stopped = "SELECT 1 FROM whitelist WHERE phone_digest = ? AND stopped_at IS NOT NULL"
     if fetch_row(stopped, (phone_digest(wish.phone),)):
         return "phone-stopped"
+    if inviter and not is_admin(inviter) and (refusal := why_not_by_member(wish, inviter)):
+        return refusal
     if wait:
         return "invited-just-now"
     return why_over_budget(parts) if parts else None
+
+
+def why_not_by_member(wish: Wish, inviter: Member) -> str | None:
+    """A member's invite displaces none, and there are never many of them."""
+    open_ones = "SELECT count(*) FROM whitelist WHERE expires_at > ? AND "
+    if count_rows(open_ones + "phone_digest = ?", (now(), phone_digest(wish.phone))):
+        return "invited-already"
+    if (
+        count_rows(open_ones + "invited_by = ?", (now(), inviter.id))
+        >= current_app.config["MEMBER_INVITES"]
+    ):
+        return "invites-all-open"
+    today = "SELECT count(*) FROM journal WHERE event = 'invited' AND at > ? AND actor = ?"
+    if count_rows(today, (now() - DAY, inviter.username)) >= INVITES_A_DAY:
+        return "invites-of-today"
+    return None
 
 
 def displace_invites(phone: str, username: str | None, actor: str | None) -> None:
@@ -277,35 +301,9 @@ def insert_invite(wish: Wish, inviter: Member | None) -> int:
     )  # fmt: skip
 
 
-def start_cooldown(phone: str) -> None:
-    """A number is texted once a minute, whatever becomes of its invite in the meantime."""
-    get_db().execute(
-        "INSERT OR REPLACE INTO cooldowns VALUES (?, ?)", (phone_digest(phone), now() + MINUTE)
-    )
-
-
-def seconds_until_text(digest: str) -> int | None:
-    """None: the number was not texted within the last minute."""
-    lately = fetch_row(
-        "SELECT until FROM cooldowns WHERE phone_digest = ? AND until BETWEEN ? AND ?",
-        (digest, now() + 1, now() + MINUTE),
-    )
-    return lately["until"] - now() if lately else None
-
-
 def why_over_budget(parts: int = 1) -> str | None:
     spent = count_texts_of_today() + parts > current_app.config["TEXTS_PER_DAY"]
     return "budget-spent" if spent else None
-
-
-def write_invite(inviter: str | None) -> str:
-    """The invite text. Names the inviter if it still fits into one SMS."""
-    word = current_app.config["INVITE_CODE"].upper()
-    named, plain_one = (
-        render_template("sms/invite.txt", word=word, inviter=name).strip()
-        for name in (inviter, None)
-    )
-    return named if count_parts(named) == 1 else plain_one
 
 
 def send_invite(invite_id: int, phone: str, inviter: str | None = None) -> None:
@@ -317,7 +315,7 @@ def send_invite(invite_id: int, phone: str, inviter: str | None = None) -> None:
             db.execute("UPDATE whitelist SET delivery = ? WHERE id = ?", (error.reason, invite_id))
             if error.sent_nothing:
                 refund("text_sent", "text_refused", invite_id, None, error.reason)
-                db.execute("DELETE FROM cooldowns WHERE phone_digest = ?", (phone_digest(phone),))
+                end_cooldown(phone)
             if isinstance(error, SentInPart):
                 keep_message_ids(invite_id, error.message_ids)
         raise
@@ -332,22 +330,96 @@ def keep_message_ids(invite_id: int, message_ids: list[str]) -> None:
     correct_parts("text_sent", invite_id, len(message_ids))
 
 
-@admin.post(f"/invite/{ROW_ID}/revoke")
+@pages.post(f"/invite/{ROW_ID}/revoke")
 def revoke(row_id: int) -> ResponseReturnValue:
-    if not withdraw_invite(row_id, require_member().username):
-        abort(404)
-    return redirect("/admin", 303)
+    member = require_member()
+    if not withdraw_invite(row_id, member):
+        abort(404 if is_admin(member) else 403)
+    notify("done-withdrawn")
+    return redirect(url_for(invites_page(member)), 303)
 
 
-def withdraw_invite(invite_id: int, actor: str) -> bool:
-    """Delete an invite and its running PIN. False: there is none."""
+def withdraw_invite(invite_id: int, by: Member) -> bool:
+    """Delete an invite and its running PIN. False: there is none, or it's not for them to do."""
     with transaction():
-        row = fetch_row("DELETE FROM whitelist WHERE id = ? RETURNING username", (invite_id,))
+        row = fetch_row(
+            "DELETE FROM whitelist WHERE id = ? AND (? OR invited_by = ?) RETURNING username",
+            (invite_id, is_admin(by), by.id),
+        )
         if row is None:
             return False
         forget_pins_of_invite(invite_id)
-        record("revoked", actor, row["username"], invite_id)
+        record("revoked", by.username, row["username"], invite_id)
     return True
+
+
+# Open invites: all of them for admins, their own for other members
+
+
+@admin.get("/admin")
+@pages.get("/invite", endpoint="invites")
+def overview() -> ResponseReturnValue:
+    member = require_inviter()
+    if is_admin(member) and request.path != "/admin":
+        return redirect("/admin", 303)
+    form = Form(*INVITE_FIELDS)
+    if "again" in request.args:
+        form.values |= find_invite_to_repeat(member)
+    return show_invites(form)
+
+
+def invites_page(member: Member) -> str:
+    return "admin.overview" if is_admin(member) else "pages.invites"
+
+
+def show_invites(form: Form, status: int = 200) -> ResponseReturnValue:
+    page = render_template(
+        "invites.html",
+        form=form,
+        invites=find_open_invites(require_member()),
+        tries_per_invite=TRIES_PER_INVITE,
+        pin_lifetime=PIN_LIFETIME,
+        texts=count_texts_of_today(),
+        new=request.args.get("new", type=int),
+        now=now(),
+    )
+    return page, status
+
+
+def find_invite_to_repeat(member: Member) -> dict[str, str]:
+    """What "Invite again" fills into the form: all that the earlier invite says, but for the
+    number, which nobody keeps."""
+    row = fetch_row(
+        "SELECT username, note, ends_at, delivery FROM whitelist"
+        " WHERE id = ? AND (? OR invited_by = ?)",
+        (request.args.get("again", type=int), is_admin(member), member.id),
+    )
+    if row is None:
+        return {}
+    return {
+        "username": row["username"] or "",
+        "note": row["note"] or "",
+        "ends_on": say_iso(row["ends_at"] - 1)[:10] if row["ends_at"] else "",
+        "send": "self" if row["delivery"] == "self" else "text",
+    }
+
+
+def find_open_invites(member: Member) -> Page:
+    """Newest first, each with the last thing the journal knows about its PINs, and when the oldest
+    of the last three stops counting."""
+    return fetch_page(
+        "WITH open AS (SELECT *, (SELECT max(id) FROM journal WHERE invite_id = whitelist.id"
+        " AND event IN ('pin_sent', 'pin_refused', 'pin_wrong')) AS last_id,"
+        " (SELECT id FROM journal WHERE invite_id = whitelist.id AND event = 'pin_sent'"
+        " ORDER BY id DESC LIMIT 1 OFFSET ?) AS third_id FROM whitelist WHERE expires_at > ?"
+        " AND (? OR invited_by = ?))"
+        " SELECT open.*, authors.username AS inviter, last.event AS pin_event, last.at AS pin_at,"
+        " last.detail AS pin_detail, third.at + ? AS next_pin_at FROM open"
+        " LEFT JOIN authors ON authors.id = open.invited_by"
+        " LEFT JOIN journal AS last ON last.id = last_id"
+        " LEFT JOIN journal AS third ON third.id = third_id ORDER BY open.id DESC",
+        (PINS_PER_TEN_MINUTES - 1, now(), is_admin(member), member.id, 10 * MINUTE),
+    )
 
 
 # Webhooks: what Vonage tells us -------------------------------------------------------------------
@@ -386,29 +458,6 @@ def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
     if message.words == ["stop"]:
         return stop
     return note_late_reply if message.is_late else answer_without_word
-
-
-def quotes_us(message: Inbound) -> bool:
-    """Whether it contains a text of ours, with the word in it: somebody "loved" that. A quote may
-    come in parts, so each of our sentences with the word is looked for, too."""
-    word, invite = plain(current_app.config["INVITE_CODE"]), plain(write_invite(None))
-    at = invite.index(f" {word} ")
-    ours = (urlsplit(current_app.config["BASE_URL"]).netloc, plain(write_hint()))
-    return any(quote in message.text for quote in (*ours, invite[at - 5 : at + len(word) + 8]))
-
-
-def write_hint() -> str:
-    return f"Reply with just {current_app.config['INVITE_CODE'].upper()}"
-
-
-def show_presence() -> ResponseReturnValue:
-    """Before Vonage takes an address for a webhook, it calls it and wants a 200. A text that comes
-    by GET would end up in the logs of web servers: the dashboard must say POST."""
-    if request.args:
-        if "text" in request.args:
-            count_in_journal("webhook_by_get")
-        abort(405)
-    return "", 200
 
 
 @webhooks.errorhandler(VonageError)
@@ -784,22 +833,6 @@ def login() -> ResponseReturnValue:
     return redirect(parse_next(request.form.get("next", "")) or "/", 303)
 
 
-def find_visitor() -> str | None:
-    """This browser's random cookie, which lets a lost answer be given again."""
-    visitor = request.cookies.get(current_app.config["VISITOR_COOKIE_NAME"], "")
-    return visitor if re.fullmatch(r"[A-Za-z0-9_-]{43}", visitor) else None
-
-
-def create_visitor() -> None:
-    @after_this_request
-    def set_visitor(response: Response) -> Response:
-        name, visitor = current_app.config["VISITOR_COOKIE_NAME"], secrets.token_urlsafe(32)
-        secure = current_app.config["SESSION_COOKIE_SECURE"]
-        attributes = {"max_age": DAY, "secure": secure, "httponly": True, "samesite": "Lax"}
-        response.set_cookie(name, visitor, **attributes)
-        return response
-
-
 def sign_in(attempt: Attempt) -> SignedIn:
     """Check the PIN and sign in, or raise Mistake, VonageError or NotStored. Vonage is asked
     between two transactions: killed at any point, there is a usable invite, or a member and this
@@ -1141,12 +1174,13 @@ def longest_session() -> int:
 def home() -> ResponseReturnValue:
     if current_member() is None:
         return render_template("landing.html")
-    return render_template("home.html", circle=find_circle())
+    member = require_member()
+    return render_template("home.html", circle=find_circle(), may_invite=may_invite(member))
 
 
-def find_circle() -> list[sqlite3.Row]:
-    """All members, the oldest first, each with who invited them."""
-    return fetch_rows(
+def find_circle() -> Page:
+    """The members, the oldest first, each with who invited them."""
+    return fetch_page(
         "SELECT authors.username, inviters.username AS inviter FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
         f" WHERE {IS_MEMBER} ORDER BY authors.id",
@@ -1154,12 +1188,15 @@ def find_circle() -> list[sqlite3.Row]:
     )
 
 
-@pages.post("/logout")
+@pages.route("/logout", methods=["GET", "POST"])
 def logout() -> ResponseReturnValue:
     member = require_member()
+    if request.method != "POST":
+        return render_template("logout.html")
     with transaction():
         end_session(this_digest())
         record("signed_out", member.username)
+    notify("done-signed-out")
     drop_session()
     return redirect("/", 303)
 
@@ -1171,47 +1208,6 @@ def healthz() -> ResponseReturnValue:
     except sqlite3.Error:
         return "The database does not answer.\n", 503, {"Content-Type": "text/plain"}
     return "ok\n", {"Content-Type": "text/plain"}
-
-
-# Admin: open invites and the journal --------------------------------------------------------------
-
-
-@admin.get("/admin")
-def overview() -> ResponseReturnValue:
-    return show_admin(Form(*INVITE_FIELDS))
-
-
-def show_admin(form: Form, status: int = 200) -> ResponseReturnValue:
-    page = render_template(
-        "admin.html",
-        form=form,
-        invites=find_open_invites(),
-        tries_per_invite=TRIES_PER_INVITE,
-        pin_lifetime=PIN_LIFETIME,
-        journal_page=JOURNAL_PAGE,
-        journal=find_journal(request.args.get("before", "")),
-        texts=count_texts_of_today(),
-        new=request.args.get("new", type=int),
-        now=now(),
-    )
-    return page, status
-
-
-def find_open_invites() -> list[sqlite3.Row]:
-    """Newest first, each with the last thing the journal knows about its PINs, and when the oldest
-    of the last three stops counting."""
-    return fetch_rows(
-        "WITH open AS (SELECT *, (SELECT max(id) FROM journal WHERE invite_id = whitelist.id"
-        " AND event IN ('pin_sent', 'pin_refused', 'pin_wrong')) AS last_id,"
-        " (SELECT id FROM journal WHERE invite_id = whitelist.id AND event = 'pin_sent'"
-        " ORDER BY id DESC LIMIT 1 OFFSET ?) AS third_id FROM whitelist WHERE expires_at > ?)"
-        " SELECT open.*, authors.username AS inviter, last.event AS pin_event, last.at AS pin_at,"
-        " last.detail AS pin_detail, third.at + ? AS next_pin_at FROM open"
-        " LEFT JOIN authors ON authors.id = open.invited_by"
-        " LEFT JOIN journal AS last ON last.id = last_id"
-        " LEFT JOIN journal AS third ON third.id = third_id ORDER BY open.id DESC",
-        (PINS_PER_TEN_MINUTES - 1, now(), 10 * MINUTE),
-    )
 
 
 # Housekeeping: a new SECRET_KEY, and what has expired --------------------------------------------
@@ -1246,7 +1242,7 @@ def prune() -> None:
     db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM sessions WHERE expires_at <= ?", (at,))
-    db.execute("DELETE FROM cooldowns WHERE until <= ?", (at,))
+    prune_cooldowns()
     prune_inbound()
     prune_journal()
     for feature in current_app.extensions["features"]:

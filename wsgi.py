@@ -16,6 +16,7 @@ FEATURES: tuple[Feature, ...] = tuple(
         "doctor",
         "devices",
         "members",
+        "journal",
     )
 )
 SETTINGS = known_settings(FEATURES)

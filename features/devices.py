@@ -7,10 +7,11 @@ from flask import Blueprint, abort, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from app import logout, longest_session, require_member
-from foundation.clock import now
+from foundation.clock import DAY, now
 from foundation.database import fetch_rows, transaction
 from foundation.feature import Feature
 from foundation.journal import record
+from foundation.notices import notify
 from foundation.sessions import Member, refresh_cookie, session_table, this_digest, this_session
 
 devices = Blueprint("devices", __name__)
@@ -37,18 +38,31 @@ def find_devices(member: Member) -> list[sqlite3.Row]:
     )
 
 
+@devices.app_template_global()
+def find_new_devices() -> list[sqlite3.Row]:
+    """Devices that were added within a week, after this one: their owner hears of them here."""
+    return fetch_rows(
+        "SELECT device AS name, ?1 - created_at AS age FROM sessions"
+        " WHERE author_id = ?2 AND expires_at > ?1 AND created_at > ?1 - ?3 AND created_at >"
+        " (SELECT created_at FROM sessions WHERE id_digest = ?4) ORDER BY created_at DESC LIMIT 5",
+        (now(), require_member().id, 7 * DAY, this_digest()),
+    )
+
+
 @devices.post("/devices/renew")
 def renew() -> ResponseReturnValue:
     require_member()
-    renew_this_session()
+    if renew_this_session():
+        notify("done-renewed")
     return redirect("/devices", 303)
 
 
-def renew_this_session() -> None:
+def renew_this_session() -> bool:
     with transaction():
         renewed = session_table().renew(this_digest())
     if renewed:
         refresh_cookie()
+    return renewed
 
 
 @devices.post("/devices/<device_id>/end")
@@ -64,6 +78,7 @@ def end(device_id: str) -> ResponseReturnValue:
         if ended.rowcount == 0:
             abort(404)
         record("device_ended", member.username)
+    notify("done-device-ended")
     return redirect("/devices", 303)
 
 
@@ -74,14 +89,21 @@ def end_others() -> ResponseReturnValue:
         others = "DELETE FROM sessions WHERE author_id = ? AND id_digest != ?"
         if db.execute(others, (member.id, this_digest())).rowcount:
             record("other_devices_ended", member.username)
+    notify("done-others-ended")
     return redirect("/devices", 303)
 
 
 feature = Feature(
     devices,
+    sentences={
+        "done-device-ended": "That device is signed out.",
+        "done-others-ended": "All your other devices are signed out.",
+        "done-renewed": "Renewed: the days count from now.",
+    },
     events={
         "device_ended": "{actor} signed out one of their other devices",
         "other_devices_ended": "{actor} signed out all their other devices",
     },
     navigation={"/devices": "Devices"},
+    slots={"home": "devices/_new.html"},
 )

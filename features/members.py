@@ -1,66 +1,133 @@
-"""Members, as admins look after them: who is in, signing somebody out, removing somebody."""
+"""Members: admins see who is in, sign somebody out, remove somebody, say how long a guest stays;
+and everybody can leave."""
 
 import sqlite3
 from contextlib import suppress
 
 import click
-from flask import Blueprint, abort, current_app, redirect
+from flask import Blueprint, abort, current_app, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app import (
-    INVITE_FIELDS,
-    ROW_ID,
-    TRIES_PER_INVITE,
-    forget_pins_of_invite,
-    require_admin,
-    require_member,
-    show_admin,
-)
-from foundation.clock import now
+from app import ROW_ID, TRIES_PER_INVITE, forget_pins_of_invite, require_admin, require_member
+from foundation.clock import now, say_iso
 from foundation.command import command
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.feature import Feature
-from foundation.forms import Form, Mistake
+from foundation.forms import Form, Mistake, end_of_day, parse_last_day
 from foundation.journal import record
+from foundation.notices import notify
+from foundation.paging import PAGE_LENGTH, Page, fetch_page
 from foundation.sentences import say
-from foundation.sessions import IS_MEMBER
+from foundation.sessions import IS_MEMBER, drop_session
 from foundation.usernames import parse_username
 
 members = Blueprint("members", __name__, cli_group=None)
-members.before_request(require_admin)
+of_admins = Blueprint("of_admins", __name__)
+of_admins.before_request(require_admin)
 
 
-@members.app_template_global()
-def find_members() -> list[sqlite3.Row]:
-    """By name, each with who invited them, on how many devices they are, and when last seen."""
-    return fetch_rows(
-        "SELECT authors.*, inviters.username AS inviter, count(id_digest) AS devices,"
-        " max(seen_at) AS seen_at FROM authors"
+@of_admins.get("/admin/members")
+def overview() -> ResponseReturnValue:
+    wanted = request.args.get("q", "").strip()
+    people = find_members(wanted)
+    return render_template("members/members.html", people=people, wanted=wanted, now=now())
+
+
+def find_members(wanted: str) -> Page:
+    """Those with `wanted` in their name, by name, each with who invited them, on how many devices
+    they are, and when last seen."""
+    return fetch_page(
+        "SELECT authors.*, inviters.username AS inviter, (SELECT count(*) FROM sessions"
+        " WHERE author_id = authors.id AND expires_at > ?1) AS devices, (SELECT max(seen_at)"
+        " FROM sessions WHERE author_id = authors.id AND expires_at > ?1) AS seen_at FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
-        " LEFT JOIN sessions ON sessions.author_id = authors.id AND expires_at > ?1"
-        f" WHERE {IS_MEMBER}"
-        " GROUP BY authors.id ORDER BY authors.username",
-        (now(),),
+        f" WHERE {IS_MEMBER} AND instr(authors.username, ?2) ORDER BY authors.username",
+        (now(), wanted.casefold()),
     )
 
 
-@members.post(f"/members/{ROW_ID}/remove")
+# Signing somebody out -----------------------------------------------------------------------------
+
+
+@of_admins.route(f"/members/{ROW_ID}/sign-out", methods=["GET", "POST"])
+def sign_out(row_id: int) -> ResponseReturnValue:
+    person = require_person(row_id)
+    if request.method != "POST":
+        return render_template("members/sign_out.html", person=person)
+    sign_out_everywhere(row_id, person["username"], require_member().username)
+    notify("done-member-signed-out", person["username"])
+    return redirect("/admin/members", 303)
+
+
+def sign_out_everywhere(author_id: int, name: str, actor: str | None) -> None:
+    with transaction() as db:
+        db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
+        record("signed_out_everywhere", actor, name)
+
+
+def require_person(author_id: int) -> sqlite3.Row:
+    """The member with that id, with how many devices they are on."""
+    row = fetch_row(
+        "SELECT authors.*, (SELECT count(*) FROM sessions WHERE author_id = authors.id"
+        f" AND expires_at > ?1) AS devices FROM authors WHERE id = ?2 AND {IS_MEMBER}",
+        (now(), author_id),
+    )
+    return row or abort(404)
+
+
+# Removing somebody, and leaving -------------------------------------------------------------------
+
+
+@of_admins.route(f"/members/{ROW_ID}/remove", methods=["GET", "POST"])
 def remove(row_id: int) -> ResponseReturnValue:
-    try:
-        remove_member(row_id, find_member_name(row_id), require_member().username)
-    except Mistake as mistake:
-        form = Form(*INVITE_FIELDS)
-        form.refuse(mistake)
-        return show_admin(form, 422)
-    return redirect("/admin", 303)
+    person = require_person(row_id)
+    name = person["username"]
+    refusal = why_not_removed(name)
+    if refusal or request.method != "POST":
+        facts = {"person": person, "brought_in": find_brought_in(row_id), "refusal": refusal}
+        return render_template("members/remove.html", **facts), status_of(refusal)
+    remove_member(row_id, name, require_member().username)
+    notify("done-member-removed", name)
+    return redirect("/admin/members", 303)
+
+
+def status_of(refusal: str | None) -> int:
+    """Of a page that asks, or says why what was pressed can't be done."""
+    return 422 if refusal and request.method == "POST" else 200
+
+
+def find_brought_in(author_id: int) -> list[str]:
+    """The first members whom that member invited: they stay, unless they are removed, too."""
+    rows = fetch_rows(
+        f"SELECT username FROM authors WHERE invited_by = ?2 AND {IS_MEMBER} ORDER BY id LIMIT ?3",
+        (now(), author_id, PAGE_LENGTH),
+    )
+    return [row["username"] for row in rows]
+
+
+@members.route("/leave", methods=["GET", "POST"])
+def leave() -> ResponseReturnValue:
+    member = require_member()
+    refusal = why_not_removed(member.username)
+    if refusal or request.method != "POST":
+        return render_template("members/leave.html", refusal=refusal), status_of(refusal)
+    remove_member(member.id, member.username, member.username)
+    notify("done-left")
+    drop_session()
+    return redirect("/", 303)
+
+
+def why_not_removed(name: str) -> str | None:
+    """The name of the sentence that says why, or None."""
+    return "admin-stays" if name in current_app.config["ADMINS"] else None
 
 
 def remove_member(author_id: int, name: str, actor: str | None) -> None:
     """Take a member out, immediately and everywhere: their sessions and receipts, the invites for
     their name and those they made. The row stays, so nobody inherits the name. Raises Mistake for
     an admin."""
-    if name in current_app.config["ADMINS"]:
-        raise Mistake("members", "admin-stays")
+    if refusal := why_not_removed(name):
+        raise Mistake("form", refusal)
     with transaction() as db:
         gone = "UPDATE authors SET removed_at = ? WHERE id = ? AND removed_at IS NULL"
         if db.execute(gone, (now(), author_id)).rowcount == 0:
@@ -72,7 +139,7 @@ def remove_member(author_id: int, name: str, actor: str | None) -> None:
         for other in current_app.extensions["features"]:
             if other.forget:
                 other.forget(author_id)
-        record("removed", actor, name)
+        record("left" if actor == name else "removed", actor, name)
 
 
 def close_invites(name: str, author_id: int) -> None:
@@ -88,25 +155,34 @@ def close_invites(name: str, author_id: int) -> None:
         forget_pins_of_invite(invite["id"])
 
 
-@members.post(f"/members/{ROW_ID}/sign-out")
-def sign_out(row_id: int) -> ResponseReturnValue:
-    sign_out_everywhere(row_id, find_member_name(row_id), require_member().username)
-    return redirect("/admin", 303)
+# How long a guest stays ---------------------------------------------------------------------------
 
 
-def sign_out_everywhere(author_id: int, name: str, actor: str | None) -> None:
+@of_admins.route(f"/members/{ROW_ID}/last-day", methods=["GET", "POST"])
+def last_day(row_id: int) -> ResponseReturnValue:
+    form, person = Form("ends_on"), require_person(row_id)
+    if request.method != "POST":
+        form.values["ends_on"] = say_iso(person["ends_at"] - 1)[:10] if person["ends_at"] else ""
+        return render_template("members/last_day.html", person=person, form=form)
+    day = form.read("ends_on", parse_coming_day)
+    if day and person["username"] in current_app.config["ADMINS"]:
+        form.refuse(Mistake("ends_on", "day-for-admin"))
+    if form.errors:
+        return render_template("members/last_day.html", person=person, form=form), 422
     with transaction() as db:
-        db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
-        record("signed_out_everywhere", actor, name)
+        ends_at = end_of_day(day) if day else None
+        db.execute("UPDATE authors SET ends_at = ? WHERE id = ?", (ends_at, row_id))
+        record("last_day_set", require_member().username, person["username"])
+    notify("done-last-day" if day else "done-no-last-day", person["username"])
+    return redirect("/admin/members", 303)
 
 
-def find_member_name(author_id: int) -> str:
-    row = fetch_row(
-        "SELECT username FROM authors WHERE id = ? AND removed_at IS NULL", (author_id,)
-    )
-    if row is None:
-        abort(404)
-    return str(row["username"])
+def parse_coming_day(text: str) -> str:
+    """Today or later, or "". Raises Mistake."""
+    day = parse_last_day(text)
+    if day and end_of_day(day) <= now():
+        raise Mistake("ends_on", "day-over")
+    return day
 
 
 # Commands -----------------------------------------------------------------------------------------
@@ -151,13 +227,22 @@ def find_member(username: str) -> tuple[int, str]:
     raise click.ClickException("There is no member with that name.")
 
 
+members.register_blueprint(of_admins)
 feature = Feature(
     members,
     sentences={
-        "admin-stays": "An admin can't be removed. Take the name out of ADMINS in the settings"
-        " first, and restart.",
+        "admin-stays": "An admin can't be removed, and can't leave. Take the name out of ADMINS in"
+        " the settings first, and restart.",
+        "day-over": "That day is over. Choose today or a later one. To take somebody out now,"
+        " remove them.",
+        "done-left": "You've left the group. This device is signed out.",
+        "done-member-removed": "{name} is removed, and signed out everywhere.",
+        "done-member-signed-out": "{name} is signed out everywhere.",
+        "done-last-day": "{name} is a guest until the day you set.",
+        "done-no-last-day": "{name} can stay for good.",
     },
     events={
+        "left": "{actor} left the group",
         "removed": "{actor} removed {subject}",
         "removed, no actor": "{subject} was removed from the command line",
         "signed_out_everywhere": "{actor} signed {subject} out everywhere",
@@ -165,6 +250,7 @@ feature = Feature(
         " line",
         "signed_out_everywhere, no actor, no subject": "Everybody was signed out from the command"
         " line",
+        "last_day_set": "{actor} changed how long {subject} can stay",
     },
-    slots={"admin": "members/_list.html"},
+    admin_pages={"/admin/members": "Members"},
 )

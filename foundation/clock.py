@@ -35,6 +35,16 @@ def say_date(at: int) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%-d %B %Y}"
 
 
+def say_moment(at: int) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%-d %B %Y, %H:%M} UTC"
+
+
+def say_iso(at: int) -> str:
+    """For programs, as in the `datetime` of <time>."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def add_times(app: Flask) -> None:
     """So that templates can say them: `{{ (now - line.at)|ago }}`."""
     app.jinja_env.filters |= {"span": say_span, "ago": say_ago, "day": say_day, "date": say_date}
+    app.jinja_env.filters |= {"moment": say_moment, "iso": say_iso}

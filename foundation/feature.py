@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 
 from flask import Blueprint, Flask
 
-from foundation.journal import EVENTS, word_event
+from foundation.answers import find_static_files
+from foundation.clock import add_times
+from foundation.journal import EVENTS
+from foundation.notices import take_notice
 from foundation.sentences import SENTENCES, is_sentence, say
+from foundation.sessions import current_member, is_admin
 from foundation.settings import SETTINGS, Setting
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -26,7 +30,8 @@ class Feature(NamedTuple):
     sentences: Mapping[str, str] = NOTHING  # by name, see foundation/sentences.py
     events: Mapping[str, str] = NOTHING  # the words of its journal lines, see foundation/journal.py
     navigation: Mapping[str, str] = NOTHING  # links for members, by address
-    slots: Mapping[str, str] = NOTHING  # by place ("admin"), a template to show there
+    admin_pages: Mapping[str, str] = NOTHING  # links on the admins' pages, by address
+    slots: Mapping[str, str] = NOTHING  # by place ("home"), a template to show there
     prune: Callable[[], None] | None = None  # delete what has expired, in the caller's transaction
     forget: Callable[[int], None] | None = None  # the same for the member with that author_id
 
@@ -52,13 +57,26 @@ def add_features(app: Flask, features: tuple[Feature, ...]) -> None:
         app.extensions["events"] |= feature.events
 
 
+def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
+    """What every template knows: who is asking, what the features bring, how to look things up."""
+    known = gather_for_templates(features) | {"static": find_static_files(app)}
+
+    @app.context_processor
+    def describe_visitor() -> dict[str, Any]:
+        return {"member": current_member(), "is_admin": is_admin(current_member()), **known}
+
+    add_times(app)
+
+
 def gather_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
     """What templates know of features, and how they look up what those bring."""
     navigation: list[tuple[str, str]] = []
+    admin_pages: list[tuple[str, str]] = [("/admin", "Invites")]
     slots: dict[str, list[str]] = {}
     for feature in features:
         navigation += feature.navigation.items()
+        admin_pages += feature.admin_pages.items()
         for place, template in feature.slots.items():
             slots.setdefault(place, []).append(template)
-    lookups = {"say": say, "is_sentence": is_sentence, "word_event": word_event}
-    return {"navigation": navigation, "slots": slots, **lookups}
+    lookups = {"say": say, "is_sentence": is_sentence, "take_notice": take_notice}
+    return {"navigation": navigation, "admin_pages": admin_pages, "slots": slots, **lookups}

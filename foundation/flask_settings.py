@@ -1,11 +1,13 @@
-"""What our settings mean to Flask and Flask-Session."""
+"""What our settings mean to Flask and Flask-Session, and the layers around Flask."""
 
 from urllib.parse import urlsplit
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from foundation.answers import Templates
+from foundation.answers import SecurityHeaders, Templates
 from foundation.clock import DAY
+from foundation.forward_auth import ForwardAuth
 from foundation.phones import example_phone
 from foundation.settings import is_loopback
 
@@ -30,4 +32,13 @@ def configure_flask(app: Flask) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         EXAMPLE_PHONE=example_phone(app.config["DEFAULT_REGION"]),
         VISITOR_COOKIE_NAME="__Host-visitor" if https else "visitor",
+        NOTICE_COOKIE_NAME="__Host-notice" if https else "notice",
     )
+
+
+def wrap_wsgi(app: Flask) -> None:
+    """Layers around Flask. The last one added runs first: /auth needs no host and no address."""
+    if proxies := app.config["TRUSTED_PROXIES"]:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+    app.wsgi_app = SecurityHeaders(app)  # type: ignore[method-assign]
+    app.wsgi_app = ForwardAuth(app)  # type: ignore[method-assign]

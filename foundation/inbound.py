@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from flask import current_app, request
+from flask import abort, current_app, request
+from flask.typing import ResponseReturnValue
 
 from foundation.clock import DAY, MINUTE, now
 from foundation.database import fetch_row, get_db, transaction
@@ -269,3 +270,13 @@ def sum_up(outcomes: Iterable[str | None]) -> str | None:
     """A text is delivered when all its parts are, and undelivered when one is."""
     seen = set(outcomes)
     return next((why for why in seen - {None, "delivered"}), None if None in seen else "delivered")
+
+
+def show_presence() -> ResponseReturnValue:
+    """Before Vonage takes an address for a webhook, it calls it and wants a 200. A text that comes
+    by GET would end up in the logs of web servers: the dashboard must say POST."""
+    if request.args:
+        if "text" in request.args:
+            count_in_journal("webhook_by_get")
+        abort(405)
+    return "", 200

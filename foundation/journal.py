@@ -2,17 +2,15 @@
 counted from, so a text's line is written before the text is sent."""
 
 import json
-import re
 import sqlite3
 
 from flask import current_app
 
 from foundation.clock import DAY, now
-from foundation.database import count_rows, fetch_row, fetch_rows, get_db
+from foundation.database import count_rows, fetch_row, get_db
 from foundation.sentences import say
 
 JOURNAL_LIFETIME = 365 * DAY
-JOURNAL_PAGE = 50  # lines
 
 # What each event reads like. Where a line has no actor (the command line did it) or no subject (an
 # invite without a name), it is "event, no actor" and so on. {reason} is a sentence.
@@ -79,7 +77,8 @@ def record(
 
 
 def word_event(line: sqlite3.Row) -> str:
-    """A line of the journal as people read it."""
+    """A line of the journal as people read it. Without a name, `phone_hint` says whom it is about,
+    while the invite is open."""
     events: dict[str, str] = current_app.extensions["events"]
     name = line["event"]
     name += "" if line["actor"] else ", no actor"
@@ -93,7 +92,8 @@ def word_event(line: sqlite3.Row) -> str:
     if "{count}" in words:
         counts = read_counts(line)
         facts |= {"count": sum(counts.values()), "which": ", ".join(sorted(counts))}
-    return words.format(**facts)
+    is_named = line["subject"] or not line["phone_hint"]
+    return words.format(**facts) + ("" if is_named else f" (number ending in {line['phone_hint']})")
 
 
 def record_daily(event: str, which: str = "", count: int = 1) -> None:
@@ -116,14 +116,6 @@ def read_counts(line: sqlite3.Row) -> dict[str, int]:
     """How often, by `which`. Lines of version 1 stand for once."""
     counts: dict[str, int] = json.loads(line["detail"] or '{"": 1}')
     return counts
-
-
-def find_journal(before: str) -> list[sqlite3.Row]:
-    """One page, newest first: the last lines, or the ones before the line with that id."""
-    before_id = int(before) if re.fullmatch(r"[0-9]{1,18}", before) else 10**18
-    return fetch_rows(
-        "SELECT * FROM journal WHERE id < ? ORDER BY id DESC LIMIT ?", (before_id, JOURNAL_PAGE)
-    )
 
 
 def prune_journal() -> None:

@@ -53,6 +53,10 @@ SENTENCES = {
     "day-unreadable": "We can't read that day. Write it like 2026-12-31.",
     "day-too-soon": "That day is before the invite itself ends. Choose a later one.",
     "day-for-admin": "An admin is no guest. Leave the last day empty.",
+    "invited-already": "That number is invited already.",
+    "invites-all-open": "All your invites are open. You can invite again when a friend is in, or"
+    " when you withdraw one.",
+    "invites-of-today": "You've invited three friends today. Try again tomorrow.",
     "invited-just-now": "That number was texted less than a minute ago, and the earlier invite is"
     " still open.",
     "budget-spent": "The group has sent all the texts it may send in a day (TEXTS_PER_DAY). Try"
@@ -90,6 +94,12 @@ SENTENCES = {
     "undelivered-blocked": "The text couldn't be delivered: the phone or its network blocks it. Ask"
     " for another number, or ask Vonage's support.",
     #
+    "done-invited": "Invited. The text is on its way.",
+    "done-invited-self": "Invited. Now send your friend the words below.",
+    "done-invited-only": "Invited, but the text didn't go out. The invite below says why.",
+    "done-withdrawn": "The invite is withdrawn.",
+    "done-signed-out": "You're signed out.",
+    #
     "error": "That didn't work. Go back and try again.",
     "strange-host": "This isn't the address of this site. Use the one from your text message.",
     "cross-site": "We couldn't tell that this came from our own page, so we ignored it. Go to the"
@@ -112,11 +122,14 @@ HEADINGS = {
 }
 
 
-def say(sentence: str) -> str:
-    """The sentence of that name. Needs an application context."""
+def say(sentence: str, username: str = "") -> str:
+    """The sentence of that name, with `username` where it has {name}. Needs an application
+    context."""
     sentences: dict[str, str] = current_app.extensions["sentences"]
     words = sentences[sentence] if sentence in sentences else sentences["error"]
-    return words.replace("{example}", current_app.config["EXAMPLE_PHONE"])
+    return words.replace("{example}", current_app.config["EXAMPLE_PHONE"]).replace(
+        "{name}", username
+    )
 
 
 def is_sentence(name: str | None) -> bool:

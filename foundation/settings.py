@@ -125,6 +125,12 @@ def parse_domain(text: str) -> str:
     return domain
 
 
+def parse_contact(text: str) -> str:
+    if not re.fullmatch(r"(mailto:[^@\s]+@|https://)[!-~]+", text):
+        raise ValueError("must be a mailto: or https:// address")
+    return text
+
+
 def parse_count(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,6}", text) or not least <= int(text) <= most:
@@ -222,6 +228,12 @@ SETTINGS = {
         parse_count(1, 4000), "How many days a device stays signed in at most.", "365"
     ),
     "INVITE_DAYS": Setting(parse_count(1, 60), "How many days an invite is good for.", "7"),
+    "MEMBER_INVITES": Setting(
+        parse_count(0, 100),
+        "How many open invites a member who is no admin may have. 0: only admins invite. Guests"
+        " never do, and nobody but admins invites more than three friends a day.",
+        "0",
+    ),
     "TEXTS_PER_DAY": Setting(
         parse_count(1, 100_000),
         "The most texts that may be sent in any 24 hours, invites and PINs together.",
@@ -231,6 +243,11 @@ SETTINGS = {
         parse_domain,
         "A domain above the host of `BASE_URL`, such as `example.org`: programs on its subdomains"
         " can then be guarded by this sign-in.",
+    ),
+    "SECURITY_CONTACT": Setting(
+        parse_contact,
+        "Where somebody who finds a hole can reach you, as `mailto:` or `https://` address. It is"
+        " in `/.well-known/security.txt`. Without it, the file names the start page.",
     ),
     "TRUSTED_PROXIES": Setting(
         parse_count(0, 10),

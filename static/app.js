@@ -1,5 +1,5 @@
 // Every page works without this. A form is sent once, however often its button is pressed.
-for (const form of document.querySelectorAll("form")) {
+for (const form of document.querySelectorAll("form[method=post]")) {
   form.addEventListener("submit", (event) => {
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "yes";
@@ -12,8 +12,8 @@ for (const form of document.querySelectorAll("form")) {
   });
 }
 
-// After an error, begin where it is.
-document.querySelector("[aria-invalid]")?.focus();
+// Begin where an error is; or at what just happened, so that screen readers say it.
+document.querySelector("[aria-invalid], .alert[tabindex], .notice")?.focus();
 
 // A wait counts down; when it is over, the page says so.
 for (const timer of document.querySelectorAll("[data-seconds]")) {

@@ -76,11 +76,16 @@ def shown(name: str) -> str:
     return str(escape(sentence(name)))
 
 
-def require_program(name: str) -> None:
-    """Skip without it; where all tests must run, fail."""
-    if shutil.which(name) is None:
+NPM_PROGRAMS = ROOT / "tests" / "node_modules" / ".bin"
+
+
+def require_program(name: str) -> str:
+    """Where it is. Skip without it; where all tests must run, fail."""
+    found = shutil.which(name) or shutil.which(name, path=NPM_PROGRAMS)
+    if found is None:
         give_up = pytest.fail if "ALL_TESTS_MUST_RUN" in os.environ else pytest.skip
         give_up(f"{name} is not installed")
+    return str(found)
 
 
 def find_port() -> int:

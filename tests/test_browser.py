@@ -2,8 +2,9 @@
 simulator's own page. Then every page in every state that it can be in. What they show is judged by
 axe, by the browser's own console and by its reports of what the policy forbade."""
 
+import json
+import os
 import re
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -39,6 +41,7 @@ from .conftest import (
     wait_for,
 )
 
+ZOOMED = ViewportSize(width=195, height=422)  # a phone at 200 %
 SMALL = ViewportSize(width=320, height=640)
 PHONE = ViewportSize(width=390, height=844)
 DESKTOP = ViewportSize(width=1280, height=900)
@@ -68,9 +71,8 @@ REPORT = """addEventListener("securitypolicyviolation", (event) =>
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    require_program("chromium")
+    path = require_program("chromium")
     with sync_playwright() as playwright:
-        path = shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
@@ -145,18 +147,21 @@ class Stage:
     def invite(self, page: Page, phone: str, username: str = "") -> None:
         page.goto(f"{self.group}/admin")
         page.get_by_label("Phone number").fill(f"+{phone}")
-        page.get_by_label("Username (optional)").fill(username)
+        if username:
+            page.get_by_text("More about this friend").click()
+            page.get_by_label("Username (optional)").fill(username)
         press(page, "Invite")
 
     def look(self, page: Page, name: str) -> None:
         """A picture in every size and colour; nothing too wide, and nothing that axe objects to."""
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-            for size in (SMALL, PHONE, DESKTOP):
+            for size in (ZOOMED, SMALL, PHONE, DESKTOP):
                 page.set_viewport_size(size)
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= size["width"], (name, size)
-                page.screenshot(path=SHOTS / f"{name}-{size['width']}-{scheme}.png", full_page=True)
+                shot = SHOTS / f"{name}-{size['width']}-{scheme}.png"
+                page.screenshot(path=shot, full_page=True)
             found = Axe().run(page)
             assert found.violations_count == 0, (name, scheme, found.generate_report())
         page.set_viewport_size(PHONE)
@@ -244,7 +249,11 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     ada.get_by_label("Phone number").fill(f"+{GRACE}")
     stage.snap(ada, "journey-1")
     stage.invite(ada, GRACE)
-    assert ada.get_by_role("status").is_visible()
+    assert ada.get_by_role("status").inner_text() == sentence("done-invited")
+    assert ada.evaluate("document.activeElement.className") == "notice"
+    stage.look(ada, "admin-invited")
+    ada.reload()
+    assert ada.get_by_role("status").count() == 0
     grace = stage.window().new_page()
     pin = stage.reply(GRACE)
     stage.snap_phone(GRACE, "journey-2")
@@ -272,17 +281,50 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     press(grace, "Devices", "link")
     assert grace.get_by_text("this device", exact=True).is_visible()
     stage.look(grace, "devices")
+    assert ada.get_by_role("button", name="Sign out").count() == 0  # on no page but /devices
     press(grace, "Sign out all others")
     tablet.reload()
     assert tablet.get_by_role("link", name="I have a PIN").is_visible()
 
-    ada.goto(f"{stage.group}/admin")
-    stage.look(ada, "admin")
-    ada.get_by_text("Sign out or remove").last.click()
-    stage.look(ada, "admin-open")
+    press(ada, "Journal", "link")
+    stage.look(ada, "journal")
+    press(ada, "Members", "link")
+    stage.look(ada, "members")
+    press(ada, "Last day of grace", "link")
+    ada.get_by_label("Last day").fill("2099-12-31")
+    press(ada, "Save")
+    assert ada.get_by_text("guest until 31 December 2099").is_visible()
+    press(ada, "Sign out grace", "link")
+    stage.look(ada, "members-sign-out")
+    press(ada, "Cancel", "link")
+    press(ada, "Remove grace", "link")
+    stage.look(ada, "members-remove")
     press(ada, "Remove grace")
+    stage.look(ada, "members-removed")
     press(grace, "Renew now")  # while the page is still open
     assert grace.url.startswith(f"{stage.group}/signup")
+
+
+def test_signing_out_is_asked_and_leaving_is_too(stage: Stage) -> None:
+    ada = stage.window().new_page()
+    stage.sign_up(ada, ADA, "ada", stage.reply(ADA))
+    stage.invite(ada, GRACE)
+    grace = stage.window().new_page()
+    stage.sign_up(grace, GRACE, "grace", stage.reply(GRACE))
+    for page, name in ((ada, "leave-as-admin"), (grace, "leave")):
+        press(page, "Devices", "link")
+        press(page, "Leave the group", "link")
+        stage.look(page, name)
+    press(grace, "Leave the group")
+    assert grace.get_by_role("status").inner_text() == sentence("done-left")
+    stage.look(grace, "left")
+    press(ada, "Back", "link")
+    press(ada, "Sign out this device", "link")
+    stage.look(ada, "sign-out")
+    press(ada, "Cancel", "link")
+    ada.goto(f"{stage.group}/logout")
+    press(ada, "Sign out")
+    assert ada.get_by_role("status").inner_text() == sentence("done-signed-out")
 
 
 def press(page: Page, name: str, role: Literal["button", "link"] = "button") -> None:
@@ -394,6 +436,11 @@ class House(Stage):
 
 
 @pytest.fixture
+def settings(settings: dict[str, str]) -> dict[str, str]:
+    return settings | {"MEMBER_INVITES": "2"}
+
+
+@pytest.fixture
 def house(chromium: Browser, served: Served, local: Group, vonage: Vonage) -> Iterator[House]:
     page: Flask = create_page(vonage, f"{served.url}/answer", served.url, CODE)
     phones = make_server("127.0.0.1", 0, page, threaded=True)
@@ -485,6 +532,7 @@ def test_the_admin_page_in_every_state(house: House) -> None:
     house.look(ada, "admin-wrong")
     house.invite(ada, "447700900001")
     house.look(ada, "admin-doubtful")
+    ada.get_by_text("More about this friend").click()
     ada.get_by_label("Note (optional)").fill("Somebody from the film club")
     ada.get_by_label("I'll send it myself").check()
     press(ada, "Invite anyway")
@@ -500,8 +548,23 @@ def test_the_admin_page_in_every_state(house: House) -> None:
                 " SELECT i FROM n)")  # fmt: skip
     house.invite(ada, "12025550120")
     house.look(ada, "admin-budget-spent")
+    press(ada, "Invite the number ending in 17 again", "link")
+    house.look(ada, "admin-again")
+    press(ada, "Journal", "link")
     press(ada, "Older entries", "link")
-    house.look(ada, "admin-older-lines")
+    house.look(ada, "journal-older")
+
+
+def test_a_member_invites_a_friend(house: House) -> None:
+    grace = house.let_in(GRACE, "grace")
+    grace.goto(f"{house.group}/invite")
+    house.look(grace, "invite")
+    grace.get_by_label("Phone number").fill(f"+{MALLORY}")
+    press(grace, "Invite")
+    assert grace.get_by_role("status").inner_text() == sentence("done-invited")
+    house.look(grace, "invite-open")
+    grace.goto(house.group)
+    house.look(grace, "home-of-an-inviter")
 
 
 def test_forty_members_with_long_names(house: House) -> None:
@@ -522,8 +585,11 @@ def test_forty_members_with_long_names(house: House) -> None:
     )
     ada.goto(house.group)
     house.look(ada, "home-of-forty")
-    ada.goto(f"{house.group}/admin")
-    house.look(ada, "admin-of-forty")
+    ada.goto(f"{house.group}/admin/members")
+    house.look(ada, "members-of-forty")
+    ada.get_by_label("Find a member").fill("bo1")
+    press(ada, "Search")
+    house.look(ada, "members-found")
     house.write("UPDATE sessions SET device = '' WHERE seen_at < unixepoch() - ?", DAY)
     ada.goto(f"{house.group}/devices")
     house.look(ada, "devices-unknown")
@@ -536,7 +602,7 @@ def test_pages_of_errors_are_fit_to_be_seen(house: House) -> None:
     for address, name in (
         (f"{house.group}/admin", "error-403"),
         (f"{house.group}/nothing", "error-404"),
-        (f"{house.group}/login", "error-405"),
+        (f"{house.group}/devices/renew", "error-405"),
         (f"{strange}/", "error-strange-host"),
     ):
         grace.goto(address)
@@ -547,10 +613,35 @@ def test_pages_of_errors_are_fit_to_be_seen(house: House) -> None:
             grace.evaluate(POST, {"path": path, "text": "x" * size})
         house.look(grace, name)
 
-    grace.goto(house.group)
+    grace.goto(f"{house.group}/logout")
     lock = Lock(house.local.app.config["DATABASE"])
     grace.get_by_role("button", name="Sign out").click()
     grace.get_by_role("timer").wait_for(timeout=15_000)
     lock.release()
     house.look(grace, "error-503")
     grace.get_by_text("You can try again now.").wait_for(timeout=10_000)
+
+
+@pytest.mark.slow
+def test_lighthouse_gives_full_marks(house: House, tmp_path: Path) -> None:
+    """For accessibility and best practices. Being found by search engines is not what we want."""
+    lighthouse, chromium = require_program("lighthouse"), require_program("chromium")
+    cookie = house.local.join(ADA, "ada", bound=True).cookie()
+    pages = ["/", "/signup", "/devices", "/logout", "/admin", "/admin/members", "/admin/journal"]
+    marks = {}
+    for cookies, path in [("", "/"), ("", "/signup"), *((f"session={cookie}", p) for p in pages)]:
+        report = tmp_path / "report.json"
+        subprocess.run(
+            [lighthouse, house.group + path, "--quiet", "--output=json", f"--output-path={report}",
+             "--only-categories=accessibility,best-practices",
+             "--extra-headers=" + json.dumps({"Cookie": cookies}),
+             "--chrome-flags=--headless " + " ".join(FLAGS)],
+            env=os.environ | {"CHROME_PATH": chromium},
+            check=True,
+            timeout=120,
+        )  # fmt: skip
+        categories = json.loads(report.read_text())["categories"]
+        marks[cookies, path] = {name: found["score"] for name, found in categories.items()}
+
+    full = {"accessibility": 1, "best-practices": 1}
+    assert marks == dict.fromkeys(marks, full)

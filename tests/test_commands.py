@@ -162,7 +162,7 @@ def test_a_member_is_removed_by_command(group: Group, ada: Browser) -> None:
         "grace is removed, and signed out everywhere.\n",
     )
     assert (grace.username(), ada.username()) == (None, "ada")
-    assert "grace was removed from the command line" in ada.get("/admin").text
+    assert "grace was removed from the command line" in ada.get("/admin/journal").text
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_members_are_signed_out_by_command(group: Group, ada: Browser) -> None:
 
     assert [device.username() for device in devices] == [None, None]
     assert ada.username() == "ada"
-    assert "grace was signed out everywhere from the command line" in ada.get("/admin").text
+    assert "grace was signed out everywhere from the command line" in ada.get("/admin/journal").text
 
 
 def test_everybody_is_signed_out_by_command(group: Group, ada: Browser) -> None:
@@ -205,7 +205,7 @@ def test_everybody_is_signed_out_by_command(group: Group, ada: Browser) -> None:
     assert group.rows("SELECT username FROM authors") == [("ada",), ("grace",)]
     assert (
         "Everybody was signed out from the command line"
-        in group.join(ADA, "ada", bound=True).get("/admin").text
+        in group.join(ADA, "ada", bound=True).get("/admin/journal").text
     )
 
 

@@ -82,7 +82,7 @@ def test_members_see_their_devices_in_words(group: Group) -> None:
         sign_in(group, MALLORY, "mallory", "curl/8.5")
 
         assert entries(phone) == [
-            f"Firefox on Android this device Last seen today, {until('26 December 2026')}",
+            f"Firefox on Android this device Last seen today, {until('26 December 2026')} Sign out",
             f"Safari on iOS Last seen 3 days ago, {until('23 December 2026')}",
         ]
 

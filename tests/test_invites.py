@@ -233,7 +233,7 @@ def test_a_withdrawn_invite_is_gone_with_its_pin(group: Group, ada: Browser) -> 
     assert ada.post(f"/invite/{invite_id}/revoke").status_code == 404
     assert group.browser().sign_up(GRACE, "grace", pin).status_code == 422
     assert group.rows("SELECT * FROM pending_verifications WHERE author_id IS NULL") == []
-    assert "ada withdrew a friend&#39;s invite" in ada.get("/admin").text
+    assert "ada withdrew a friend&#39;s invite" in ada.get("/admin/journal").text
 
 
 def test_the_day_has_a_budget_for_invites(settings: dict[str, str], vonage: Vonage) -> None:

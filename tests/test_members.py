@@ -29,7 +29,7 @@ def test_a_removed_member_is_out_at_once_with_all_that_is_theirs(
     group.invite(MALLORY, "grace")
     group.text(MALLORY)
 
-    assert ada.post(f"/members/{member_id(group, 'grace')}/remove").location == "/admin"
+    assert ada.post(f"/members/{member_id(group, 'grace')}/remove").location == "/admin/members"
 
     assert grace.username() is None
     assert group.rows("SELECT username FROM authors WHERE removed_at IS NULL") == [("ada",)]
@@ -38,7 +38,7 @@ def test_a_removed_member_is_out_at_once_with_all_that_is_theirs(
     assert group.rows("SELECT * FROM pending_verifications WHERE author_id IS NOT 1") == []
     pin = group.vonage.pin_of(MALLORY)
     assert group.browser().sign_up(MALLORY, "grace", pin).status_code == 422
-    assert "ada removed grace" in ada.get("/admin").text
+    assert "ada removed grace" in ada.get("/admin/journal").text
 
 
 def test_a_request_in_flight_does_not_save_a_removed_member(
@@ -101,11 +101,11 @@ def test_signing_somebody_out_everywhere_leaves_them_a_member(
 ) -> None:
     second = group.join(GRACE, "grace", bound=True)
 
-    assert ada.post(f"/members/{member_id(group, 'grace')}/sign-out").location == "/admin"
+    assert ada.post(f"/members/{member_id(group, 'grace')}/sign-out").location == "/admin/members"
 
     assert grace.username() is second.username() is None
     assert ada.username() == "ada"
-    assert "ada signed grace out everywhere" in ada.get("/admin").text
+    assert "ada signed grace out everywhere" in ada.get("/admin/journal").text
     assert group.join(GRACE, "grace", bound=True).username() == "grace"
 
 
@@ -142,7 +142,7 @@ def test_admins_see_when_and_where_members_are(group: Group) -> None:
         group.join(GRACE, "grace", bound=True)
 
         def told(name: str) -> str:
-            page = ada.get("/admin").text
+            page = ada.get("/admin/members").text
             entry = page.split(f"<strong>{name}</strong>")[1].split("</p>")[0]
             return " ".join(entry.split('<p class="note">')[1].split())
 
@@ -172,7 +172,7 @@ def test_members_see_who_is_in_and_who_invited_whom(group: Group, ada: Browser) 
     grace = group.browser()
     grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
 
-    circle = grace.get("/").text.split('<ul class="circle">')[1].split("</ul>")[0]
+    circle = grace.get("/").text.split('<ul class="circle card">')[1].split("</ul>")[0]
 
     people = [" ".join(re.sub("<.*?>", "", li).split()) for li in circle.split("<li>")[1:]]
     assert people == ["ada", "grace invited by ada"]
@@ -190,4 +190,61 @@ def test_whoever_was_invited_by_somebody_who_left_stays(group: Group, ada: Brows
 
     assert "invited by ada" in grace.get("/").text
     assert "<strong>ada</strong>" not in grace.get("/").text
-    assert "invited by ada" in grace.get("/admin").text.split("Members</h2>")[1].split("<h2")[0]
+    assert "invited by ada" in grace.get("/admin/members").text
+
+
+def test_a_member_becomes_a_guest_and_stays_for_good_after_all(group: Group) -> None:
+    with time_machine.travel("2026-11-25 12:00", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        grace = group.join(GRACE, "grace")
+
+        assert ada.post("/members/2/last-day", ends_on="2026-11-25").status_code == 303
+
+        assert "guest until 25 November 2026" in ada.get("/admin/members").text
+        assert 'value="2026-11-25"' in ada.get("/members/2/last-day").text
+        assert "ada changed how long grace can stay" in ada.get("/admin/journal").text
+        ada.post("/members/2/last-day", ends_on="2026-11-26")
+        clock.move_to("2026-11-26 23:59:59+00:00")
+        assert grace.username() == "grace"
+        ada.post("/members/2/last-day")
+        clock.shift(2)
+        assert grace.username() == "grace"
+        ada.post("/members/2/last-day", ends_on="2026-11-27")
+        clock.shift(DAY)
+        assert grace.username() is None
+        assert ada.get("/members/2/last-day").status_code == 404
+        assert "grace" not in ada.get("/admin/members").text
+
+
+@pytest.mark.parametrize(
+    ("number", "day", "sentence"),
+    [
+        (2, "2026-11-24", "day-over"),
+        (2, "soon", "day-unreadable"),
+        (1, "2030-01-01", "day-for-admin"),
+    ],
+)
+def test_a_last_day_that_cannot_be_changes_nothing(
+    group: Group, number: int, day: str, sentence: str
+) -> None:
+    with time_machine.travel("2026-11-25 12:00", tick=False):
+        ada = group.join(ADA, "ada", bound=True)
+        group.join(GRACE, "grace")
+
+        page = ada.post(f"/members/{number}/last-day", ends_on=day)
+
+        assert page.status_code == 422
+        assert shown(sentence) in page.text
+        assert group.rows("SELECT ends_at FROM authors") == [(None,), (None,)]
+
+
+def test_members_are_found_by_a_part_of_their_name(ada: Browser, grace: Browser) -> None:
+    def found(wanted: str) -> list[str]:
+        page = ada.get("/admin/members", query_string={"q": wanted}).text
+        return re.findall(r"<strong>(\w+)</strong>", page)
+
+    assert found("") == found("a") == ["ada", "grace"]
+    assert found(" RAC ") == ["grace"]
+    assert found("%") == found("_") == found("nobody") == []
+    assert "No member has" in ada.get("/admin/members?q=%3Cb%3E").text
+    assert "<b>" not in ada.get("/admin/members?q=%3Cb%3E").text

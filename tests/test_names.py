@@ -47,7 +47,7 @@ def test_an_invite_for_the_name_brings_the_same_member_back(group: Group, ada: B
 
     assert grace.username() == "grace"
     assert group.rows("SELECT id, public_id FROM authors WHERE username = 'grace'") == before
-    assert "grace is back" in ada.get("/admin").text
+    assert "grace is back" in ada.get("/admin/journal").text
     assert "<strong>grace</strong>" in ada.get("/").text
 
 

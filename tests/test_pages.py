@@ -3,16 +3,19 @@ phones."""
 
 import hashlib
 import re
+import struct
+import subprocess
 from pathlib import Path
 
 import html5lib
 import pytest
+import time_machine
 
 from foundation.answers import render_error
 from foundation.clock import DAY
 from foundation.sentences import say
 
-from .conftest import ADA, GRACE, ROOT, Browser, Group
+from .conftest import ADA, GRACE, ROOT, Browser, Group, require_program
 
 
 def pages_of_every_state(group: Group) -> dict[str, str]:
@@ -29,6 +32,15 @@ def pages_of_every_state(group: Group) -> dict[str, str]:
     found["admin, invited"] = ada.get("/admin?new=2").text
     group.text(GRACE)
     found["admin, texted back"] = ada.get("/admin").text
+    found["members"] = ada.get("/admin/members").text
+    found["remove"] = ada.get("/members/1/remove").text
+    found["sign out"] = ada.get("/members/1/sign-out").text
+    found["last day"] = ada.get("/members/1/last-day").text
+    found["journal"] = ada.get("/admin/journal").text
+    found["devices"] = ada.get("/devices").text
+    found["logout"] = ada.get("/logout").text
+    found["leave"] = ada.get("/leave").text
+    found["admin, again"] = ada.get("/admin?again=2").text
     found["admin, wrong"] = ada.post("/invite", phone="x", username="!").text
     for _ in range(3):
         group.text(GRACE)
@@ -60,6 +72,22 @@ def test_every_page_is_sound_html(group: Group) -> None:
                 assert document.find(f".//label[@for='{element.get('id')}']") is not None, name
             for described in (element.get("aria-describedby") or "").split():
                 assert described in ids, name
+
+
+def test_the_validator_finds_nothing(group: Group, tmp_path: Path) -> None:
+    validator = require_program("html-validate")
+    for name, page in pages_of_every_state(group).items():
+        (tmp_path / f"{name}.html").write_text(page)
+    config = str(ROOT / "tests" / ".htmlvalidate.json")
+
+    checked = subprocess.run(
+        [validator, "--config", config, *map(str, tmp_path.glob("*.html"))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
 def test_no_page_has_inline_script_or_style(group: Group) -> None:
@@ -151,5 +179,61 @@ def test_the_page_for_a_strange_host_is_no_less_pretty(group: Group) -> None:
 def test_static_files_are_few_and_small() -> None:
     sizes = {file.name: file.stat().st_size for file in Path(ROOT / "static").iterdir()}
 
-    assert sizes.keys() == {"app.js", "icon.svg", "style.css"}
+    icons = {f"icon-{size}.png" for size in (180, 192, 512)}
+    assert sizes.keys() == {"app.js", "icon.svg", "style.css"} | icons
     assert sum(sizes.values()) < 20_000
+
+
+def test_the_start_page_can_be_installed(group: Group) -> None:
+    browser = group.browser()
+    page = browser.get("/").text
+    assert '<link rel="manifest" href="/manifest.webmanifest">' in page
+    assert '<link rel="apple-touch-icon" href="/apple-touch-icon.png">' in page
+
+    answer = browser.get("/manifest.webmanifest")
+
+    assert answer.mimetype == "application/manifest+json"
+    manifest = answer.get_json()
+    assert (manifest["name"], manifest["start_url"]) == ("Trusted Group", "/")
+    sizes = {icon["src"]: icon["sizes"] for icon in manifest["icons"]}
+    assert set(sizes.values()) == {"192x192", "512x512"}
+    for address, size in (sizes | {"/apple-touch-icon.png": "180x180"}).items():
+        with browser.get(address) as icon:
+            assert (icon.status_code, icon.mimetype) == (200, "image/png")
+            width, height = struct.unpack(">II", icon.data[16:24])
+            assert f"{width}x{height}" == size
+    with browser.get("/favicon.ico") as icon:
+        assert icon.mimetype == "image/png"
+
+
+def test_what_programs_look_for_at_the_root(group: Group) -> None:
+    browser = group.browser()
+    with time_machine.travel("2026-11-25 12:00", tick=False):
+        lines = browser.get("/.well-known/security.txt").text.splitlines()
+        assert lines[:2] == ["Contact: http://localhost:8000", "Expires: 2026-12-25T12:00:00Z"]
+        group.app.config["SECURITY_CONTACT"] = "mailto:holes@example.org"
+        assert "Contact: mailto:holes@example.org" in browser.get("/.well-known/security.txt").text
+    assert browser.get("/robots.txt").text == "User-agent: *\nDisallow: /\n"
+    assert '<meta name="robots" content="noindex">' in browser.get("/signup").text
+
+
+def test_a_link_that_is_shared_says_nothing_about_who(group: Group, ada: Browser) -> None:
+    for path in ("/", "/signup"):
+        page = group.browser().get(path).text
+        assert '<meta property="og:title" content="Sign in to Trusted Group">' in page
+        assert "ada" not in page.split("</head>")[0].replace("data", "")
+
+
+def test_errors_are_in_the_title(group: Group) -> None:
+    browser = group.browser()
+
+    assert "<title>Sign in ·" in browser.get("/signup").text
+    assert "<title>Error: Sign in ·" in browser.post("/login").text
+
+
+def test_pages_for_friends_weigh_little(group: Group, ada: Browser) -> None:
+    """With everything: the page, its style, its script and its icon."""
+    files = sum((ROOT / "static" / n).stat().st_size for n in ("app.js", "icon.svg", "style.css"))
+    for browser, path in ((group.browser(), "/"), (group.browser(), "/signup"), (ada, "/"),
+                          (ada, "/devices"), (ada, "/admin")):  # fmt: skip
+        assert len(browser.get(path).data) + files < 15_000, path

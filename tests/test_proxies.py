@@ -32,6 +32,7 @@ from .conftest import (
     base_settings,
     find_port,
     require_program,
+    shown,
     wait_for,
 )
 
@@ -520,6 +521,15 @@ def test_a_cookie_of_an_earlier_domain_is_no_hindrance(guarded: Guarded, proxy: 
         cookies = [("Cookie", f"__Secure-session={first}; a=1; __Secure-session={last}")]
         assert "You are in, grace" in visitor.ask(GROUP, cookies).body
         assert visitor.ask(PAGE, cookies).status == 200
+
+
+def test_what_was_done_is_said_behind_a_proxy_too(guarded: Guarded, proxy: Proxy) -> None:
+    visitor = guarded.visitor(proxy, GRACE, "grace")
+
+    visitor.ask(f"{GROUP}/logout", [("Sec-Fetch-Site", "same-origin")], "POST", "x=1")
+
+    assert shown("done-signed-out") in visitor.ask(GROUP).body
+    assert shown("done-signed-out") not in visitor.ask(GROUP).body
 
 
 def test_half_sent_forms_hold_none_of_our_threads(guarded: Guarded, proxy: Proxy) -> None:

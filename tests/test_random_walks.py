@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from app import withdraw_invite
 from foundation.clock import DAY
+from foundation.sessions import Member
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage
 from wsgi import create_app
@@ -146,7 +147,7 @@ class Journey(RuleBasedStateMachine):
         found = self.group.rows("SELECT id FROM whitelist WHERE phone_hint = ?", phone[-2:])
         with self.group.app.app_context():
             for (invite_id,) in found:
-                assert withdraw_invite(invite_id, "ada")
+                assert withdraw_invite(invite_id, Member(1, "ada"))
         self.invites.pop(phone, None)
 
     @rule(phone=phones)

@@ -114,7 +114,7 @@ def test_a_reply_without_the_word_is_said_and_brings_one_hint(group: Group, ada:
     assert group.vonage.thread(GRACE)[1:] == ["Reply with just SUNFLOWER"]
     page = ada.get("/admin").text
     assert shown("replied-otherwise") in page
-    assert "An invited friend replied, but without the word" in page
+    assert "An invited friend replied, but without the word" in ada.get("/admin/journal").text
     assert "yes please" not in str(group.rows("SELECT * FROM journal"))
     assert group.one("SELECT sum(parts) FROM journal") == before + 1
     assert group.text(GRACE) == 204
@@ -171,7 +171,7 @@ def test_a_reply_that_came_too_late_is_said(group: Group) -> None:
 
         assert pins(group) == 1  # Ada's
         assert shown("replied-late") in ada.get("/admin").text
-        assert "A reply arrived more than 30 minutes late" in ada.get("/admin").text
+        assert "A reply arrived more than 30 minutes late" in ada.get("/admin/journal").text
 
 
 def test_the_word_from_strangers_is_one_line_a_day(group: Group, ada: Browser) -> None:
@@ -187,7 +187,7 @@ def test_the_word_from_strangers_is_one_line_a_day(group: Group, ada: Browser) -
 
         assert len(group.rows(line)) == 2
         ada = group.join(ADA, "ada", bound=True)
-        assert "3 times in a day (ending in 66, 77)" in ada.get("/admin").text
+        assert "3 times in a day (ending in 66, 77)" in ada.get("/admin/journal").text
         assert group.vonage.thread(MALLORY) == []
 
 
@@ -200,7 +200,7 @@ def test_a_text_that_comes_by_get_is_said_once_a_day(group: Group, ada: Browser)
     assert group.browser().get(f"/answer/{token}").status_code == 200
 
     assert group.one("SELECT count(*) FROM journal WHERE event = 'webhook_by_get'") == 1
-    assert "set the webhook&#39;s method to POST" in ada.get("/admin").text
+    assert "set the webhook&#39;s method to POST" in ada.get("/admin/journal").text
 
 
 # STOP
@@ -260,7 +260,7 @@ def test_a_stopped_phone_never_signs_in_as_somebody_who_has_the_name_now(group: 
     assert group.text(MALLORY) == 204
 
     assert len(group.vonage.calls("start")) == 1  # Ada's
-    assert "went to another invite" in ada.get("/admin").text
+    assert "went to another invite" in ada.get("/admin/journal").text
 
 
 def test_a_stopped_invites_name_may_be_chosen_and_is_gone_then(group: Group) -> None:

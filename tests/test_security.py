@@ -45,7 +45,8 @@ def broken_app(settings: dict[str, str]) -> Flask:
         ("/healthz", 200),
         ("/static/style.css", 200),
         ("/admin", 303),
-        ("/invite", 405),
+        ("/invite", 303),
+        ("/answer", 405),
         ("/nothing", 404),
         ("/broken", 500),
     ],
@@ -111,7 +112,7 @@ OWN: list[dict[str, str]] = [
     {"Origin": "http://localhost:8000"},
 ]
 POSTS = ["/login", "/logout", "/invite", "/invite/1/revoke"]
-POSTS += ["/members/1/remove", "/members/1/sign-out"]
+POSTS += ["/members/1/remove", "/members/1/sign-out", "/members/1/last-day", "/leave"]
 POSTS += ["/devices/renew", "/devices/1/end", "/devices/end-others"]
 
 

@@ -1,0 +1,51 @@
+"""Notices: what the page after a form says once, such as "Invited. The text is on its way."
+
+A cookie takes the sentence's name to that page, which deletes it. So a reload doesn't repeat it,
+"You're signed out" needs no session, and showing one writes nothing to the database.
+"""
+
+import re
+from typing import Any
+
+from flask import Response, after_this_request, current_app, request
+
+from foundation.clock import MINUTE
+from foundation.sentences import is_sentence, say
+
+COOKIE = re.compile(r"(done-[a-z-]{1,40})(?:\.([a-z0-9_-]{1,30}))?")
+
+
+def notify(sentence: str, username: str | None = None) -> None:
+    """Have the next page say the sentence of that name, which begins with "done-". `username` is
+    put where the sentence has {name}."""
+    value = f"{sentence}.{username}" if username else sentence
+
+    @after_this_request
+    def set_notice(response: Response) -> Response:
+        response.set_cookie(value=value, max_age=MINUTE, **cookie_settings())
+        return response
+
+
+def take_notice() -> str | None:
+    """What this page should say, once."""
+    name = current_app.config["NOTICE_COOKIE_NAME"]
+    if f"{name}=" not in request.environ.get("HTTP_COOKIE", ""):
+        return None  # nearly every page, so it shouldn't cost more than this
+    value = request.cookies.get(name, "")
+    if not value:
+        return None  # some proxies name it without a value
+
+    @after_this_request
+    def delete_notice(response: Response) -> Response:
+        response.delete_cookie(**cookie_settings())
+        return response
+
+    match = COOKIE.fullmatch(value)
+    return say(match[1], match[2] or "") if match and is_sentence(match[1]) else None
+
+
+def cookie_settings() -> dict[str, Any]:
+    config = current_app.config
+    secure = config["SESSION_COOKIE_SECURE"]
+    name = config["NOTICE_COOKIE_NAME"]
+    return {"key": name, "secure": secure, "httponly": True, "samesite": "Lax"}

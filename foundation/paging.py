@@ -1,0 +1,25 @@
+"""Lists in pages, so that no page grows with the group."""
+
+import sqlite3
+from typing import NamedTuple
+
+from flask import request
+
+from foundation.database import Values, fetch_rows
+
+PAGE_LENGTH = 50
+LAST_PAGE = 100_000
+
+
+class Page(NamedTuple):
+    rows: list[sqlite3.Row]
+    number: int  # from 1
+    has_more: bool
+
+
+def fetch_page(sql: str, values: Values) -> Page:
+    """The page that `?page=` asks for. `sql` ends with its ORDER BY."""
+    number = min(max(request.args.get("page", 1, type=int), 1), LAST_PAGE)
+    limit = f" LIMIT {PAGE_LENGTH + 1} OFFSET {PAGE_LENGTH * (number - 1)}"
+    rows = fetch_rows(sql + limit, values)
+    return Page(rows[:PAGE_LENGTH], number, len(rows) > PAGE_LENGTH)

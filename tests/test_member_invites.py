@@ -1,0 +1,131 @@
+"""Members who are no admins invite, too, within MEMBER_INVITES."""
+
+import pytest
+import time_machine
+
+from foundation.clock import DAY, MINUTE
+
+from .conftest import GRACE, MALLORY, Browser, Group, shown
+
+FRIENDS = [f"1202555012{n}" for n in range(6)]
+
+
+@pytest.fixture
+def grace(group: Group) -> Browser:
+    group.app.config["MEMBER_INVITES"] = 2
+    return group.join(GRACE, "grace")
+
+
+def test_a_member_invites_a_friend_who_comes_in(group: Group, grace: Browser) -> None:
+    assert 'href="/invite">Invite a friend' in grace.get("/").text
+
+    answer = grace.post("/invite", phone=f"+{MALLORY}", note="from chess")
+
+    assert (answer.status_code, answer.location) == (303, "/invite?new=2")
+    page = grace.get(answer.location).text
+    assert shown("done-invited") in page
+    assert "Number ending in 66" in page
+    assert "from chess" in page
+    assert group.vonage.thread(MALLORY)[0].startswith("grace invited you to Trusted Group.")
+    group.text(MALLORY)
+    friend = group.browser()
+    assert friend.sign_up(MALLORY, "hopper", group.vonage.pin_of(MALLORY)).status_code == 303
+    assert "invited by grace" in friend.get("/").text
+
+
+def test_nobody_but_admins_invites_unless_the_setting_says_so(group: Group, ada: Browser) -> None:
+    grace = group.join(GRACE, "grace")
+
+    assert "Invite a friend" not in grace.get("/").text
+    assert grace.get("/invite").status_code == 403
+    assert grace.post("/invite", phone=f"+{MALLORY}").status_code == 403
+    assert ada.get("/invite").location == "/admin"
+    assert group.browser().get("/invite").location == "/signup?next=/invite"
+    assert group.rows("SELECT * FROM whitelist") == []
+
+
+def test_a_guest_invites_nobody(group: Group, grace: Browser) -> None:
+    group.rows("UPDATE authors SET ends_at = unixepoch() + 86400")
+
+    assert "Invite a friend" not in grace.get("/").text
+    assert grace.get("/invite").status_code == 403
+    assert grace.post("/invite", phone=f"+{MALLORY}").status_code == 403
+
+
+@pytest.mark.parametrize("field", [{"username": "ada"}, {"ends_on": "2030-01-01"}])
+def test_names_and_last_days_are_for_admins(
+    group: Group, grace: Browser, field: dict[str, str]
+) -> None:
+    assert grace.post("/invite", phone=f"+{MALLORY}", **field).status_code == 403
+    assert group.rows("SELECT * FROM whitelist") == []
+    assert 'name="username"' not in grace.get("/invite").text
+
+
+def test_a_members_invite_displaces_none(group: Group, ada: Browser, grace: Browser) -> None:
+    ada.post("/invite", phone=f"+{MALLORY}", username="hopper")
+    before = group.rows("SELECT * FROM whitelist")
+
+    answer = grace.post("/invite", phone=f"+{MALLORY}", send="self")
+
+    assert answer.status_code == 422
+    assert shown("invited-already") in answer.text
+    assert group.rows("SELECT * FROM whitelist") == before
+
+
+def test_a_member_has_only_so_many_open_invites(group: Group, grace: Browser) -> None:
+    for friend in FRIENDS[:2]:
+        assert grace.post("/invite", phone=f"+{friend}").status_code == 303
+    refused = grace.post("/invite", phone=f"+{FRIENDS[2]}")
+    assert (refused.status_code, shown("invites-all-open") in refused.text) == (422, True)
+
+    grace.post(f"/invite/{group.one('SELECT min(id) FROM whitelist')}/revoke")
+
+    assert grace.post("/invite", phone=f"+{FRIENDS[2]}").status_code == 303
+
+
+def test_a_member_invites_three_friends_a_day(group: Group) -> None:
+    with time_machine.travel("2026-11-25 12:00", tick=False) as clock:
+        group.app.config["MEMBER_INVITES"] = 100
+        grace = group.join(GRACE, "grace")
+        for friend in FRIENDS[:3]:
+            assert grace.post("/invite", phone=f"+{friend}", send="self").status_code == 303
+            clock.shift(MINUTE)
+        refused = grace.post("/invite", phone=f"+{FRIENDS[3]}", send="self")
+        assert (refused.status_code, shown("invites-of-today") in refused.text) == (422, True)
+
+        clock.shift(DAY - 3 * MINUTE)
+
+        assert grace.post("/invite", phone=f"+{FRIENDS[3]}").status_code == 303
+        assert grace.post("/invite", phone=f"+{FRIENDS[4]}").status_code == 422
+
+
+def test_members_see_and_withdraw_their_own_invites_only(
+    group: Group, ada: Browser, grace: Browser
+) -> None:
+    ada.post("/invite", phone=f"+{FRIENDS[0]}", note="by ada")
+    grace.post("/invite", phone=f"+{FRIENDS[1]}", note="by grace")
+    by_ada, by_grace = group.rows("SELECT id FROM whitelist ORDER BY id")
+
+    assert "by ada" not in grace.get("/invite").text
+    assert "by grace" in ada.get("/admin").text
+    assert "by ada" not in grace.get(f"/invite?again={by_ada[0]}").text
+    assert grace.post(f"/invite/{by_ada[0]}/revoke").status_code == 403
+    answer = grace.post(f"/invite/{by_grace[0]}/revoke")
+    assert (answer.status_code, answer.location) == (303, "/invite")
+    assert shown("done-withdrawn") in grace.get("/invite").text
+    assert group.rows("SELECT id FROM whitelist") == [by_ada]
+
+
+def test_inviting_again_fills_in_what_the_earlier_invite_said(group: Group, ada: Browser) -> None:
+    about = {"username": "hopper", "note": "Film & co", "ends_on": "2030-01-01", "send": "self"}
+    ada.post("/invite", phone=f"+{MALLORY}", **about)
+    again = f"/admin?again={group.one('SELECT id FROM whitelist')}"
+
+    assert f'href="{again}#invite"' in ada.get("/admin").text
+    form = ada.get(again).text.split("<form")[1].split("</form>")[0]
+
+    for value in ("hopper", "Film &amp; co", "2030-01-01"):
+        assert f'value="{value}"' in form
+    assert 'value="self" checked' in form
+    assert 'name="phone" value=""' in form
+    assert ada.get("/admin?again=99").status_code == ada.get("/admin?again=x").status_code == 200
