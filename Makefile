@@ -70,9 +70,10 @@ NO_DOTENV = "import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')"
 # The virtual environment is made once, and updated when the lists change.
 .venv/installed: requirements.txt
 	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(v < (3, 11) and f'Python 3.11 or later is needed; $(PYTHON) is {v[0]}.{v[1]}.')"
-	@echo "Installing, about a minute ..."
+	@echo "Making a Python environment in .venv ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo "Installing the packages, about a minute ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -r requirements.txt
 	@echo $(NO_DOTENV) > $$($(BIN)/python -c "import site; print(site.getsitepackages()[0])")/trusted_group.pth
 	@touch $@
 

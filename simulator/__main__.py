@@ -51,6 +51,7 @@ def demo_settings(vonage: Vonage, host: str, certificate: Path, app_url: str) ->
             "BASE_URL": app_url,
             "INVITE_CODE": INVITE_CODE,
             "ADMINS": "ada",
+            "MEMBER_INVITES": "2",
             "VONAGE_API_KEY": vonage.api_key,
             "VONAGE_API_SECRET": vonage.api_secret,
             "VONAGE_NUMBER": vonage.number,
@@ -108,7 +109,7 @@ def say_where_to_click(app_url: str, phones_url: str) -> None:
   Then invite Grace's phone, +{GRACE}, and sign in with it in a private window.
 
   Nobody invited Mallory's phone: see what a reply from it does. On the page with the phones
-  you can also delay or lose texts, and forge webhooks.
+  you can also delay or lose texts, reply without the word, and forge webhooks.
 
   Press Ctrl-C to stop.
 """)

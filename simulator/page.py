@@ -47,11 +47,16 @@ def send_from_yesterday(vonage: Vonage, phone: str, code: str) -> Fields:
     return vonage.inbound(phone, code, timestamp=str(int(at)), **{"message-timestamp": written})
 
 
+def reply_plainly(vonage: Vonage, phone: str, code: str) -> Fields:
+    return vonage.inbound(phone, code)
+
+
 class Trick(NamedTuple):
     name: str
     label: str
     make: Callable[[Vonage, str, str], Fields]  # the account, a phone, the word
     outcome: str  # what should come of it
+    method: str = "POST"
 
 
 TRICKS = [
@@ -60,12 +65,17 @@ TRICKS = [
     Trick("changed", "Change the sender of a real one", change_the_sender, "401, nothing happens"),
     Trick("repeated", "Deliver the last reply again", repeat_the_last, "204, and no second PIN"),
     Trick("old", "Deliver one from yesterday", send_from_yesterday, "204, and no PIN"),
+    Trick("get", "Deliver one by GET", reply_plainly, "405, nothing happens", "GET"),
 ]
 
 
 # The page ----------------------------------------------------------------------------------------
 
 stage = Blueprint("stage", __name__)
+LONG = (
+    "Thank you for the invite! I have been looking forward to this for such a long time that one"
+    " text is not enough to say how much, and so this one comes in two parts. The word? It's "
+)
 
 
 class Props(NamedTuple):
@@ -108,7 +118,9 @@ def read_phone() -> str:
 
 @stage.get("/")
 def phones() -> ResponseReturnValue:
-    known = props()._asdict() | {"threads": find_threads(), "tricks": TRICKS}
+    word = props().code
+    replies = {word: word, "STOP": "STOP", "Hello?": "Hello?", "A long text": LONG + word}
+    known = props()._asdict() | {"threads": find_threads(), "tricks": TRICKS, "replies": replies}
     return render_template("phones.html", **known, wire=read_wire(), now=time.time())
 
 
@@ -151,8 +163,12 @@ def play() -> ResponseReturnValue:
     if name == "expire":
         vonage.expire_pins(phone)
         return redirect("/#wire", 303)
+    if name == "close":
+        vonage.blocked ^= {phone}
+        return redirect("/#wire", 303)
     trick = next((trick for trick in TRICKS if trick.name == name), None) or abort(404)
-    vonage.deliver(props().webhook, trick.make(vonage, phone, props().code), why=trick.label)
+    fields = trick.make(vonage, phone, props().code)
+    vonage.deliver(props().webhook, fields, why=trick.label, method=trick.method)
     return redirect("/#wire", 303)
 
 
@@ -173,7 +189,12 @@ def read_wire() -> list[Wire]:
         if one.call
     ]
     told = [
-        Wire(one.at, one.why or "Vonage calls the group", f"POST {hide(one.path)}", one.status)
+        Wire(
+            one.at,
+            one.why or "Vonage calls the group",
+            f"{one.method} {hide(one.path)}",
+            one.status,
+        )
         for one in list(props().vonage.deliveries)
     ]
     return sorted(asked + told, key=lambda line: line.at, reverse=True)[:LINES]

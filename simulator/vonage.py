@@ -70,6 +70,7 @@ class Delivery(NamedTuple):
     path: str
     status: int
     why: str
+    method: str
 
 
 class Request(NamedTuple):
@@ -515,22 +516,27 @@ class Vonage:
         } | changes
 
     def deliver(
-        self, url: str, fields: dict[str, Any], as_json: bool = False, why: str = ""
+        self,
+        url: str,
+        fields: dict[str, Any],
+        as_json: bool = False,
+        why: str = "",
+        method: str | None = None,
     ) -> int:
-        """Call a webhook once and return the status of its answer; 0 where there was none."""
+        """Call a webhook once, as the account is set or by that method, and return the status of
+        its answer; 0 where there was none."""
+        method = method or self.webhook_method
         if urlsplit(url).hostname not in ("localhost", "127.0.0.1"):
             raise ValueError("the simulator calls this machine only")
         body: dict[str, Any] = {"json": fields} if as_json else {"data": fields}
-        if self.webhook_method == "GET":
+        if method == "GET":
             body = {"params": fields}
         status = 0
         with requests.Session() as session, suppress(requests.RequestException):
             session.trust_env = False
-            answer = session.request(
-                self.webhook_method, url, timeout=(3, 15), allow_redirects=False, **body
-            )
+            answer = session.request(method, url, timeout=(3, 15), allow_redirects=False, **body)
             status = answer.status_code
-        self.deliveries.append(Delivery(time.time(), urlsplit(url).path, status, why))
+        self.deliveries.append(Delivery(time.time(), urlsplit(url).path, status, why, method))
         return status
 
     def reply(self, url: str, phone: str, text: str) -> None:

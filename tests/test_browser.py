@@ -65,6 +65,14 @@ POST = """({ path, text }) => {
     document.body.append(form);
     form.submit();
 }"""
+LEFT_OF_THE_PAGE = """[...document.querySelectorAll("body *:not(.skip)")]
+    .filter((e) => e.getClientRects().length && e.getBoundingClientRect().left < -1)
+    .map((e) => e.outerHTML.slice(0, 80))"""
+TARGETS = "button, .button, nav a, .brand, summary, .choice"
+SMALL_TARGETS = f"""[...document.querySelectorAll("{TARGETS}")]
+    .filter((e) => e.getClientRects().length)
+    .filter((e) => e.offsetHeight < 44)
+    .map((e) => e.outerHTML.slice(0, 80))"""
 REPORT = """addEventListener("securitypolicyviolation", (event) =>
     console.error("forbidden by the policy: " + event.violatedDirective))"""
 
@@ -153,7 +161,8 @@ class Stage:
         press(page, "Invite")
 
     def look(self, page: Page, name: str) -> None:
-        """A picture in every size and colour; nothing too wide, and nothing that axe objects to."""
+        """A picture in every size and colour; nothing too wide, also from right to left, and
+        nothing that axe objects to."""
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
             for size in (ZOOMED, SMALL, PHONE, DESKTOP):
@@ -162,6 +171,12 @@ class Stage:
                 assert wide <= size["width"], (name, size)
                 shot = SHOTS / f"{name}-{size['width']}-{scheme}.png"
                 page.screenshot(path=shot, full_page=True)
+            page.evaluate("document.documentElement.dir = 'rtl'")
+            for size in (ZOOMED, PHONE):
+                page.set_viewport_size(size)
+                assert page.evaluate(LEFT_OF_THE_PAGE) == [], (name, size)
+            page.evaluate("document.documentElement.dir = ''")
+            assert page is self.table or page.evaluate(SMALL_TARGETS) == [], name
             found = Axe().run(page)
             assert found.violations_count == 0, (name, scheme, found.generate_report())
         page.set_viewport_size(PHONE)
@@ -403,6 +418,7 @@ def test_the_stage_delays_and_loses_texts_and_plays_tricks(stage: Stage) -> None
         wait_until_shown(ada, told)
 
     asked = table.locator("#wire code", has_text="/v2/verify").count()
+    assert stage.play(MALLORY, "Deliver one by GET").endswith("405")
     for trick in ("Forge a reply", "Sign it with a guess", "Change the sender of a real one"):
         assert stage.play(MALLORY, trick).endswith("401")
     for trick in ("Deliver the last reply again", "Deliver one from yesterday"):

@@ -1,6 +1,7 @@
 """The simulator is as strict as Vonage, or what is tested against it proves nothing."""
 
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -225,10 +226,43 @@ def test_every_trick_comes_to_what_its_label_says(group: Group, trick: Trick) ->
     assert group.deliver(fields) == 204
     group.vonage.last_inbound = fields
 
-    status = group.deliver(trick.make(group.vonage, GRACE, CODE))
+    made = trick.make(group.vonage, GRACE, CODE)
+    client, is_get = group.app.test_client(), trick.method == "GET"
+    asked = (
+        client.get("/answer", query_string=made) if is_get else client.post("/answer", data=made)
+    )
+    status = asked.status_code
 
     assert trick.outcome.startswith(str(status))
     assert len(group.vonage.calls("start")) == 1
+
+
+@pytest.mark.parametrize("label", ["sunflower", "A long text"])
+def test_replies_of_one_press_bring_a_pin(
+    group: Group, vonage: Vonage, served: Served, label: str
+) -> None:
+    page = create_page(vonage, f"{served.url}/answer", served.url, CODE, {GRACE: "Grace"})
+    served.command("invite", f"+{GRACE}")
+    client = page.test_client()
+    words = re.search(rf'value="([^"]*)" aria-label="Reply {label}"', client.get("/").text)
+    assert words
+
+    client.post("/reply", data={"phone": GRACE, "text": unescape(words[1])})
+
+    assert vonage.pin_of(GRACE)
+    taken = [one.status for one in vonage.deliveries if one.path == "/answer"]
+    assert taken == [204] * (2 if label == "A long text" else 1)
+
+
+def test_verify_can_be_closed_to_a_phone_and_opened_again(vonage: Vonage) -> None:
+    cast = {GRACE: "Grace"}
+    page = create_page(vonage, "http://localhost:1/answer", "http://localhost:8000", CODE, cast)
+    client = page.test_client()
+
+    client.post("/trick", data={"phone": GRACE, "trick": "close"})
+    assert vonage.blocked == {GRACE}
+    client.post("/trick", data={"phone": GRACE, "trick": "close"})
+    assert vonage.blocked == set()
 
 
 def test_what_goes_over_the_wire_is_shown_without_the_secret_address(
