@@ -411,8 +411,8 @@ def find_open_invites(member: Member) -> Page:
         "WITH open AS (SELECT *, (SELECT max(id) FROM journal WHERE invite_id = whitelist.id"
         " AND event IN ('pin_sent', 'pin_refused', 'pin_wrong')) AS last_id,"
         " (SELECT id FROM journal WHERE invite_id = whitelist.id AND event = 'pin_sent'"
-        " ORDER BY id DESC LIMIT 1 OFFSET ?) AS third_id FROM whitelist WHERE expires_at > ?"
-        " AND (? OR invited_by = ?))"
+        " ORDER BY id DESC LIMIT 1 OFFSET ?) AS third_id FROM whitelist WHERE id IN (SELECT id"
+        " FROM whitelist WHERE expires_at > ? AND (? OR invited_by = ?) ORDER BY id DESC {page}))"
         " SELECT open.*, authors.username AS inviter, last.event AS pin_event, last.at AS pin_at,"
         " last.detail AS pin_detail, third.at + ? AS next_pin_at FROM open"
         " LEFT JOIN authors ON authors.id = open.invited_by"
@@ -1183,7 +1183,7 @@ def find_circle() -> Page:
     return fetch_page(
         "SELECT authors.username, inviters.username AS inviter FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
-        f" WHERE {IS_MEMBER} ORDER BY authors.id",
+        f" WHERE {IS_MEMBER} ORDER BY authors.id {{page}}",
         (now(),),
     )
 

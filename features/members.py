@@ -41,7 +41,8 @@ def find_members(wanted: str) -> Page:
         " WHERE author_id = authors.id AND expires_at > ?1) AS devices, (SELECT max(seen_at)"
         " FROM sessions WHERE author_id = authors.id AND expires_at > ?1) AS seen_at FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
-        f" WHERE {IS_MEMBER} AND instr(authors.username, ?2) ORDER BY authors.username",
+        f" WHERE {IS_MEMBER} AND instr(authors.username, ?2) ORDER BY authors.username"
+        " {page}",
         (now(), wanted.casefold()),
     )
 

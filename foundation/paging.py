@@ -18,8 +18,8 @@ class Page(NamedTuple):
 
 
 def fetch_page(sql: str, values: Values) -> Page:
-    """The page that `?page=` asks for. `sql` ends with its ORDER BY."""
+    """The page that `?page=` asks for. `sql` has {page} where its LIMIT belongs."""
     number = min(max(request.args.get("page", 1, type=int), 1), LAST_PAGE)
-    limit = f" LIMIT {PAGE_LENGTH + 1} OFFSET {PAGE_LENGTH * (number - 1)}"
-    rows = fetch_rows(sql + limit, values)
+    limit = f"LIMIT {PAGE_LENGTH + 1} OFFSET {PAGE_LENGTH * (number - 1)}"
+    rows = fetch_rows(sql.replace("{page}", limit), values)
     return Page(rows[:PAGE_LENGTH], number, len(rows) > PAGE_LENGTH)
