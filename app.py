@@ -1107,20 +1107,25 @@ def watch_first_press(attempt: Attempt) -> SignedIn:
 
 
 def sign_in_as(
-    author: Member, session_id: str, began: str, event: str, invite_id: int | None = None
+    author: Member,
+    session_id: str,
+    began: str,
+    event: str,
+    invite_id: int | None = None,
+    added_by: str | None = None,
 ) -> None:
     """The one door in: store a session, named for its device, and write the journal, in the
-    caller's transaction. `began` is "pin", "device" or "passkey". After the commit,
-    `adopt_session` gives the browser its cookie."""
+    caller's transaction. `began` is "pin", "device" or "passkey"; `added_by` is the digest of the
+    session that added this one. After the commit, `adopt_session` gives the browser its cookie."""
     end_session(this_digest())  # the one this browser had before
     expires_at = min(unused_until(), now() + longest_session())
     get_db().execute(
         "INSERT INTO sessions"
-        " (id_digest, author_id, device, data, created_at, seen_at, expires_at, began)"
-        " VALUES (?, ?, ?, '{}', ?, ?, ?, ?)",
+        " (id_digest, author_id, device, data, created_at, seen_at, expires_at, began, added_by)"
+        " VALUES (?, ?, ?, '{}', ?, ?, ?, ?, ?)",
         (
             session_digest(session_id), author.id, name_device(request.user_agent.string),
-            now(), now(), expires_at, began,
+            now(), now(), expires_at, began, added_by,
         ),
     )  # fmt: skip
     record(event, author.username, invite_id=invite_id)

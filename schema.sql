@@ -63,9 +63,16 @@ CREATE TABLE sessions (
     created_at INTEGER NOT NULL,
     seen_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
-    began TEXT NOT NULL DEFAULT 'pin'  -- how it was signed in: pin, device or passkey
+    began TEXT NOT NULL DEFAULT 'pin',  -- how it was signed in: pin, device or passkey
+    added_by TEXT  -- the session of the device that added this one
 ) STRICT, WITHOUT ROWID;
 
+-- The chain stays whole when a device in the middle ends.
+CREATE TRIGGER close_gap_in_chain AFTER DELETE ON sessions BEGIN
+    UPDATE sessions SET added_by = OLD.added_by WHERE added_by = OLD.id_digest;
+END;
+
+CREATE INDEX sessions_by_adder ON sessions (added_by) WHERE added_by IS NOT NULL;
 CREATE INDEX sessions_of_author ON sessions (author_id);
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 

@@ -15,6 +15,7 @@ FEATURES: tuple[Feature, ...] = tuple(
         "commands",
         "doctor",
         "devices",
+        "another_device",
         "members",
         "journal",
     )

@@ -31,9 +31,13 @@ def overview() -> ResponseReturnValue:
 def find_devices(member: Member) -> list[sqlite3.Row]:
     """This device first."""
     return fetch_rows(
-        "SELECT substr(id_digest, 1, ?) AS id, id_digest = ? AS is_this, device AS name, seen_at,"
-        " expires_at, created_at + ? AS ends_at FROM sessions"
-        " WHERE author_id = ? AND expires_at > ? ORDER BY is_this DESC, seen_at DESC",
+        "SELECT substr(own.id_digest, 1, ?) AS id, own.id_digest = ? AS is_this,"
+        " own.device AS name, own.seen_at, own.expires_at, own.created_at + ? AS ends_at,"
+        " iif(adders.device = '', 'another device', adders.device) AS adder, EXISTS"
+        " (SELECT 1 FROM sessions WHERE added_by = own.id_digest) AS has_added"
+        " FROM sessions AS own"
+        " LEFT JOIN sessions AS adders ON adders.id_digest = own.added_by"
+        " WHERE own.author_id = ? AND own.expires_at > ? ORDER BY is_this DESC, own.seen_at DESC",
         (ID_LENGTH, this_digest(), longest_session(), member.id, now()),
     )
 
@@ -43,8 +47,9 @@ def find_new_devices() -> list[sqlite3.Row]:
     """Devices that were added within a week, after this one: their owner hears of them here."""
     return fetch_rows(
         "SELECT device AS name, ?1 - created_at AS age FROM sessions"
-        " WHERE author_id = ?2 AND expires_at > ?1 AND created_at > ?1 - ?3 AND created_at >"
-        " (SELECT created_at FROM sessions WHERE id_digest = ?4) ORDER BY created_at DESC LIMIT 5",
+        " WHERE author_id = ?2 AND expires_at > ?1 AND created_at > ?1 - ?3 AND (added_by = ?4"
+        " OR created_at > (SELECT created_at FROM sessions WHERE id_digest = ?4))"
+        " ORDER BY created_at DESC LIMIT 5",
         (now(), require_member().id, 7 * DAY, this_digest()),
     )
 
@@ -65,17 +70,24 @@ def renew_this_session() -> bool:
     return renewed
 
 
+# Whoever took a device may have added others from it, so they end with it; but never this one, or
+# the old phone could not be signed out from the new one that was added from it.
+END_WITH_ADDED = (
+    "WITH RECURSIVE ended (id) AS (SELECT id_digest FROM sessions"
+    " WHERE author_id = ?1 AND substr(id_digest, 1, ?2) = ?3"
+    " UNION SELECT id_digest FROM sessions JOIN ended ON added_by = ended.id"
+    " WHERE id_digest != ?4) DELETE FROM sessions WHERE id_digest IN (SELECT id FROM ended)"
+    " RETURNING 1"
+)
+
+
 @devices.post("/devices/<device_id>/end")
 def end(device_id: str) -> ResponseReturnValue:
     member = require_member()
     if device_id == this_digest()[:ID_LENGTH]:
         return logout()
-    with transaction() as db:
-        ended = db.execute(
-            "DELETE FROM sessions WHERE author_id = ? AND substr(id_digest, 1, ?) = ?",
-            (member.id, ID_LENGTH, device_id),
-        )
-        if ended.rowcount == 0:
+    with transaction():
+        if not fetch_rows(END_WITH_ADDED, (member.id, ID_LENGTH, device_id, this_digest())):
             abort(404)
         record("device_ended", member.username)
     notify("done-device-ended")

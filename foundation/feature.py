@@ -34,6 +34,7 @@ class Feature(NamedTuple):
     slots: Mapping[str, str] = NOTHING  # by place ("home"), a template to show there
     prune: Callable[[], None] | None = None  # delete what has expired, in the caller's transaction
     forget: Callable[[int], None] | None = None  # the same for the member with that author_id
+    left_out: tuple[str, ...] = ()  # tables of its own that backups have without rows
 
     @property
     def name(self) -> str:

@@ -15,6 +15,18 @@ for (const form of document.querySelectorAll("form[method=post]")) {
 // Begin where an error is; or at what just happened, so that screen readers say it.
 document.querySelector("[aria-invalid], .alert[tabindex], .notice")?.focus();
 
+// What waits for another device looks whether it goes on, and then does.
+const waiting = document.querySelector("[data-poll]");
+const look = async () => {
+  const answer = await fetch(waiting.dataset.poll);
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const state = page.querySelector("[data-poll]")?.dataset.state;
+  if (state !== waiting.dataset.state) location.assign(waiting.dataset.poll);
+};
+if (waiting) setInterval(() => look().catch(() => {}), 2000);
+document.querySelector("form[data-now]")?.requestSubmit();
+
 // A wait counts down; when it is over, the page says so.
 for (const timer of document.querySelectorAll("[data-seconds]")) {
   const end = Date.now() + timer.dataset.seconds * 1000;

@@ -13,12 +13,15 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import zxingcpp
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 from werkzeug.serving import make_server
 
@@ -428,6 +431,69 @@ def test_the_stage_delays_and_loses_texts_and_plays_tricks(stage: Stage) -> None
     table.get_by_label("Its number, with the country code").fill("+1 202 555 0103")
     table.get_by_role("button", name="Add it").click()
     table.locator("#phone-12025550103").wait_for()
+
+
+def test_a_second_window_is_added_as_another_device(stage: Stage) -> None:
+    phone, laptop = stage.window().new_page(), stage.window().new_page()
+    stage.sign_up(phone, ADA, "ada", stage.reply(ADA))
+    press(phone, "Devices", "link")
+    press(phone, "Add a device")
+    stage.look(phone, "device-code")
+    laptop.goto(read_picture(phone))  # as its camera would
+    stage.look(laptop, "device-join")
+    press(laptop, "Go on")
+    laptop.locator(".code").wait_for()
+    stage.look(laptop, "device-digits")
+    phone.get_by_label("The two digits").wait_for()  # it noticed by itself
+    stage.look(phone, "device-confirm")
+    phone.get_by_label("The two digits").fill(laptop.locator(".code").inner_text())
+    press(phone, "Add this device")
+    laptop.wait_for_url(f"{stage.group}/")  # by itself, too
+    assert laptop.get_by_role("heading", level=1).inner_text() == "You are in, ada"
+    phone.get_by_text("is signed in as ada").wait_for()
+    stage.look(phone, "device-added")
+    press(phone, "Done", "link")
+    stage.look(phone, "devices-two")
+    phone.goto(stage.group)
+    assert phone.get_by_text("You signed in on another device today").is_visible()
+    stage.look(phone, "home-new-device")
+
+    phone.goto(f"{stage.group}/devices")
+    press(phone, "Add a device")
+    stranger = stage.window().new_page()
+    stranger.goto(read_picture(phone))
+    press(stranger, "Go on")
+    press(phone, "That's not mine")
+    stage.look(phone, "device-refused")
+    stranger.get_by_text(sentence("offer-not-me")).wait_for()
+    stage.look(stranger, "device-not-added")
+
+
+def read_picture(page: Page) -> str:
+    """What another program reads in a screenshot of the QR picture."""
+    shot = Image.open(BytesIO(page.locator("svg.qr").screenshot()))
+    return str(zxingcpp.read_barcodes(shot)[0].text)
+
+
+def test_another_device_without_script_and_with_a_wrong_number(stage: Stage) -> None:
+    first, second = (stage.window(java_script_enabled=False).new_page() for _ in range(2))
+    stage.sign_up(first, ADA, "ada", stage.reply(ADA))
+    for digits_are_right in (False, True):
+        first.goto(f"{stage.group}/devices/add")
+        first.locator("form[action='/devices/add'] button").click()
+        second.goto(read_picture(first))
+        press(second, "Go on")
+        digits = second.locator(".code").inner_text()
+        first.get_by_label("The two digits").wait_for()  # the page refreshes itself
+        wrong = f"{(int(digits) + 1) % 100:02d}"
+        first.get_by_label("The two digits").fill(digits if digits_are_right else wrong)
+        press(first, "Add this device")
+        if not digits_are_right:
+            second.get_by_text(sentence("offer-wrong-number")).wait_for()
+            assert first.get_by_text(sentence("offer-wrong-number")).is_visible()
+    second.get_by_role("button", name="Go on as ada").click()
+    second.wait_for_url(f"{stage.group}/")
+    assert second.get_by_role("heading", level=1).inner_text() == "You are in, ada"
 
 
 # Every page, in every state that it can be in ----------------------------------------------------

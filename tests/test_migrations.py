@@ -30,7 +30,7 @@ from foundation.migrations import (
 )
 from foundation.settings import WrongSettings
 from simulator.vonage import Vonage
-from wsgi import create_app
+from wsgi import FEATURES, create_app
 
 from .conftest import ROOT, Group, run_flask
 
@@ -165,7 +165,7 @@ def test_the_ledger_goes_on_and_the_message_ids_are_gone(
 
 def migrate_with_program(db: sqlite3.Connection) -> None:
     db.isolation_level = None
-    migrate(db, read_parts(ROOT, []))
+    migrate(db, read_parts(ROOT, [feature.name for feature in FEATURES]))
 
 
 @pytest.mark.parametrize("command", [["webhook-url"], ["doctor"], ["prune"], ["serve"], ["run"]])
@@ -301,7 +301,7 @@ def test_a_new_or_changed_feature_makes_the_database_older(
 
     migrate(db, [CORE_PART, NOTES_1])
 
-    assert find_versions(db) == {"core": 2, "notes": 1}
+    assert find_versions(db) == {"core": CORE_PART.version, "notes": 1}
     assert is_older(db, [CORE_PART, NOTES_2])
     migrate(db, [CORE_PART, NOTES_2])
     assert find_versions(db)["notes"] == 2
@@ -314,7 +314,7 @@ def test_a_new_or_changed_feature_makes_the_database_older(
 def test_a_new_database_has_the_parts_of_all_features(db: sqlite3.Connection) -> None:
     create_tables(db, [CORE_PART, NOTES_2])
 
-    assert find_versions(db) == {"core": 2, "notes": 2}
+    assert find_versions(db) == {"core": CORE_PART.version, "notes": 2}
     assert not is_older(db, [CORE_PART, NOTES_2])
 
 
@@ -323,8 +323,8 @@ def test_a_step_that_leaves_orphans_is_rolled_back(
 ) -> None:
     create_tables(db, [CORE_PART, NOTES_1])
     db.execute("INSERT INTO authors (username, joined_at) VALUES ('ada', 1)")
-    values = ("x", 1, "", "{}", 1, 1, 1)
-    db.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * 7)}, 'pin')", values)
+    values = ("x", 1, "", "{}", 1, 1, 1, "pin", None)
+    db.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * 9)})", values)
     bad = NOTES_1._replace(steps={2: "CREATE TABLE more (x);\nDELETE FROM authors;"})
 
     with pytest.raises(MigrationFailed, match="rows of sessions refer to none of authors"):

@@ -114,6 +114,7 @@ OWN: list[dict[str, str]] = [
 POSTS = ["/login", "/logout", "/invite", "/invite/1/revoke"]
 POSTS += ["/members/1/remove", "/members/1/sign-out", "/members/1/last-day", "/leave"]
 POSTS += ["/devices/renew", "/devices/1/end", "/devices/end-others"]
+POSTS += ["/devices/add", "/devices/add/confirm", "/join", "/join/finish"]
 
 
 @pytest.mark.parametrize("path", POSTS)

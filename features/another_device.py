@@ -1,0 +1,332 @@
+"""Another device: somebody who is signed in adds a new phone or browser, without a text.
+
+The device that is signed in makes an *offer* and shows its code, as letters and as a QR picture.
+The new device gives the code back, and shows two digits. These are typed on the first device, by
+somebody who can see both: so a stranger who learns the code, or talks somebody into reading it out,
+gets nothing. Then the new device is signed in.
+"""
+
+import hmac
+import secrets
+import sqlite3
+import unicodedata
+
+import segno
+from flask import Blueprint, current_app, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+
+from app import require_member, sign_in_as
+from foundation.clock import MINUTE, now
+from foundation.database import count_rows, fetch_row, get_db, transaction
+from foundation.digests import keyed_digest, session_digest
+from foundation.feature import Feature
+from foundation.forms import Form, Mistake, drop_invisible
+from foundation.journal import record
+from foundation.sessions import IS_MEMBER, Member, adopt_session, name_device, this_digest
+from foundation.visitor import create_visitor, find_visitor
+
+another_device = Blueprint("another_device", __name__)
+
+OFFER_LIFETIME = 5 * MINUTE
+RECEIPT_LIFETIME = 10 * MINUTE  # in which a lost answer is given again
+ALPHABET = "23456789BCDFGHJKLMNPQRSTVWXZ"  # no vowels, so no words; and no look-alikes
+CODE_LENGTH = 8
+
+
+def code_of(offer_id: str) -> str:
+    """Derived, so that the database does not hold it."""
+    number, letters = int(keyed_digest("offer code", offer_id), 16), ""
+    for _ in range(CODE_LENGTH):
+        number, letter = divmod(number, len(ALPHABET))
+        letters += ALPHABET[letter]
+    return letters
+
+
+def number_of(offer: sqlite3.Row) -> str:
+    """The two digits that the new device shows, and that are typed on the first."""
+    return (
+        f"{int(keyed_digest('offer number', offer['id'], offer['visitor_digest']), 16) % 100:02d}"
+    )
+
+
+def digest_of_code(code: str) -> str:
+    return keyed_digest("offer code digest", code)
+
+
+def digest_of_visitor(visitor: str) -> str:
+    return keyed_digest("offer visitor", visitor)
+
+
+def state_of(offer: sqlite3.Row) -> str:
+    """Where it stands: waiting, bound (the new device gave the code), confirmed (its number was
+    typed), added, or refused."""
+    if offer["refused"]:
+        return "refused"
+    if offer["added_at"]:
+        return "added"
+    if offer["confirmed_at"]:
+        return "confirmed"
+    return "bound" if offer["visitor_digest"] else "waiting"
+
+
+# On the device that is signed in ------------------------------------------------------------------
+
+
+@another_device.get("/devices/add")
+def overview() -> ResponseReturnValue:
+    require_member()
+    offer = find_own_offer()
+    if offer is None:
+        return render_template("another_device/start.html")
+    return show_offer(offer, Form("number"))
+
+
+def show_offer(offer: sqlite3.Row, form: Form, status: int = 200) -> ResponseReturnValue:
+    code = code_of(offer["id"])
+    link = f"{current_app.config['BASE_URL']}/join/{code}"
+    picture = segno.make(link, error="m", micro=False).svg_inline(
+        scale=6, border=4, dark="#000", light="#fff", svgclass="qr", lineclass=None, title=link
+    )
+    facts = {"offer": offer, "state": state_of(offer), "code": code, "picture": picture}
+    left = offer["expires_at"] - now()
+    return render_template(
+        "another_device/offer.html", form=form, seconds_left=left, **facts
+    ), status
+
+
+@another_device.post("/devices/add")
+def make_offer() -> ResponseReturnValue:
+    member = require_member()
+    offer_id = secrets.token_hex(16)
+    with transaction() as db:
+        prune()
+        unfinished = "DELETE FROM offers WHERE session_digest = ? AND added_at IS NULL"
+        db.execute(unfinished, (this_digest(),))  # one a session
+        db.execute(
+            "INSERT INTO offers (id, code_digest, session_digest, expires_at) VALUES (?, ?, ?, ?)",
+            (offer_id, digest_of_code(code_of(offer_id)), this_digest(), now() + OFFER_LIFETIME),
+        )
+        record("device_offered", member.username)
+    return redirect("/devices/add", 303)
+
+
+def find_own_offer() -> sqlite3.Row | None:
+    return fetch_row(
+        "SELECT * FROM offers WHERE session_digest = ? AND expires_at > ?"
+        " ORDER BY added_at IS NULL DESC, expires_at DESC",
+        (this_digest(), now()),
+    )
+
+
+@another_device.post("/devices/add/confirm")
+def confirm() -> ResponseReturnValue:
+    """The number of the new device was typed here. The first wrong one ends the offer."""
+    member = require_member()
+    form = Form("number")
+    number = "" if "refuse" in request.form else form.read("number", parse_number)
+    offer = find_own_offer()
+    if offer is None or state_of(offer) != "bound":
+        return redirect("/devices/add", 303)
+    if form.errors:
+        return show_offer(offer, form, 422)
+    settle_offer(offer["id"], number, member)
+    return redirect("/devices/add", 303)
+
+
+def settle_offer(offer_id: str, number: str, member: Member) -> None:
+    """Confirm a bound offer by its number, or end it; "" is for "not me"."""
+    with transaction() as db:
+        offer = fetch_row("SELECT * FROM offers WHERE id = ?", (offer_id,))
+        if offer is None or state_of(offer) != "bound":
+            return  # another press was faster
+        if hmac.compare_digest(number, number_of(offer)):
+            db.execute("UPDATE offers SET confirmed_at = ? WHERE id = ?", (now(), offer_id))
+        else:
+            refuse_offer(offer_id, "offer-wrong-number" if number else "offer-not-me", member)
+
+
+def refuse_offer(offer_id: str, why: str, member: Member) -> None:
+    get_db().execute("UPDATE offers SET refused = ? WHERE id = ?", (why, offer_id))
+    record("device_refused", member.username, detail=why)
+
+
+def parse_number(text: str) -> str:
+    """Two digits of any script. Raises Mistake."""
+    kept = "".join(unicodedata.normalize("NFKC", drop_invisible(text)).split())
+    digits = "".join(str(unicodedata.decimal(letter, "?")) for letter in kept)
+    if len(digits) != 2 or "?" in digits:
+        raise Mistake("number", "number-unreadable")
+    return digits
+
+
+# On the new device --------------------------------------------------------------------------------
+
+
+@another_device.get("/join")
+@another_device.get("/join/<code>")
+def join(code: str = "") -> ResponseReturnValue:
+    """Opening the link spends nothing: messengers and scanners open links, too."""
+    if find_visitor() is None:
+        create_visitor()
+    form = Form("code")
+    form.values["code"] = code[: CODE_LENGTH + 1]
+    return render_template("another_device/join.html", form=form)
+
+
+@another_device.post("/join")
+def give_code() -> ResponseReturnValue:
+    form, visitor = Form("code"), find_visitor()
+    code = form.read("code", parse_code)
+    if visitor is None:
+        create_visitor()
+        form.refuse(Mistake("form", "no-cookie-here"))
+    if visitor and not form.errors:
+        try:
+            bind_offer(code, digest_of_visitor(visitor))
+        except Mistake as mistake:
+            form.refuse(mistake)
+    if form.errors:
+        return render_template("another_device/join.html", form=form), 422
+    return redirect("/join/wait", 303)
+
+
+def parse_code(text: str) -> str:
+    """As it is shown, "ABCD-EFGH", or however it is typed. Raises Mistake."""
+    kept = unicodedata.normalize("NFKC", drop_invisible(text)).upper()
+    code = "".join(letter for letter in kept if letter.isalnum())
+    if len(code) != CODE_LENGTH or not set(code) <= set(ALPHABET):
+        raise Mistake("code", "code-wrong" if code else "code-missing")
+    return code
+
+
+def bind_offer(code: str, visitor_digest: str) -> None:
+    """Tie the offer to this browser. A second browser ends it. Raises Mistake, and for a code that
+    is not good before a lock is taken."""
+    offer_id = require_offer(code)["id"]
+    with transaction() as db:
+        offer = find_offer("offers.id = ?2", offer_id)
+        refusal = why_not_bound(offer, visitor_digest)
+        if offer and refusal == "offer-two-devices":
+            refuse_offer(offer_id, refusal, Member(offer["author_id"], offer["username"]))
+        elif offer and not refusal and state_of(offer) == "waiting":
+            db.execute(
+                "UPDATE offers SET visitor_digest = ?, device = ? WHERE id = ?",
+                (visitor_digest, name_device(request.user_agent.string), offer_id),
+            )
+    if refusal:
+        raise Mistake("code", refusal)
+
+
+def why_not_bound(offer: sqlite3.Row | None, visitor_digest: str) -> str | None:
+    if offer and offer["visitor_digest"] in (None, visitor_digest):
+        return None
+    return (
+        "offer-two-devices" if offer and state_of(offer) in ("bound", "confirmed") else "code-wrong"
+    )
+
+
+def require_offer(code: str) -> sqlite3.Row:
+    offer = find_offer("code_digest = ?2", digest_of_code(code))
+    if offer is None:
+        raise Mistake("code", "code-wrong")
+    if offer["session_digest"] == this_digest():
+        raise Mistake("code", "code-of-this-device")
+    return offer
+
+
+def find_offer(which: str, value: str) -> sqlite3.Row | None:
+    """An offer that isn't over, with the member who made it. Asked anew at every step: the device
+    may have been signed out, its member removed, a guest's last day may have ended."""
+    return fetch_row(
+        "SELECT offers.*, author_id, username FROM offers"
+        " JOIN sessions ON id_digest = session_digest AND sessions.expires_at > ?1"
+        " JOIN authors ON authors.id = author_id"
+        f" WHERE {which} AND offers.expires_at > ?1 AND {IS_MEMBER}"
+        " ORDER BY added_at IS NULL DESC, offers.expires_at DESC",
+        (now(), value),
+    )
+
+
+@another_device.get("/join/wait")
+def wait() -> ResponseReturnValue:
+    visitor = find_visitor()
+    if visitor is None:
+        return redirect("/join", 303)
+    return show_wait(find_offer("visitor_digest = ?2", digest_of_visitor(visitor)))
+
+
+def show_wait(offer: sqlite3.Row | None, status: int = 200) -> ResponseReturnValue:
+    state = state_of(offer) if offer else "over"
+    number = number_of(offer) if offer else None
+    page = render_template("another_device/wait.html", offer=offer, state=state, number=number)
+    return page, status
+
+
+@another_device.route("/join/finish", methods=["GET", "POST"])
+def finish() -> ResponseReturnValue:
+    visitor = find_visitor()
+    if visitor is None or request.method != "POST":
+        return redirect("/join/wait" if visitor else "/join", 303)
+    joined = add_this_device(visitor)
+    if joined is None:
+        return show_wait(find_offer("visitor_digest = ?2", digest_of_visitor(visitor)), 422)
+    adopt_session(*joined)
+    return redirect("/", 303)
+
+
+def add_this_device(visitor: str) -> tuple[int, str] | None:
+    """Sign this browser in by its confirmed offer: the member's id, and the session's. The same
+    once more, if the answer got lost. None: nothing is confirmed, or it is over."""
+    with transaction() as db:
+        prune()
+        offer = find_offer("visitor_digest = ?2", digest_of_visitor(visitor))
+        if offer is None or state_of(offer) not in ("confirmed", "added"):
+            return None
+        # Always the same for this offer and browser, and nobody else can guess it.
+        session_id = keyed_digest("session", visitor, offer["id"])
+        if offer["added_at"]:
+            there = "SELECT count(*) FROM sessions WHERE id_digest = ? AND expires_at > ?"
+            is_there = count_rows(there, (session_digest(session_id), now()))
+            return (offer["author_id"], session_id) if is_there else None
+        owner = Member(offer["author_id"], offer["username"])
+        sign_in_as(owner, session_id, "device", "device_added", added_by=offer["session_digest"])
+        db.execute(
+            "UPDATE offers SET added_at = ?, expires_at = ? WHERE id = ?",
+            (now(), now() + RECEIPT_LIFETIME, offer["id"]),
+        )
+    return owner.id, session_id
+
+
+def prune() -> None:
+    get_db().execute("DELETE FROM offers WHERE expires_at <= ?", (now(),))
+
+
+feature = Feature(
+    another_device,
+    sentences={
+        "code-missing": "Type the code that your other device shows.",
+        "code-wrong": "That code is wrong, or its five minutes are over. Look at your other device"
+        " again.",
+        "code-of-this-device": "This is the device you're adding from. Open the link on the other"
+        " one.",
+        "no-cookie-here": "Your browser did not keep our cookie, so it couldn't stay signed in."
+        " Allow cookies for this site (or leave the private window), then press the button again.",
+        "number-unreadable": "Type the two digits that the new device shows.",
+        "offer-two-devices": "Two devices used this code, so neither was added. Was the second one"
+        " not yours? Then somebody else saw the code.",
+        "offer-wrong-number": "That isn't the number on the new device, so it was not added.",
+        "offer-not-me": "You said that it isn't yours, so it was not added.",
+    },
+    events={
+        "device_offered": "{actor} is adding a device",
+        "device_added": "{actor} added a device",
+        "device_refused": "A new device of {actor} was refused: {reason}",
+    },
+    slots={
+        "devices": "another_device/_add.html",
+        "new_device": "another_device/_new_device.html",
+        "signup": "another_device/_back.html",
+    },
+    prune=prune,
+    left_out=("offers",),
+)
