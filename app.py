@@ -40,7 +40,7 @@ from foundation.journal import correct_parts, count_texts_of_today, prune_journa
 from foundation.journal import record_daily, refund
 from foundation.logs import keep_secrets_out_of_logs
 from foundation.notices import notify
-from foundation.paging import Page, fetch_page
+from foundation.paging import Page, fetch_page, read_id
 from foundation.phones import parse_known_phone, parse_phone
 from foundation.root_files import root_files
 from foundation.sessions import IS_MEMBER, Member, SessionTable, adopt_session, current_member
@@ -135,7 +135,7 @@ def invite_friend() -> ResponseReturnValue:
     inviter = require_inviter()
     form = Form(*INVITE_FIELDS)
     if not is_admin(inviter) and (form.values["username"] or form.values["ends_on"]):
-        abort(403)
+        abort(403, "invites-by-admin")
     wish = read_wish(form)
     if form.errors:
         return show_invites(form, 422)
@@ -160,16 +160,19 @@ INVITES_A_DAY = 3  # of a member who is no admin
 def require_inviter() -> Member:
     member = require_member()
     if not may_invite(member):
-        abort(403)
+        abort(403, "invites-closed")
     return member
 
 
 def may_invite(member: Member) -> bool:
-    """Admins, and within MEMBER_INVITES all members who are no guests."""
+    """Admins, and within MEMBER_INVITES all members who are no guests (and still members)."""
     if is_admin(member) or not current_app.config["MEMBER_INVITES"]:
         return is_admin(member)
     return (
-        fetch_row("SELECT 1 FROM authors WHERE id = ? AND ends_at IS NULL", (member.id,))
+        fetch_row(
+            "SELECT 1 FROM authors WHERE id = ? AND ends_at IS NULL AND removed_at IS NULL",
+            (member.id,),
+        )
         is not None
     )
 
@@ -223,7 +226,7 @@ def create_invite(wish: Wish, inviter: Member | None) -> int:
         elif refusal == "budget-spent":
             record("budget_reached", actor, detail=refusal)
     if refusal is not None:
-        raise Mistake("phone", refusal, wait)
+        raise Mistake("phone", refusal, wait if refusal == "invited-just-now" else None)
     return invite_id
 
 
@@ -238,30 +241,33 @@ def require_fitting_end(wish: Wish) -> None:
 
 
 def why_not_invited(wish: Wish, inviter: Member | None, wait: int | None, parts: int) -> str | None:
+    if inviter and not is_admin(inviter) and (refusal := why_not_by_member(wish, inviter)):
+        return refusal
     stopped = "SELECT 1 FROM whitelist WHERE phone_digest = ? AND stopped_at IS NOT NULL"
     if fetch_row(stopped, (phone_digest(wish.phone),)):
         return "phone-stopped"
-    if inviter and not is_admin(inviter) and (refusal := why_not_by_member(wish, inviter)):
-        return refusal
     if wait:
         return "invited-just-now"
     return why_over_budget(parts) if parts else None
 
 
 def why_not_by_member(wish: Wish, inviter: Member) -> str | None:
-    """A member's invite displaces none, and there are never many of them."""
+    """A member's invite displaces none, and there are never many. The limits come first, or a
+    member who has used them up could go on asking which numbers are invited."""
+    if not may_invite(inviter):
+        return "invites-closed"
     open_ones = "SELECT count(*) FROM whitelist WHERE expires_at > ? AND "
-    if count_rows(open_ones + "phone_digest = ?", (now(), phone_digest(wish.phone))):
-        return "invited-already"
-    if (
-        count_rows(open_ones + "invited_by = ?", (now(), inviter.id))
-        >= current_app.config["MEMBER_INVITES"]
-    ):
+    own = count_rows(open_ones + "invited_by = ?", (now(), inviter.id))
+    if own >= current_app.config["MEMBER_INVITES"]:
         return "invites-all-open"
-    today = "SELECT count(*) FROM journal WHERE event = 'invited' AND at > ? AND actor = ?"
-    if count_rows(today, (now() - DAY, inviter.username)) >= INVITES_A_DAY:
+    today = (
+        "SELECT count(*) FROM journal WHERE event IN ('invited', 'budget_reached')"
+        " AND at > ? AND at <= ? AND actor = ?"
+    )
+    if count_rows(today, (now() - DAY, now(), inviter.username)) >= INVITES_A_DAY:
         return "invites-of-today"
-    return None
+    invited = count_rows(open_ones + "phone_digest = ?", (now(), phone_digest(wish.phone)))
+    return "invited-already" if invited else None
 
 
 def displace_invites(phone: str, username: str | None, actor: str | None) -> None:
@@ -334,16 +340,18 @@ def keep_message_ids(invite_id: int, message_ids: list[str]) -> None:
 def revoke(row_id: int) -> ResponseReturnValue:
     member = require_member()
     if not withdraw_invite(row_id, member):
-        abort(404 if is_admin(member) else 403)
+        abort(404) if is_admin(member) else abort(403, "invites-by-admin")
     notify("done-withdrawn")
     return redirect(url_for(invites_page(member)), 303)
 
 
 def withdraw_invite(invite_id: int, by: Member) -> bool:
-    """Delete an invite and its running PIN. False: there is none, or it's not for them to do."""
+    """Delete an invite and its running PIN. False: there is none, or it's not for them to do: only
+    an admin lifts a STOP."""
     with transaction():
         row = fetch_row(
-            "DELETE FROM whitelist WHERE id = ? AND (? OR invited_by = ?) RETURNING username",
+            "DELETE FROM whitelist WHERE id = ? AND (? OR (invited_by = ? AND stopped_at IS NULL))"
+            " RETURNING username",
             (invite_id, is_admin(by), by.id),
         )
         if row is None:
@@ -392,7 +400,7 @@ def find_invite_to_repeat(member: Member) -> dict[str, str]:
     row = fetch_row(
         "SELECT username, note, ends_at, delivery FROM whitelist"
         " WHERE id = ? AND (? OR invited_by = ?)",
-        (request.args.get("again", type=int), is_admin(member), member.id),
+        (read_id("again"), is_admin(member), member.id),
     )
     if row is None:
         return {}
@@ -804,6 +812,7 @@ def login_by_hand() -> ResponseReturnValue:
 
 def show_signup(form: Form, status: int = 200) -> ResponseReturnValue:
     wanted = parse_next(request.values.get("next", ""))
+    wanted = None if wanted in ("/logout", "/leave") else wanted  # not what one signs in for
     return render_template("signup.html", form=form, next=wanted), status
 
 
@@ -1204,15 +1213,6 @@ def logout() -> ResponseReturnValue:
     notify("done-signed-out")
     drop_session()
     return redirect("/", 303)
-
-
-@pages.get("/healthz")
-def healthz() -> ResponseReturnValue:
-    try:
-        get_db().execute("SELECT 1 FROM authors").fetchone()
-    except sqlite3.Error:
-        return "The database does not answer.\n", 503, {"Content-Type": "text/plain"}
-    return "ok\n", {"Content-Type": "text/plain"}
 
 
 # Housekeeping: a new SECRET_KEY, and what has expired --------------------------------------------

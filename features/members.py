@@ -35,13 +35,14 @@ def overview() -> ResponseReturnValue:
 
 def find_members(wanted: str) -> Page:
     """Those with `wanted` in their name, by name, each with who invited them, on how many devices
-    they are, and when last seen."""
+    they are, and when last seen; guests whose last day is over, too."""
     return fetch_page(
         "SELECT authors.*, inviters.username AS inviter, (SELECT count(*) FROM sessions"
         " WHERE author_id = authors.id AND expires_at > ?1) AS devices, (SELECT max(seen_at)"
         " FROM sessions WHERE author_id = authors.id AND expires_at > ?1) AS seen_at FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
-        f" WHERE {IS_MEMBER} AND instr(authors.username, ?2) ORDER BY authors.username"
+        " WHERE authors.removed_at IS NULL AND instr(authors.username, ?2)"
+        " ORDER BY authors.username"
         " {page}",
         (now(), wanted.casefold()),
     )
@@ -70,7 +71,7 @@ def require_person(author_id: int) -> sqlite3.Row:
     """The member with that id, with how many devices they are on."""
     row = fetch_row(
         "SELECT authors.*, (SELECT count(*) FROM sessions WHERE author_id = authors.id"
-        f" AND expires_at > ?1) AS devices FROM authors WHERE id = ?2 AND {IS_MEMBER}",
+        " AND expires_at > ?1) AS devices FROM authors WHERE id = ?2 AND removed_at IS NULL",
         (now(), author_id),
     )
     return row or abort(404)
@@ -85,8 +86,15 @@ def remove(row_id: int) -> ResponseReturnValue:
     name = person["username"]
     refusal = why_not_removed(name)
     if refusal or request.method != "POST":
-        facts = {"person": person, "brought_in": find_brought_in(row_id), "refusal": refusal}
-        return render_template("members/remove.html", **facts), status_of(refusal)
+        names = find_brought_in(row_id)
+        page = render_template(
+            "members/remove.html",
+            person=person,
+            brought_in=names[:PAGE_LENGTH],
+            has_more=len(names) > PAGE_LENGTH,
+            refusal=refusal,
+        )
+        return page, status_of(refusal)
     remove_member(row_id, name, require_member().username)
     notify("done-member-removed", name)
     return redirect("/admin/members", 303)
@@ -101,7 +109,7 @@ def find_brought_in(author_id: int) -> list[str]:
     """The first members whom that member invited: they stay, unless they are removed, too."""
     rows = fetch_rows(
         f"SELECT username FROM authors WHERE invited_by = ?2 AND {IS_MEMBER} ORDER BY id LIMIT ?3",
-        (now(), author_id, PAGE_LENGTH),
+        (now(), author_id, PAGE_LENGTH + 1),
     )
     return [row["username"] for row in rows]
 
@@ -143,7 +151,7 @@ def remove_member(author_id: int, name: str, actor: str | None) -> None:
         record("left" if actor == name else "removed", actor, name)
 
 
-def close_invites(name: str, author_id: int) -> None:
+def close_invites(name: str | None, author_id: int) -> None:
     """Those for that name and those made by that member. One that replied STOP stays, closed for
     good, so nobody texts that number by mistake."""
     closed = (
@@ -170,12 +178,25 @@ def last_day(row_id: int) -> ResponseReturnValue:
         form.refuse(Mistake("ends_on", "day-for-admin"))
     if form.errors:
         return render_template("members/last_day.html", person=person, form=form), 422
-    with transaction() as db:
-        ends_at = end_of_day(day) if day else None
-        db.execute("UPDATE authors SET ends_at = ? WHERE id = ?", (ends_at, row_id))
-        record("last_day_set", require_member().username, person["username"])
+    if not set_stay(row_id, person["username"], end_of_day(day) if day else None):
+        abort(404)
     notify("done-last-day" if day else "done-no-last-day", person["username"])
     return redirect("/admin/members", 303)
+
+
+def set_stay(author_id: int, name: str, ends_at: int | None) -> bool:
+    """A guest's invites end, because guests invite nobody; one whose stay was over comes back
+    without the old sessions. False: the member was removed meanwhile."""
+    with transaction() as db:
+        over = "SELECT id FROM authors WHERE id = ? AND ends_at <= ?"
+        db.execute(f"DELETE FROM sessions WHERE author_id IN ({over})", (author_id, now()))
+        stay = "UPDATE authors SET ends_at = ? WHERE id = ? AND removed_at IS NULL"
+        if db.execute(stay, (ends_at, author_id)).rowcount == 0:
+            return False
+        if ends_at:
+            close_invites(None, author_id)
+        record("last_day_set", require_member().username, name)
+    return True
 
 
 def parse_coming_day(text: str) -> str:
@@ -192,7 +213,7 @@ def parse_coming_day(text: str) -> str:
 @command(members, "remove")
 @click.argument("username")
 def remove_command(username: str) -> None:
-    """Remove a member: all their sessions and all invites for their name end at once."""
+    """Remove a member: their sessions, the invites for their name and those they made end."""
     author_id, name = find_member(username)
     try:
         remove_member(author_id, name, None)
@@ -234,8 +255,8 @@ feature = Feature(
     sentences={
         "admin-stays": "An admin can't be removed, and can't leave. Take the name out of ADMINS in"
         " the settings first, and restart.",
-        "day-over": "That day is over. Choose today or a later one. To take somebody out now,"
-        " remove them.",
+        "day-over": "That day is over (in UTC). Choose today or a later one. To take somebody out"
+        " now, remove them.",
         "done-left": "You've left the group. This device is signed out.",
         "done-member-removed": "{name} is removed, and signed out everywhere.",
         "done-member-signed-out": "{name} is signed out everywhere.",

@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from foundation.clock import DAY
+from foundation.root_files import is_public
 from foundation.sentences import HEADINGS, is_sentence, say
 from foundation.vonage import VonageError
 
@@ -54,7 +55,7 @@ class SecurityHeaders:
         self.host = urlsplit(app.config["BASE_URL"]).netloc
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        is_static = environ["PATH_INFO"].startswith("/static/")
+        is_static = is_public(environ["PATH_INFO"])
         if is_static or environ["PATH_INFO"] == "/healthz":
             environ["HTTP_HOST"] = self.host  # these answer under any name, and never use it
         ours = self.public if is_static else self.private

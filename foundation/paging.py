@@ -1,5 +1,6 @@
 """Lists in pages, so that no page grows with the group."""
 
+import re
 import sqlite3
 from typing import NamedTuple
 
@@ -17,9 +18,17 @@ class Page(NamedTuple):
     has_more: bool
 
 
+def read_id(name: str) -> int | None:
+    """An id in the address, if it is one."""
+    text = request.args.get(name, "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 def fetch_page(sql: str, values: Values) -> Page:
     """The page that `?page=` asks for. `sql` has {page} where its LIMIT belongs."""
     number = min(max(request.args.get("page", 1, type=int), 1), LAST_PAGE)
     limit = f"LIMIT {PAGE_LENGTH + 1} OFFSET {PAGE_LENGTH * (number - 1)}"
     rows = fetch_rows(sql.replace("{page}", limit), values)
+    if not rows and number > 1:  # past the end: begin anew
+        number, rows = 1, fetch_rows(sql.replace("{page}", f"LIMIT {PAGE_LENGTH + 1}"), values)
     return Page(rows[:PAGE_LENGTH], number, len(rows) > PAGE_LENGTH)

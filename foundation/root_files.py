@@ -1,13 +1,34 @@
-"""What browsers and programs ask for at the root: icons, the manifest of the installable start
-page, and what search engines and finders of holes look for."""
+"""What browsers and programs ask for at the root, whoever they are: icons, the manifest of the
+installable start page, whether the database answers, and what search engines and finders of holes
+look for."""
+
+import sqlite3
 
 from flask import Blueprint, Response, current_app, jsonify, send_from_directory
 from flask.typing import ResponseReturnValue
 
 from foundation.clock import DAY, now, say_iso
+from foundation.database import get_db
 
 root_files = Blueprint("root_files", __name__)
 SECURITY_TXT_LIFETIME = 30 * DAY
+
+
+def is_public(path: str) -> bool:
+    """Whether the answer is the same for everybody: it opens, renews and sets no session."""
+    return path.startswith("/static/") or path in PUBLIC
+
+
+PUBLIC = {
+    "/favicon.ico",
+    "/icon-192.png",
+    "/icon-512.png",
+    "/apple-touch-icon.png",
+    "/apple-touch-icon-precomposed.png",
+    "/manifest.webmanifest",
+    "/robots.txt",
+    "/.well-known/security.txt",
+}
 
 
 @root_files.get("/favicon.ico")
@@ -65,3 +86,12 @@ def security() -> ResponseReturnValue:
     canonical = f"{current_app.config['BASE_URL']}/.well-known/security.txt"
     lines += ["Preferred-Languages: en", f"Canonical: {canonical}"]
     return Response("\n".join(lines) + "\n", mimetype="text/plain")
+
+
+@root_files.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    try:
+        get_db().execute("SELECT 1 FROM parts").fetchone()
+    except sqlite3.Error:
+        return "The database does not answer.\n", 503, {"Content-Type": "text/plain"}
+    return "ok\n", {"Content-Type": "text/plain"}

@@ -53,12 +53,15 @@ SENTENCES = {
     "day-unreadable": "We can't read that day. Write it like 2026-12-31.",
     "day-too-soon": "That day is before the invite itself ends. Choose a later one.",
     "day-for-admin": "An admin is no guest. Leave the last day empty.",
-    "invited-already": "That number is invited already.",
-    "invites-all-open": "All your invites are open. You can invite again when a friend is in, or"
-    " when you withdraw one.",
-    "invites-of-today": "You've invited three friends today. Try again tomorrow.",
-    "invited-just-now": "That number was texted less than a minute ago, and the earlier invite is"
-    " still open.",
+    "invited-already": "That number has an invite already. If it's yours, withdraw it first; if"
+    " not, ask an admin.",
+    "invites-closed": "You can't invite friends here. Ask an admin to.",
+    "invites-by-admin": "Only an admin can do that with an invite.",
+    "text-trouble": "The text didn't go out. Tell an admin; they can see why.",
+    "invites-all-open": "You have as many open invites as you may have. Withdraw one, or wait until"
+    " a friend is in.",
+    "invites-of-today": "You've invited three friends within 24 hours. Try again later.",
+    "invited-just-now": "That number was texted less than a minute ago.",
     "budget-spent": "The group has sent all the texts it may send in a day (TEXTS_PER_DAY). Try"
     " again later: each text counts for 24 hours.",
     "pins-spent": "This invite has had all its PINs. Invite the number again.",

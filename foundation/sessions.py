@@ -22,6 +22,7 @@ from ua_parser import parse_os, parse_user_agent
 from foundation.clock import DAY, now
 from foundation.database import get_db, transaction
 from foundation.digests import session_digest
+from foundation.root_files import is_public
 
 
 class Member(NamedTuple):
@@ -108,7 +109,7 @@ class SessionTable(ServerSideSessionInterface):
     def open_session(self, app: Flask, request: Request) -> MemberSession:
         nobody = MemberSession(sid="")
         cookies = read_cookies(request.environ, app)
-        if not cookies or request.path.startswith("/static/"):  # those are public, and kept
+        if not cookies or is_public(request.path):
             return nobody
         try:
             found = self.find_first(get_db(), cookies)

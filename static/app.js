@@ -13,7 +13,7 @@ for (const form of document.querySelectorAll("form[method=post]")) {
 }
 
 // Begin where an error is; or at what just happened, so that screen readers say it.
-document.querySelector("[aria-invalid], .alert[tabindex], .notice")?.focus();
+document.querySelector("[aria-invalid], .notice")?.focus();
 
 // What waits for another device looks whether it goes on, and then does.
 const waiting = document.querySelector("[data-poll]");

@@ -3,6 +3,7 @@
 import pytest
 import time_machine
 
+from app import create_invite
 from foundation.clock import DAY, MINUTE
 
 from .conftest import GRACE, MALLORY, Browser, Group, shown
@@ -129,3 +130,87 @@ def test_inviting_again_fills_in_what_the_earlier_invite_said(group: Group, ada:
     assert 'value="self" checked' in form
     assert 'name="phone" value=""' in form
     assert ada.get("/admin?again=99").status_code == ada.get("/admin?again=x").status_code == 200
+
+
+@pytest.mark.parametrize("act", ["remove", "last-day"])
+def test_whoever_goes_while_inviting_leaves_no_invite(
+    group: Group, ada: Browser, grace: Browser, act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the worst moment: after the guard, before the transaction."""
+    number = group.one("SELECT id FROM authors WHERE username = 'grace'")
+
+    def act_first(*args: object) -> int:
+        ada.post(f"/members/{number}/{act}", ends_on="2099-01-01")
+        return create_invite(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("app.create_invite", act_first)
+
+    answer = grace.post("/invite", phone=f"+{MALLORY}")
+
+    assert answer.status_code in (303, 422)
+    assert group.rows("SELECT * FROM whitelist") == []
+    assert group.vonage.thread(MALLORY) == []
+
+
+def test_only_an_admin_lifts_a_stop(group: Group, ada: Browser, grace: Browser) -> None:
+    grace.post("/invite", phone=f"+{MALLORY}")
+    group.text(MALLORY, "STOP")
+    group.pass_a_minute()
+    invite = group.one("SELECT id FROM whitelist")
+
+    assert "Withdraw" not in grace.get("/invite").text
+    assert grace.post(f"/invite/{invite}/revoke").status_code == 403
+    refused = grace.post("/invite", phone=f"+{MALLORY}")
+    assert shown("invited-already") in refused.text
+    assert len(group.vonage.thread(MALLORY)) == 1
+    assert "Invite again" not in ada.get("/admin").text
+    assert ada.post(f"/invite/{invite}/revoke").status_code == 303
+
+
+def test_the_invites_of_a_member_who_becomes_a_guest_end(
+    group: Group, ada: Browser, grace: Browser
+) -> None:
+    grace.post("/invite", phone=f"+{MALLORY}")
+    number = group.one("SELECT id FROM authors WHERE username = 'grace'")
+
+    ada.post(f"/members/{number}/last-day", ends_on="2099-01-01")
+
+    assert group.rows("SELECT * FROM whitelist") == []
+
+
+def test_limits_are_said_before_anything_about_the_number(
+    group: Group, ada: Browser, grace: Browser
+) -> None:
+    ada.post("/invite", phone=f"+{FRIENDS[5]}")
+    for friend in FRIENDS[:2]:
+        grace.post("/invite", phone=f"+{friend}")
+
+    said = [grace.post("/invite", phone=f"+{friend}").text for friend in FRIENDS[4:6]]
+
+    assert all(shown("invites-all-open") in page for page in said)
+
+
+def test_a_clock_that_was_ahead_locks_nobody_out(group: Group) -> None:
+    with time_machine.travel("2026-12-25 12:00", tick=False) as clock:
+        group.app.config["MEMBER_INVITES"] = 100
+        grace = group.join(GRACE, "grace")
+        for friend in FRIENDS[:3]:
+            grace.post("/invite", phone=f"+{friend}", send="self")
+        group.rows("UPDATE sessions SET seen_at = 0, expires_at = expires_at")
+        clock.move_to("2026-12-05 12:00")
+
+        assert grace.post("/invite", phone=f"+{FRIENDS[4]}").status_code == 303
+
+
+def test_refusals_for_the_budget_do_not_fill_the_journal(group: Group, grace: Browser) -> None:
+    group.app.config["TEXTS_PER_DAY"] = 0
+
+    for friend in FRIENDS:
+        assert grace.post("/invite", phone=f"+{friend}").status_code == 422
+
+    assert group.one("SELECT count(*) FROM journal WHERE event = 'budget_reached'") == 3
+
+
+@pytest.mark.parametrize("again", ["9223372036854775808", "-1", "9" * 40, "\u0661", "x", ""])
+def test_an_odd_invite_to_repeat_is_none(ada: Browser, again: str) -> None:
+    assert ada.get("/admin", query_string={"again": again}).status_code == 200

@@ -108,8 +108,8 @@ def test_removing_and_signing_out_say_what_differs(
 
     assert "grace brought in <strong>ada</strong>" in remove
     assert "/members/2/sign-out" in remove
-    assert "grace stays a member" in sign_out
-    assert "on 1 device," in " ".join(sign_out.split())
+    assert "grace will stay a member" in sign_out
+    assert "on 1 device." in " ".join(sign_out.split())
     assert grace.username() == "grace"
     assert grace.get("/members/2/remove").status_code == 403
     assert ada.get("/members/9/remove").status_code == 404

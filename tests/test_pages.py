@@ -237,3 +237,21 @@ def test_pages_for_friends_weigh_little(group: Group, ada: Browser) -> None:
     for browser, path in ((group.browser(), "/"), (group.browser(), "/signup"), (ada, "/"),
                           (ada, "/devices"), (ada, "/admin")):  # fmt: skip
         assert len(browser.get(path).data) + files < 15_000, path
+
+
+def test_files_for_everybody_open_and_renew_no_session(group: Group) -> None:
+    with time_machine.travel("2026-11-23 12:00", tick=False) as clock:
+        grace = group.join(GRACE, "grace")
+        clock.shift(2 * DAY)
+        for path in ("/favicon.ico", "/manifest.webmanifest", "/robots.txt", "/icon-512.png"):
+            with grace.get(path, headers={"Host": "elsewhere.example"}) as answer:
+                assert answer.status_code == 200
+                assert "Set-Cookie" not in answer.headers
+                assert "no-store" not in answer.headers.get("Cache-Control", "")
+        assert "Set-Cookie" in grace.get("/").headers  # which is when it is due
+
+
+def test_a_page_past_the_end_is_the_first(group: Group, ada: Browser) -> None:
+    ada.get(ada.post("/invite", phone=f"+{GRACE}").location)
+    for path in ("/", "/admin/members", "/admin"):
+        assert ada.get(f"{path}?page=9").text == ada.get(path).text
