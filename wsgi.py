@@ -16,6 +16,7 @@ FEATURES: tuple[Feature, ...] = tuple(
         "doctor",
         "devices",
         "another_device",
+        "passkeys",
         "members",
         "journal",
     )

@@ -97,6 +97,9 @@ def show_offer(offer: sqlite3.Row, form: Form, status: int = 200) -> ResponseRet
 @another_device.post("/devices/add")
 def make_offer() -> ResponseReturnValue:
     member = require_member()
+    for other in current_app.extensions["features"]:
+        if other.must_confirm and (place := other.must_confirm(member)):
+            return redirect(f"{place}?next=/devices/add", 303)
     offer_id = secrets.token_hex(16)
     with transaction() as db:
         prune()

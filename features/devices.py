@@ -3,7 +3,7 @@
 import sqlite3
 from contextlib import suppress
 
-from flask import Blueprint, abort, redirect, render_template
+from flask import Blueprint, abort, current_app, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from app import logout, longest_session, require_member
@@ -101,6 +101,9 @@ def end_others() -> ResponseReturnValue:
         others = "DELETE FROM sessions WHERE author_id = ? AND id_digest != ?"
         if db.execute(others, (member.id, this_digest())).rowcount:
             record("other_devices_ended", member.username)
+        for other in current_app.extensions["features"]:
+            if other.signed_out:
+                other.signed_out(member.id)
     notify("done-others-ended")
     return redirect("/devices", 303)
 

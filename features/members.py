@@ -64,7 +64,14 @@ def sign_out(row_id: int) -> ResponseReturnValue:
 def sign_out_everywhere(author_id: int, name: str, actor: str | None) -> None:
     with transaction() as db:
         db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
+        tell_features_of_sign_out(author_id)
         record("signed_out_everywhere", actor, name)
+
+
+def tell_features_of_sign_out(author_id: int | None) -> None:
+    for other in current_app.extensions["features"]:
+        if other.signed_out:
+            other.signed_out(author_id)
 
 
 def require_person(author_id: int) -> sqlite3.Row:
@@ -237,6 +244,7 @@ def sign_out_command(username: str | None, everybody: bool) -> None:
     with transaction() as db:
         record("signed_out_everywhere")
         ended = db.execute("DELETE FROM sessions").rowcount
+        tell_features_of_sign_out(None)
     click.echo(f"Everybody is signed out; {ended} sessions have ended.")
 
 

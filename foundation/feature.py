@@ -16,7 +16,7 @@ from foundation.clock import add_times
 from foundation.journal import EVENTS
 from foundation.notices import take_notice
 from foundation.sentences import SENTENCES, is_sentence, say
-from foundation.sessions import current_member, is_admin
+from foundation.sessions import Member, current_member, is_admin
 from foundation.settings import SETTINGS, Setting
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -34,6 +34,11 @@ class Feature(NamedTuple):
     slots: Mapping[str, str] = NOTHING  # by place ("home"), a template to show there
     prune: Callable[[], None] | None = None  # delete what has expired, in the caller's transaction
     forget: Callable[[int], None] | None = None  # the same for the member with that author_id
+    # After a sign-out everywhere (None: of everybody), in the caller's transaction.
+    signed_out: Callable[[int | None], None] | None = None
+    # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
+    must_confirm: Callable[[Member], str | None] | None = None
+    check: Callable[[], str | None] | None = None  # for `flask doctor`: what is wrong
     left_out: tuple[str, ...] = ()  # tables of its own that backups have without rows
 
     @property

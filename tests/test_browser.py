@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -473,6 +473,61 @@ def read_picture(page: Page) -> str:
     """What another program reads in a screenshot of the QR picture."""
     shot = Image.open(BytesIO(page.locator("svg.qr").screenshot()))
     return str(zxingcpp.read_barcodes(shot)[0].text)
+
+
+def test_a_passkey_signs_in_where_nobody_is_signed_in_any_more(stage: Stage) -> None:
+    window = stage.window()
+    page = window.new_page()
+    lock = add_screen_lock(page)
+    stage.sign_up(page, ADA, "ada", stage.reply(ADA))
+    press(page, "Devices", "link")
+    page.get_by_role("button", name="Add a passkey").click()
+    page.get_by_text(sentence("done-passkey-added")).wait_for()
+    stage.look(page, "devices-passkey")
+    press(page, "Rename the passkey HeadlessChrome on Linux", "link")
+    stage.look(page, "passkey-rename")
+    page.get_by_label("Name").fill("My phone")
+    press(page, "Save")
+    press(page, "Add a device")
+    stage.look(page, "passkey-confirm")
+    page.get_by_role("button", name="Confirm").click()
+    page.wait_for_url(f"{stage.group}/devices/add")
+    press(page, "Show a code")
+    page.locator("svg.qr").wait_for()
+
+    page.goto(f"{stage.group}/logout")
+    lock(False)
+    press(page, "Sign out")
+    page.goto(f"{stage.group}/signup")
+    button = page.get_by_role("button", name="Use a passkey")
+    button.wait_for()
+    stage.look(page, "sign-up-passkey")
+    lock(True)
+    if page.url.endswith("/signup"):  # the browser may take the passkey by itself
+        button.click(timeout=3000, no_wait_after=True)
+    page.wait_for_url(f"{stage.group}/")
+    assert page.get_by_role("heading", level=1).inner_text() == "You are in, ada"
+    stranger = stage.window().new_page()
+    stranger.goto(f"{stage.group}/signup")
+    add_screen_lock(stranger)
+    stranger.get_by_role("button", name="Use a passkey").click()
+    stranger.get_by_role("alert").wait_for()
+    assert stranger.url.endswith("/signup")
+
+
+def add_screen_lock(page: Page) -> Callable[[bool], None]:
+    """Chromium's own virtual authenticator; what is returned locks and opens it."""
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("WebAuthn.enable")
+    kind = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True}
+    kind |= {"hasUserVerification": True, "isUserVerified": True}
+    made = devtools.send("WebAuthn.addVirtualAuthenticator", {"options": kind})
+
+    def lock(is_open: bool) -> None:
+        facts = {"authenticatorId": made["authenticatorId"], "enabled": is_open}
+        devtools.send("WebAuthn.setAutomaticPresenceSimulation", facts)
+
+    return lock
 
 
 def test_another_device_without_script_and_with_a_wrong_number(stage: Stage) -> None:

@@ -115,9 +115,11 @@ POSTS = ["/login", "/logout", "/invite", "/invite/1/revoke"]
 POSTS += ["/members/1/remove", "/members/1/sign-out", "/members/1/last-day", "/leave"]
 POSTS += ["/devices/renew", "/devices/1/end", "/devices/end-others"]
 POSTS += ["/devices/add", "/devices/add/confirm", "/join", "/join/finish"]
+POSTS += ["/passkeys/1/rename", "/passkeys/1/remove"]
+OF_SCRIPTS = [f"/passkeys/{act}" for act in ("options", "add", "confirm", "sign-in")]
 
 
-@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize("path", [*POSTS, *OF_SCRIPTS])
 @pytest.mark.parametrize("headers", CROSS_SITE, ids=str)
 def test_a_post_from_another_site_is_refused(
     app: Flask, path: str, headers: dict[str, str]
@@ -137,7 +139,7 @@ def test_no_route_that_changes_something_was_forgotten(app: Flask) -> None:
 
     webhooks = {"/answer", "/answer/<token>", "/delivery", "/delivery/<token>"}
 
-    assert posts - webhooks == set(POSTS)
+    assert posts - webhooks == {*POSTS, *OF_SCRIPTS}
 
 
 def test_a_cross_site_sign_in_burns_no_pin(group: Group, grace_texted: str) -> None:

@@ -1,0 +1,21 @@
+-- Passkeys: public keys only. Whoever steals them signs in nowhere.
+CREATE TABLE passkeys (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
+    credential_id TEXT NOT NULL UNIQUE,
+    public_key BLOB NOT NULL,
+    sign_count INTEGER NOT NULL,
+    host TEXT NOT NULL,  -- which it was made for; it is good for no other
+    name TEXT NOT NULL,
+    added_by TEXT NOT NULL,  -- the session that added it; the others are told
+    created_at INTEGER NOT NULL,
+    used_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX passkeys_of_author ON passkeys (author_id);
+
+-- Challenges that were answered: each is good once.
+CREATE TABLE used_challenges (
+    digest TEXT PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,67 @@
+// Passkeys. Without script, or in a browser that has none, their buttons aren't there.
+const send = async (path, body) => {
+  const headers = { "Content-Type": "application/json" };
+  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+  const told = await answer.json();
+  if (told.next && !answer.ok) location.assign(told.next);
+  if (!answer.ok) throw Object.assign(new Error(told.error), { isTold: true });
+  return told;
+};
+
+const get = async (purpose, more = {}) => {
+  const options = await send("/passkeys/options", { for: purpose });
+  const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options);
+  return navigator.credentials.get({ publicKey, ...more });
+};
+
+const create = async () => {
+  const options = await send("/passkeys/options", { for: "add" });
+  return navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) });
+};
+
+const answer = async (purpose, credential, next) => {
+  const told = await send(`/passkeys/${purpose}`, { credential: credential.toJSON(), next });
+  location.assign(told.next);
+};
+
+const next = () => document.querySelector("[data-next]")?.dataset.next ?? document.querySelector("[name=next]")?.value;
+
+const tell = (place, error) => {
+  const told = place.querySelector(".error") ?? place.appendChild(document.createElement("span"));
+  told.className = "error";
+  told.setAttribute("role", "alert");
+  told.textContent = error.isTold ? error.message : "Nothing happened. Try again, or another way.";
+};
+
+// A passkey may be offered where the username is typed. That waits until it is taken, and makes way
+// for the button; its challenge is good for five minutes.
+let waiting = null;
+const offer = async (place) => {
+  waiting?.abort();
+  waiting = new AbortController();
+  try {
+    await answer("sign-in", await get("sign-in", { mediation: "conditional", signal: waiting.signal }), next());
+  } catch (error) {
+    if (error.isTold) tell(place, error);
+  }
+};
+
+if (window.PublicKeyCredential?.parseRequestOptionsFromJSON) {
+  for (const place of document.querySelectorAll("[data-passkey]")) {
+    const purpose = place.dataset.passkey;
+    place.hidden = false;
+    place.querySelector("button").addEventListener("click", async () => {
+      waiting?.abort();
+      try {
+        await answer(purpose, purpose === "add" ? await create() : await get(purpose), next());
+      } catch (error) {
+        tell(place, error);
+      }
+    });
+    if (purpose === "sign-in" && (await PublicKeyCredential.isConditionalMediationAvailable?.())) {
+      document.querySelector("[name=username]").autocomplete = "username webauthn";
+      offer(place);
+      setInterval(() => offer(place), 4 * 60 * 1000);
+    }
+  }
+}

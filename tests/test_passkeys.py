@@ -1,0 +1,440 @@
+"""Passkeys: signing in by the device's own screen lock. The real browser's are in test_browser."""
+
+import copy
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import time_machine
+from werkzeug.test import TestResponse
+
+from foundation.clock import DAY, MINUTE
+from simulator.vonage import Vonage
+from wsgi import create_app
+
+from .authenticator import UP, Passkey, decode, encode
+from .conftest import ADA, GRACE, MALLORY, Browser, Group, sentence, shown
+
+
+@pytest.fixture
+def grace(group: Group) -> Browser:
+    return group.join(GRACE, "grace")
+
+
+@pytest.fixture
+def passkey(grace: Browser) -> Passkey:
+    """Grace's, added."""
+    made = Passkey()
+    assert add(grace, made).status_code == 200
+    return made
+
+
+@pytest.fixture
+def stranger(group: Group) -> Browser:
+    """A browser that has looked at the sign-up page."""
+    browser = group.browser()
+    browser.get("/signup")
+    return browser
+
+
+def ask(browser: Browser, purpose: str) -> TestResponse:
+    return browser.client.post("/passkeys/options", json={"for": purpose})
+
+
+def options(browser: Browser, purpose: str) -> dict[str, Any]:
+    answer = ask(browser, purpose)
+    assert answer.status_code == 200, answer.text
+    made: dict[str, Any] = answer.get_json()
+    return made
+
+
+def send(browser: Browser, purpose: str, credential: Any, **more: str) -> TestResponse:
+    return browser.client.post(f"/passkeys/{purpose}", json={"credential": credential} | more)
+
+
+def add(browser: Browser, passkey: Passkey) -> TestResponse:
+    return send(browser, "add", passkey.create(options(browser, "add")))
+
+
+def use(browser: Browser, passkey: Passkey, purpose: str = "sign-in", **more: str) -> TestResponse:
+    return send(browser, purpose, passkey.get(options(browser, purpose)), **more)
+
+
+def is_refused(answer: TestResponse, name: str = "passkey-refused") -> bool:
+    return (answer.status_code, answer.get_json()) == (422, {"error": sentence(name)})
+
+
+def kept(group: Group) -> list[object]:
+    tables = ("passkeys", "used_challenges", "sessions", "journal")
+    return [group.rows(f"SELECT * FROM {table}") for table in tables]
+
+
+# The way -----------------------------------------------------------------------------------------
+
+
+def test_a_passkey_signs_in_without_a_text_and_without_a_name(
+    group: Group, grace: Browser, passkey: Passkey, stranger: Browser
+) -> None:
+    asked = len(group.vonage.requests)
+    grace.post("/logout")
+
+    answer = use(stranger, passkey, next="/devices")
+
+    assert answer.get_json() == {"next": "/devices"}
+    assert stranger.username() == "grace"
+    assert len(group.vonage.requests) == asked
+    assert group.rows("SELECT began FROM sessions") == [("passkey",)]
+    events = group.rows("SELECT event FROM journal ORDER BY id DESC LIMIT 3")
+    assert events == [("passkey_used",), ("signed_out",), ("passkey_added",)]
+
+
+def test_what_is_asked_of_the_browser(group: Group, grace: Browser, stranger: Browser) -> None:
+    made = options(grace, "add")
+    assert made["rp"] == {"name": "Trusted Group", "id": "localhost"}
+    public_id = group.one("SELECT public_id FROM authors WHERE username = 'grace'")
+    assert decode(made["user"]["id"]).hex() == public_id
+    chosen = made["authenticatorSelection"]
+    assert (chosen["residentKey"], chosen["userVerification"]) == ("required", "required")
+    assert made["attestation"] == "none"
+
+    asked = options(stranger, "sign-in")
+    assert (asked["userVerification"], asked["allowCredentials"]) == ("required", [])
+
+
+def test_several_are_listed_renamed_and_removed(
+    group: Group, grace: Browser, passkey: Passkey
+) -> None:
+    assert use(grace, passkey, "confirm").status_code == 200
+    excluded = options(grace, "add")["excludeCredentials"]
+    assert [one["id"] for one in excluded] == [encode(passkey.id)]
+    second = Passkey()
+    assert add(grace, second).status_code == 200
+
+    assert grace.post("/passkeys/2/rename", name=" My  <phone> ").location == "/devices"
+    assert "My &lt;phone&gt;" in grace.get("/devices").text
+    assert 'value="My &lt;phone&gt;"' in grace.get("/passkeys/2/rename").text
+    for wrong, name in (
+        ("", "passkey-name"),
+        ("x" * 41, "passkey-name"),
+        ("12025550101", "note-number"),
+    ):
+        refused = grace.post("/passkeys/2/rename", name=wrong)
+        assert (refused.status_code, shown(name) in refused.text) == (422, True)
+    assert grace.post("/passkeys/1/remove").location == "/devices"
+
+    browser = group.browser()
+    browser.get("/signup")
+    assert is_refused(use(browser, passkey))
+    assert use(browser, second).status_code == 200
+
+
+def test_nobody_touches_somebody_elses_passkey(group: Group, passkey: Passkey) -> None:
+    mallory = group.join(MALLORY, "mallory")
+
+    assert mallory.post("/passkeys/1/rename", name="mine").status_code == 404
+    assert mallory.get("/passkeys/1/rename").status_code == 404
+    assert mallory.post("/passkeys/1/remove").status_code == 404
+    assert is_refused(send(mallory, "confirm", passkey.get(options(mallory, "confirm"))))
+    assert group.browser().post("/passkeys/1/remove").location == "/signup"
+
+
+def test_two_sign_ins_within_one_second_both_work(
+    group: Group, grace: Browser, passkey: Passkey
+) -> None:
+    with time_machine.travel("2030-11-25 12:00", tick=False):
+        browsers = [group.browser() for _ in range(2)]
+        for browser in browsers:
+            browser.get("/signup")
+            assert use(browser, passkey).status_code == 200
+        assert [browser.username() for browser in browsers] == ["grace", "grace"]
+
+
+def test_a_synced_passkey_that_does_not_count_works(group: Group, grace: Browser) -> None:
+    synced = Passkey()
+    synced.step = 0
+    add(grace, synced)
+    for _ in range(2):
+        browser = group.browser()
+        browser.get("/signup")
+        assert use(browser, synced).status_code == 200
+
+
+# What is refused ---------------------------------------------------------------------------------
+
+Lie = Callable[[Passkey], None]
+LIES: dict[str, Lie] = {
+    "no user verification": lambda passkey: setattr(passkey, "flags", UP),
+    "nobody present": lambda passkey: setattr(passkey, "flags", 0x04),
+    "another origin": lambda passkey: setattr(passkey, "origin", "https://mallory.example"),
+    "another port": lambda passkey: setattr(passkey, "origin", "http://localhost:8001"),
+    "another host": lambda passkey: setattr(passkey, "host", "mallory.example"),
+    "another key": lambda passkey: setattr(passkey, "key", Passkey().key),
+    "another person": lambda passkey: setattr(passkey, "handle", b"x" * 16),
+    "another passkey": lambda passkey: setattr(passkey, "id", b"x" * 16),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=list(LIES))
+def test_a_passkey_that_lies_is_refused_and_nothing_is_written(
+    group: Group, passkey: Passkey, stranger: Browser, lie: Lie
+) -> None:
+    lie(passkey)
+    before = kept(group)
+
+    assert is_refused(use(stranger, passkey))
+
+    assert stranger.username() is None
+    assert kept(group) == before
+
+
+@pytest.mark.parametrize("lie", list(LIES)[:5])
+def test_a_new_passkey_that_lies_is_refused(group: Group, grace: Browser, lie: str) -> None:
+    made = Passkey()
+    LIES[lie](made)
+    before = kept(group)
+
+    assert is_refused(add(grace, made))
+
+    assert kept(group) == before
+
+
+def test_an_answer_is_good_once(group: Group, passkey: Passkey, stranger: Browser) -> None:
+    credential = passkey.get(options(stranger, "sign-in"))
+    assert send(stranger, "sign-in", credential).status_code == 200
+    stranger.post("/logout")
+
+    assert is_refused(send(stranger, "sign-in", credential))
+    assert stranger.username() is None
+
+
+def test_a_counter_that_goes_back_is_refused_and_told(
+    group: Group, ada: Browser, passkey: Passkey, stranger: Browser
+) -> None:
+    passkey.count = 10
+    assert use(stranger, passkey).status_code == 200
+    stranger.post("/logout")
+    passkey.count = 5
+
+    assert is_refused(use(stranger, passkey), "passkey-counter")
+
+    assert stranger.username() is None
+    assert "A passkey of grace was refused: its counter went back" in ada.get("/admin/journal").text
+
+
+def test_a_challenge_is_for_one_browser_one_purpose_and_five_minutes(
+    group: Group, grace: Browser, passkey: Passkey, stranger: Browser
+) -> None:
+    other = group.browser()
+    other.get("/signup")
+    assert is_refused(send(stranger, "sign-in", passkey.get(options(other, "sign-in"))))
+    assert is_refused(send(stranger, "sign-in", passkey.get(options(grace, "confirm"))))
+    assert is_refused(send(grace, "confirm", passkey.get(options(stranger, "sign-in"))))
+    assert is_refused(send(stranger, "sign-in", passkey.get({"challenge": encode(b"x" * 49)})))
+    with time_machine.travel("2030-11-25 12:00", tick=False) as clock:
+        asked = options(stranger, "sign-in")
+        clock.shift(5 * MINUTE)
+        assert is_refused(send(stranger, "sign-in", passkey.get(asked)))
+        clock.shift(-6 * MINUTE)
+        assert is_refused(send(stranger, "sign-in", passkey.get(asked)))
+        clock.shift(2 * MINUTE)
+        assert send(stranger, "sign-in", passkey.get(asked)).status_code == 200
+
+
+Event = Callable[[Group], object]
+OUT: dict[str, Event] = {
+    "removed": lambda group: group.command("remove", "grace"),
+    "signed out by command": lambda group: group.command("sign-out", "grace"),
+    "everybody signed out": lambda group: group.command("sign-out", "--all"),
+    "guest's day over": lambda group: group.rows("UPDATE authors SET ends_at = unixepoch()"),
+    "another host": lambda group: group.rows("UPDATE passkeys SET host = 'old.example.org'"),
+}
+
+
+@pytest.mark.parametrize("event", OUT.values(), ids=list(OUT))
+def test_whoever_is_out_does_not_come_in_by_passkey(
+    group: Group, passkey: Passkey, stranger: Browser, event: Event
+) -> None:
+    asked = options(stranger, "sign-in")
+    event(group)
+
+    assert is_refused(send(stranger, "sign-in", passkey.get(asked)))
+    assert stranger.username() is None
+
+
+def mutate(value: Any, path: list[str], to: Any) -> Any:
+    changed = copy.deepcopy(value)
+    place = changed
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = to
+    return changed
+
+
+PATHS = [["id"], ["rawId"], ["type"], ["response"]]
+PATHS += [
+    ["response", name]
+    for name in ("clientDataJSON", "authenticatorData", "signature", "userHandle")
+]
+ODD: list[Any] = [
+    None,
+    "",
+    "x",
+    1,
+    [],
+    {},
+    "\x00",
+    "A" * 9000,
+    encode(b"{}"),
+    encode(b"[" * 2000),
+    "\ud800",
+    "ä",
+]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=".".join)
+def test_whatever_is_sent_is_answered_in_a_sentence(
+    group: Group, passkey: Passkey, stranger: Browser, path: list[str]
+) -> None:
+    before = kept(group)
+    for odd in ODD:
+        credential = passkey.get(options(stranger, "sign-in"))
+        if path == ["response", "userHandle"] and odd in (None, "", [], {}):
+            continue  # it may be left out
+        answer = send(stranger, "sign-in", mutate(credential, path, odd))
+        assert is_refused(answer) or path in (["id"], ["type"]), odd
+        stranger.post("/logout")
+        stranger.get("/signup")
+    if path not in (["id"], ["type"]):
+        assert kept(group) == before
+
+
+@pytest.mark.parametrize("purpose", ["sign-in", "add", "confirm"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"credential": 1}', b"\xff", b"[" * 9000])
+def test_a_body_that_is_none_is_answered_in_a_sentence(
+    group: Group, grace: Browser, stranger: Browser, purpose: str, body: bytes
+) -> None:
+    browser = stranger if purpose == "sign-in" else grace
+    answer = browser.client.post(f"/passkeys/{purpose}", data=body, content_type="application/json")
+    assert answer.status_code == 422
+    assert answer.get_json()["error"]
+    asked = browser.client.post("/passkeys/options", data=body, content_type="application/json")
+    assert asked.status_code == 422
+
+
+def test_who_may_ask(group: Group, grace: Browser, stranger: Browser) -> None:
+    assert ask(stranger, "add").status_code == ask(stranger, "confirm").status_code == 401
+    assert ask(stranger, "other").status_code == ask(grace, "sign-in").status_code == 422
+    assert ask(group.browser(), "sign-in").status_code == 422  # it has no visitor cookie
+    add(grace, Passkey())
+    first = ask(grace, "add")
+    assert (first.status_code, first.get_json()["next"]) == (403, "/passkeys/confirm?next=/devices")
+    cross = {"Sec-Fetch-Site": "cross-site"}
+    answer = grace.client.post("/passkeys/options", json={"for": "add"}, headers=cross)
+    assert (answer.status_code, answer.get_json()["error"]) == (403, sentence("cross-site"))
+
+
+# Before something new can sign in ----------------------------------------------------------------
+
+
+def test_a_passkey_asks_before_another_one_and_before_a_device(
+    group: Group, grace: Browser, passkey: Passkey
+) -> None:
+    with time_machine.travel("2030-11-25 12:00", tick=False) as clock:
+        browser = group.browser()
+        browser.get("/signup")
+        use(browser, passkey)
+        assert ask(browser, "add").status_code == 403
+        offered = browser.post("/devices/add")
+        assert offered.location == "/passkeys/confirm?next=/devices/add"
+        assert 'data-next="/devices/add"' in browser.get(offered.location).text
+        assert group.rows("SELECT * FROM offers") == []
+
+        answer = use(browser, passkey, "confirm", next="/devices/add")
+
+        assert answer.get_json() == {"next": "/devices/add"}
+        assert browser.post("/devices/add").location == "/devices/add"
+        assert ask(browser, "add").status_code == 200
+        clock.shift(5 * MINUTE)
+        assert ask(browser, "add").status_code == 403
+
+
+def test_a_way_back_leads_to_our_own_pages_only(
+    group: Group, grace: Browser, passkey: Passkey, stranger: Browser
+) -> None:
+    for elsewhere in ("https://mallory.example", "//mallory.example", "javascript:alert(1)"):
+        assert use(grace, passkey, "confirm", next=elsewhere).get_json() == {"next": "/devices"}
+        page = grace.get("/passkeys/confirm", query_string={"next": elsewhere}).text
+        assert 'data-next="/devices"' in page
+    assert use(stranger, passkey, next="//mallory.example").get_json() == {"next": "/"}
+
+
+def test_the_other_devices_hear_of_it_for_a_week(group: Group) -> None:
+    with time_machine.travel("2026-11-25 12:00", tick=False) as clock:
+        grace = group.join(GRACE, "grace")
+        other = group.join(GRACE, "grace", bound=True)
+        add(grace, Passkey())
+
+        assert "A passkey was added on another device today" in " ".join(
+            other.get("/").text.split()
+        )
+        assert "A passkey was added" not in grace.get("/").text
+        clock.shift(7 * DAY)
+        assert "A passkey was added" not in other.get("/").text
+
+
+# Signing out everywhere --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ticked", [True, False])
+def test_signing_out_everywhere_may_take_the_passkeys_along(
+    group: Group, ada: Browser, grace: Browser, passkey: Passkey, ticked: bool
+) -> None:
+    number = group.one("SELECT id FROM authors WHERE username = 'grace'")
+    page = ada.get(f"/members/{number}/sign-out").text
+    assert re.search(r'name="passkeys" value="yes" checked.*and remove\s+the passkey', page, re.S)
+
+    ada.post(f"/members/{number}/sign-out", **({"passkeys": "yes"} if ticked else {}))
+
+    assert group.one("SELECT count(*) FROM passkeys") == (0 if ticked else 1)
+
+
+def test_signing_out_the_others_may_too(group: Group, grace: Browser, passkey: Passkey) -> None:
+    group.join(GRACE, "grace", bound=True)
+    assert "and remove" in grace.get("/devices").text
+
+    grace.post("/devices/end-others")
+    assert group.one("SELECT count(*) FROM passkeys") == 1
+    grace.post("/devices/end-others", passkeys="yes")
+    assert group.one("SELECT count(*) FROM passkeys") == 0
+
+
+# Where there can be none, and the doctor ---------------------------------------------------------
+
+
+def test_an_ip_address_has_no_passkeys(settings: dict[str, str], vonage: Vonage) -> None:
+    group = Group(create_app(settings | {"BASE_URL": "http://127.0.0.1:8000"}), vonage)
+    client = group.app.test_client()
+    base = {"base_url": "http://127.0.0.1:8000"}
+
+    assert "Use a passkey" not in client.get("/signup", **base).text
+    asked = client.post(
+        "/passkeys/options",
+        json={"for": "sign-in"},
+        headers={"Sec-Fetch-Site": "none"},
+        **base,
+    )
+    assert asked.status_code == 404
+
+
+def test_the_doctor_says_that_the_host_changed(group: Group, passkey: Passkey) -> None:
+    assert "1 passkeys were made for another host" not in group.command("doctor").output
+    group.rows("UPDATE passkeys SET host = 'old.example.org'")
+    assert "wrong  1 passkeys were made for another host" in group.command("doctor").output
+
+
+def test_the_database_lets_nobody_in(group: Group, passkey: Passkey) -> None:
+    secret = passkey.key.private_numbers().private_value.to_bytes(32, "big")
+    for row in group.rows("SELECT * FROM passkeys"):
+        assert secret not in [value for value in row if isinstance(value, bytes)]
+    assert ADA not in str(group.rows("SELECT * FROM passkeys"))
