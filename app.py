@@ -29,7 +29,8 @@ from foundation.clock import DAY, MINUTE, now, say_iso
 from foundation.database import count_rows, fetch_row, fetch_rows, get_db, insert_row
 from foundation.database import is_database_older, open_database, transaction
 from foundation.digests import keyed_digest, phone_digest, session_digest
-from foundation.feature import Feature, add_features, fill_templates, known_settings
+from foundation.feature import Feature, add_features, fill_templates, find_arrivals, gather
+from foundation.feature import known_settings
 from foundation.flask_settings import configure_flask, wrap_wsgi
 from foundation.forms import Form, Mistake, end_of_day, parse_last_day, parse_note, parse_pin
 from foundation.guards import for_machines, guard, parse_next
@@ -1189,7 +1190,8 @@ def home() -> ResponseReturnValue:
     if current_member() is None:
         return render_template("landing.html")
     member = require_member()
-    return render_template("home.html", circle=find_circle(), may_invite=may_invite(member))
+    facts = {"arrivals": find_arrivals(member), "may_invite": may_invite(member)}
+    return render_template("home.html", circle=find_circle(), **facts)
 
 
 def find_circle() -> Page:
@@ -1250,9 +1252,8 @@ def prune() -> None:
     prune_cooldowns()
     prune_inbound()
     prune_journal()
-    for feature in current_app.extensions["features"]:
-        if feature.prune:
-            feature.prune()
+    for prune_feature in gather("prune"):
+        prune_feature()
 
 
 # The calls to Vonage: a text, and a PIN that is started, checked or cancelled ---------------------

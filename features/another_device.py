@@ -19,7 +19,7 @@ from app import require_member, sign_in_as
 from foundation.clock import MINUTE, now
 from foundation.database import count_rows, fetch_row, get_db, transaction
 from foundation.digests import keyed_digest, session_digest
-from foundation.feature import Feature
+from foundation.feature import Feature, gather
 from foundation.forms import Form, Mistake, drop_invisible
 from foundation.journal import record
 from foundation.sessions import IS_MEMBER, Member, adopt_session, name_device, this_digest
@@ -97,8 +97,8 @@ def show_offer(offer: sqlite3.Row, form: Form, status: int = 200) -> ResponseRet
 @another_device.post("/devices/add")
 def make_offer() -> ResponseReturnValue:
     member = require_member()
-    for other in current_app.extensions["features"]:
-        if other.must_confirm and (place := other.must_confirm(member)):
+    for must_confirm in gather("must_confirm"):
+        if place := must_confirm(member):
             return redirect(f"{place}?next=/devices/add", 303)
     offer_id = secrets.token_hex(16)
     with transaction() as db:
@@ -327,7 +327,6 @@ feature = Feature(
     },
     slots={
         "devices": "another_device/_add.html",
-        "new_device": "another_device/_new_device.html",
         "signup": "another_device/_back.html",
     },
     prune=prune,

@@ -3,13 +3,13 @@
 import sqlite3
 from contextlib import suppress
 
-from flask import Blueprint, abort, current_app, redirect, render_template
+from flask import Blueprint, abort, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from app import logout, longest_session, require_member
-from foundation.clock import DAY, now
+from foundation.clock import now
 from foundation.database import fetch_rows, transaction
-from foundation.feature import Feature
+from foundation.feature import Feature, gather
 from foundation.journal import record
 from foundation.notices import notify
 from foundation.sessions import Member, refresh_cookie, session_table, this_digest, this_session
@@ -42,16 +42,13 @@ def find_devices(member: Member) -> list[sqlite3.Row]:
     )
 
 
-@devices.app_template_global()
-def find_new_devices() -> list[sqlite3.Row]:
-    """Devices that were added within a week, after this one: their owner hears of them here."""
-    return fetch_rows(
-        "SELECT device AS name, ?1 - created_at AS age FROM sessions"
-        " WHERE author_id = ?2 AND expires_at > ?1 AND created_at > ?1 - ?3 AND (added_by = ?4"
-        " OR created_at > (SELECT created_at FROM sessions WHERE id_digest = ?4))"
-        " ORDER BY created_at DESC LIMIT 5",
-        (now(), require_member().id, 7 * DAY, this_digest()),
-    )
+# Devices that were added within a week, after this one or from it: their owner hears of them here.
+NEW_DEVICES = (
+    "SELECT 'new-device', coalesce(nullif(device, ''), 'unknown device'), :now - created_at"
+    " FROM sessions WHERE author_id = :member AND expires_at > :now AND created_at > :week_ago"
+    " AND (added_by = :this OR created_at >"
+    " (SELECT created_at FROM sessions WHERE id_digest = :this))"
+)
 
 
 @devices.post("/devices/renew")
@@ -101,9 +98,8 @@ def end_others() -> ResponseReturnValue:
         others = "DELETE FROM sessions WHERE author_id = ? AND id_digest != ?"
         if db.execute(others, (member.id, this_digest())).rowcount:
             record("other_devices_ended", member.username)
-        for other in current_app.extensions["features"]:
-            if other.signed_out:
-                other.signed_out(member.id)
+        for tell in gather("signed_out"):
+            tell(member.id)
     notify("done-others-ended")
     return redirect("/devices", 303)
 
@@ -111,6 +107,7 @@ def end_others() -> ResponseReturnValue:
 feature = Feature(
     devices,
     sentences={
+        "new-device": "You signed in on another device",
         "done-device-ended": "That device is signed out.",
         "done-others-ended": "All your other devices are signed out.",
         "done-renewed": "Renewed: the days count from now.",
@@ -120,5 +117,5 @@ feature = Feature(
         "other_devices_ended": "{actor} signed out all their other devices",
     },
     navigation={"/devices": "Devices"},
-    slots={"home": "devices/_new.html"},
+    arrivals=NEW_DEVICES,
 )

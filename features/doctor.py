@@ -6,7 +6,6 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from flask import Blueprint, current_app
 
 from foundation.command import command
 from foundation.database import database_path, transaction
-from foundation.feature import Feature
+from foundation.feature import Feature, gather
 from foundation.inbound import webhook_url
 from foundation.sentences import say
 from foundation.vonage import VonageClient, VonageError, VonageRefused, asking_vonage, connect
@@ -47,11 +46,11 @@ def examine(fix: bool) -> bool:
     """Make all checks. False: something is wrong. `fix` allows setting the number's webhook."""
     checks: list[Callable[[], str]] = [check_settings, check_database, check_base_url]
     checks += [check_account, lambda: check_number(fix)]
-    checks += [
-        partial(ask_feature, other) for other in current_app.extensions["features"] if other.check
-    ]
     results = [tell(check) for check in checks]
-    return all(results)
+    troubles = [trouble for check in gather("check") if (trouble := check())]
+    for trouble in troubles:
+        click.echo(f"wrong  {trouble}")
+    return all(results) and not troubles
 
 
 def tell(check: Callable[[], str]) -> bool:
@@ -63,12 +62,6 @@ def tell(check: Callable[[], str]) -> bool:
     except VonageError as error:
         click.echo(f"wrong  {say(error.reason)}")
     return False
-
-
-def ask_feature(feature: Feature) -> str:
-    if feature.check and (trouble := feature.check()):
-        raise Trouble(trouble)
-    return f"Nothing is wrong with the {feature.name}."
 
 
 def check_settings() -> str:

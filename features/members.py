@@ -12,7 +12,7 @@ from app import ROW_ID, TRIES_PER_INVITE, forget_pins_of_invite, require_admin, 
 from foundation.clock import now, say_iso
 from foundation.command import command
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
-from foundation.feature import Feature
+from foundation.feature import Feature, gather
 from foundation.forms import Form, Mistake, end_of_day, parse_last_day
 from foundation.journal import record
 from foundation.notices import notify
@@ -64,14 +64,9 @@ def sign_out(row_id: int) -> ResponseReturnValue:
 def sign_out_everywhere(author_id: int, name: str, actor: str | None) -> None:
     with transaction() as db:
         db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
-        tell_features_of_sign_out(author_id)
+        for tell in gather("signed_out"):
+            tell(author_id)
         record("signed_out_everywhere", actor, name)
-
-
-def tell_features_of_sign_out(author_id: int | None) -> None:
-    for other in current_app.extensions["features"]:
-        if other.signed_out:
-            other.signed_out(author_id)
 
 
 def require_person(author_id: int) -> sqlite3.Row:
@@ -152,9 +147,8 @@ def remove_member(author_id: int, name: str, actor: str | None) -> None:
         close_invites(name, author_id)
         theirs = "DELETE FROM pending_verifications WHERE username = ? OR author_id = ?"
         db.execute(theirs, (name, author_id))
-        for other in current_app.extensions["features"]:
-            if other.forget:
-                other.forget(author_id)
+        for forget in gather("forget"):
+            forget(author_id)
         record("left" if actor == name else "removed", actor, name)
 
 
@@ -244,7 +238,8 @@ def sign_out_command(username: str | None, everybody: bool) -> None:
     with transaction() as db:
         record("signed_out_everywhere")
         ended = db.execute("DELETE FROM sessions").rowcount
-        tell_features_of_sign_out(None)
+        for tell in gather("signed_out"):
+            tell(None)
     click.echo(f"Everybody is signed out; {ended} sessions have ended.")
 
 

@@ -21,6 +21,7 @@ from flask import (
     Blueprint,
     abort,
     current_app,
+    g,
     has_request_context,
     jsonify,
     redirect,
@@ -33,7 +34,7 @@ from werkzeug.exceptions import HTTPException
 
 from app import ROW_ID, require_member, sign_in_as
 from foundation.answers import show_error
-from foundation.clock import DAY, MINUTE, now
+from foundation.clock import MINUTE, now
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.digests import keyed_digest
 from foundation.feature import Feature
@@ -361,14 +362,20 @@ def find_passkeys(author_id: int) -> list[sqlite3.Row]:
     return fetch_rows("SELECT * FROM passkeys WHERE author_id = ? ORDER BY id", (author_id,))
 
 
+# Those that were added within a week from another device: their owner hears of it here.
+NEW_PASSKEYS = (
+    "SELECT 'new-passkey', name, :now - created_at FROM passkeys"
+    " WHERE author_id = :member AND created_at > :week_ago AND added_by != :this"
+)
+
+
 @passkeys.app_template_global()
-def find_new_passkeys() -> list[sqlite3.Row]:
-    """Those that were added within a week from another device: their owner hears of it here."""
-    return fetch_rows(
-        "SELECT name, ? - created_at AS age FROM passkeys"
-        " WHERE author_id = ? AND created_at > ? AND added_by != ? ORDER BY id DESC LIMIT 5",
-        (now(), require_member().id, now() - 7 * DAY, this_digest()),
-    )
+def count_passkeys(author_id: int) -> int:
+    """For lists of members: one statement, however many are asked about."""
+    if "passkey_counts" not in g:
+        rows = fetch_rows("SELECT author_id, count(*) AS count FROM passkeys GROUP BY author_id")
+        g.passkey_counts = {row["author_id"]: row["count"] for row in rows}
+    return int(g.passkey_counts.get(author_id, 0))
 
 
 @passkeys.app_template_global()
@@ -490,6 +497,7 @@ def say_in_json(error: HTTPException) -> ResponseReturnValue:
 feature = Feature(
     passkeys,
     sentences={
+        "new-passkey": "A passkey was added on another device",
         "passkey-refused": "That didn't work with this passkey. Try again, or sign in another way.",
         "passkey-counter": "This passkey may have been copied, so it wasn't accepted. Sign in"
         " another way, and remove it.",
@@ -509,10 +517,11 @@ feature = Feature(
     },
     slots={
         "devices": "passkeys/_list.html",
-        "home": "passkeys/_new.html",
+        "member": "passkeys/_count.html",
         "sign_in": "passkeys/_sign_in.html",
         "sign_out_everywhere": "passkeys/_sign_out.html",
     },
+    arrivals=NEW_PASSKEYS,
     prune=prune,
     forget=forget,
     signed_out=forget_if_asked,

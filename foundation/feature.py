@@ -5,18 +5,20 @@ It lives in `features/<name>.py`, with `templates/<name>/`, its test and, where 
 leads to another site calls `allow_form_action`.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, current_app, has_request_context, request
 
 from foundation.answers import find_static_files
-from foundation.clock import add_times
+from foundation.clock import DAY, add_times, now
+from foundation.database import get_db
 from foundation.journal import EVENTS
 from foundation.notices import take_notice
 from foundation.sentences import SENTENCES, is_sentence, say
-from foundation.sessions import Member, current_member, is_admin
+from foundation.sessions import Member, current_member, is_admin, this_digest
 from foundation.settings import SETTINGS, Setting
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -31,7 +33,10 @@ class Feature(NamedTuple):
     events: Mapping[str, str] = NOTHING  # the words of its journal lines, see foundation/journal.py
     navigation: Mapping[str, str] = NOTHING  # links for members, by address
     admin_pages: Mapping[str, str] = NOTHING  # links on the admins' pages, by address
-    slots: Mapping[str, str] = NOTHING  # by place ("home"), a template to show there
+    slots: Mapping[str, str] = NOTHING  # by place ("devices"), a template to show there
+    # What home tells a member of the last week: SQL for a sentence's name, a name, and seconds ago.
+    # It may use :now, :week_ago, :member (an id) and :this (the session's digest).
+    arrivals: str = ""
     prune: Callable[[], None] | None = None  # delete what has expired, in the caller's transaction
     forget: Callable[[int], None] | None = None  # the same for the member with that author_id
     # After a sign-out everywhere (None: of everybody), in the caller's transaction.
@@ -63,13 +68,28 @@ def add_features(app: Flask, features: tuple[Feature, ...]) -> None:
         app.extensions["events"] |= feature.events
 
 
+def gather(hook: str) -> list[Any]:
+    """What the features have for a hook, such as "prune"."""
+    found = (getattr(feature, hook) for feature in current_app.extensions["features"])
+    return [one for one in found if one]
+
+
+def find_arrivals(member: Member) -> list[sqlite3.Row]:
+    """What is new of the member's own within a week, all in one statement."""
+    facts = {"now": now(), "week_ago": now() - 7 * DAY, "member": member.id, "this": this_digest()}
+    sql = " UNION ALL ".join(gather("arrivals"))
+    return get_db().execute(f"{sql} LIMIT 20", facts).fetchall() if sql else []
+
+
 def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
     """What every template knows: who is asking, what the features bring, how to look things up."""
     known = gather_for_templates(features) | {"static": find_static_files(app)}
 
     @app.context_processor
     def describe_visitor() -> dict[str, Any]:
-        return {"member": current_member(), "is_admin": is_admin(current_member()), **known}
+        member = current_member()
+        here = request.path if has_request_context() else ""  # commands render texts
+        return {"member": member, "is_admin": is_admin(member), "here": here, **known}
 
     add_times(app)
 

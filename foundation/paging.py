@@ -26,7 +26,8 @@ def read_id(name: str) -> int | None:
 
 def fetch_page(sql: str, values: Values) -> Page:
     """The page that `?page=` asks for. `sql` has {page} where its LIMIT belongs."""
-    number = min(max(request.args.get("page", 1, type=int), 1), LAST_PAGE)
+    asked = request.args.get("page", 1, type=int) if request.query_string else 1
+    number = min(max(asked, 1), LAST_PAGE)
     limit = f"LIMIT {PAGE_LENGTH + 1} OFFSET {PAGE_LENGTH * (number - 1)}"
     rows = fetch_rows(sql.replace("{page}", limit), values)
     if not rows and number > 1:  # past the end: begin anew

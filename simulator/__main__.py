@@ -107,6 +107,7 @@ def say_where_to_click(app_url: str, phones_url: str) -> None:
   Now: open the phones, and reply "{INVITE_CODE}" from Ada's (+{ADA}).
   The PIN arrives there; enter it at {app_url}/signup with the username ada.
   Then invite Grace's phone, +{GRACE}, and sign in with it in a private window.
+  A second private window is another device: add it at {app_url}/devices. Passkeys work, too.
 
   Nobody invited Mallory's phone: see what a reply from it does. On the page with the phones
   you can also delay or lose texts, reply without the word, and forge webhooks.

@@ -163,6 +163,51 @@ def test_killed_before_any_statement_of_a_sign_up(served: Served, local: Group) 
     assert len(points) > 12
 
 
+def test_killed_before_any_statement_of_adding_a_device(served: Served, local: Group) -> None:
+    """The same press once more, from the same browser: one session more, never two."""
+    grace = local.join(GRACE, "grace").cookie()
+    first = served.browser()
+    first.cookies.set("session", grace)
+    points = [*crash_points("/join/finish", 14), *crash_points("/devices/add/confirm", 6)]
+    died = 0
+
+    for number, point in enumerate(points, 1):
+        second = offered(served, first)
+        digits = re.findall(r"dir=.ltr.>(\d\d)<", second.get(f"{served.url}/join/wait").text)[0]
+        acts = [(first, "/devices/add/confirm", {"number": digits}), (second, "/join/finish", {})]
+        for browser, path, form in acts:
+            if point.startswith(path):
+                restart(served, point)
+                died += press(browser, f"{served.url}{path}", form) == 0
+                restart(served, None)
+            assert press(browser, f"{served.url}{path}", form) == 303, point
+        assert "You are in, grace" in second.get(served.url, timeout=15).text, point
+        assert local.one("SELECT count(*) FROM sessions") == number + 1, point
+        added = "SELECT count(*) FROM journal WHERE event = 'device_added'"
+        assert local.one(added) == number, point
+        assert local.rows("PRAGMA foreign_key_check") == []
+    print(f"\nanother device: {died} points; lost 0, doubled 0")
+    assert died > 12
+
+
+def offered(served: Served, first: requests.Session) -> requests.Session:
+    """A new browser that has given the code of an offer."""
+    first.post(f"{served.url}/devices/add", timeout=15)
+    page = first.get(f"{served.url}/devices/add", timeout=15).text
+    second = served.browser()
+    code = "".join(re.findall(r"dir=.ltr.>(\w{4})-(\w{4})<", page)[0])
+    assert press(second, f"{served.url}/join", {"code": code}) == 303
+    return second
+
+
+def press(browser: requests.Session, url: str, form: dict[str, str]) -> int:
+    """The status of the answer; 0 where there was none."""
+    try:
+        return browser.post(url, data=form, timeout=15, allow_redirects=False).status_code
+    except requests.RequestException:
+        return 0
+
+
 @pytest.mark.parametrize("acts", [False, True], ids=["request read", "before the answer"])
 @pytest.mark.parametrize("call", ["start", "check"])
 def test_killed_while_vonage_is_asked(served: Served, local: Group, call: str, acts: bool) -> None:
