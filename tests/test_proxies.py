@@ -3,6 +3,7 @@ was asked."""
 
 import fcntl
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -112,7 +113,7 @@ class Visitor:
             connection.putheader(name, value)
         connection.endheaders(body.encode() or None)
         response = connection.getresponse()
-        answer = Answer(response.status, response.headers, response.read().decode())
+        answer = Answer(response.status, response.headers, response.read().decode(errors="replace"))
         connection.close()
         for cookie in response.headers.get_all("Set-Cookie", []):
             name, value = cookie.split(";")[0].split("=", 1)
@@ -530,6 +531,22 @@ def test_what_was_done_is_said_behind_a_proxy_too(guarded: Guarded, proxy: Proxy
 
     assert shown("done-signed-out") in visitor.ask(GROUP).body
     assert shown("done-signed-out") not in visitor.ask(GROUP).body
+
+
+def test_static_files_are_compressed_and_pages_are_not(guarded: Guarded, proxy: Proxy) -> None:
+    visitor = Visitor(proxy)
+    page = visitor.ask(f"{GROUP}/signup", [("Accept-Encoding", "gzip")])
+    assert "Content-Encoding" not in page.headers
+    linked = re.findall(r'(?:href|src)="(/static/[^"]+(?:css|js)\?[^"]+)"', page.body)
+
+    assert len(linked) == 3
+    weight = len(page.body)
+    for address in linked:
+        answer = visitor.ask(GROUP + address, [("Accept-Encoding", "gzip")])
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert "max-age=31536000" in answer.headers["Cache-Control"]
+        weight += len(answer.body)
+    assert weight < 15_000
 
 
 def test_half_sent_forms_hold_none_of_our_threads(guarded: Guarded, proxy: Proxy) -> None:
