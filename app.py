@@ -145,12 +145,13 @@ def invite_friend() -> ResponseReturnValue:
     except Mistake as mistake:
         form.refuse(mistake)
         return show_invites(form, 422)
-    notify("done-invited" if wish.is_texted else "done-invited-self")
+    done = "done-invited" if wish.is_texted else "done-invited-self"
     if wish.is_texted:
         try:
             send_invite(invite_id, wish.phone, inviter.username)
         except VonageError:  # the invite stays; its line on the page says what is wrong
-            notify("done-invited-only")
+            done = "done-invited-only"
+    notify(done)
     return redirect(url_for(invites_page(inviter), new=invite_id), 303)
 
 
@@ -169,13 +170,8 @@ def may_invite(member: Member) -> bool:
     """Admins, and within MEMBER_INVITES all members who are no guests (and still members)."""
     if is_admin(member) or not current_app.config["MEMBER_INVITES"]:
         return is_admin(member)
-    return (
-        fetch_row(
-            "SELECT 1 FROM authors WHERE id = ? AND ends_at IS NULL AND removed_at IS NULL",
-            (member.id,),
-        )
-        is not None
-    )
+    stays = "SELECT 1 FROM authors WHERE id = ? AND ends_at IS NULL AND removed_at IS NULL"
+    return fetch_row(stays, (member.id,)) is not None
 
 
 class Wish(NamedTuple):
