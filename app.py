@@ -1052,8 +1052,10 @@ def find_or_create_author(username: str, check: Check, invite: sqlite3.Row) -> t
     known = fetch_row("SELECT id, removed_at, ends_at FROM authors WHERE username = ?", (username,))
     if known:
         was_gone = known["removed_at"] or (known["ends_at"] or now() + 1) <= now()
-        if was_gone:  # a guest's old sessions would come back, too
+        if was_gone:  # a guest's old sessions and passkeys would come back, too
             get_db().execute("DELETE FROM sessions WHERE author_id = ?", (known["id"],))
+            for forget in gather("forget"):
+                forget(known["id"])
         back = "UPDATE authors SET removed_at = NULL, ends_at = ? WHERE id = ?"
         get_db().execute(back, (invite["ends_at"], known["id"]))
         return Member(known["id"], username), "rejoined" if was_gone else "signed_in"

@@ -2,8 +2,8 @@
 
 The device that is signed in makes an *offer* and shows its code, as letters and as a QR picture.
 The new device gives the code back, and shows two digits. These are typed on the first device, by
-somebody who can see both: so a stranger who learns the code, or talks somebody into reading it out,
-gets nothing. Then the new device is signed in.
+somebody who can see both. So a stranger who learns the code gets nothing, unless they also talk the
+member into typing digits that they dictate. Then the new device is signed in.
 """
 
 import hmac
@@ -22,7 +22,14 @@ from foundation.digests import keyed_digest, session_digest
 from foundation.feature import Feature, gather
 from foundation.forms import Form, Mistake, drop_invisible
 from foundation.journal import record
-from foundation.sessions import IS_MEMBER, Member, adopt_session, name_device, this_digest
+from foundation.sessions import (
+    IS_MEMBER,
+    Member,
+    adopt_session,
+    name_device,
+    session_table,
+    this_digest,
+)
 from foundation.visitor import create_visitor, find_visitor
 
 another_device = Blueprint("another_device", __name__)
@@ -103,6 +110,8 @@ def make_offer() -> ResponseReturnValue:
     offer_id = secrets.token_hex(16)
     with transaction() as db:
         prune()
+        if session_table().find(db, this_digest()) is None:
+            return redirect("/signup", 303)  # signed out in this moment
         unfinished = "DELETE FROM offers WHERE session_digest = ? AND added_at IS NULL"
         db.execute(unfinished, (this_digest(),))  # one a session
         db.execute(
@@ -280,10 +289,12 @@ def finish() -> ResponseReturnValue:
 def add_this_device(visitor: str) -> tuple[int, str] | None:
     """Sign this browser in by its confirmed offer: the member's id, and the session's. The same
     once more, if the answer got lost. None: nothing is confirmed, or it is over."""
+    if find_finishable(visitor) is None:
+        return None  # before a lock is taken
     with transaction() as db:
         prune()
-        offer = find_offer("visitor_digest = ?2", digest_of_visitor(visitor))
-        if offer is None or state_of(offer) not in ("confirmed", "added"):
+        offer = find_finishable(visitor)
+        if offer is None:
             return None
         # Always the same for this offer and browser, and nobody else can guess it.
         session_id = keyed_digest("session", visitor, offer["id"])
@@ -298,6 +309,24 @@ def add_this_device(visitor: str) -> tuple[int, str] | None:
             (now(), now() + RECEIPT_LIFETIME, offer["id"]),
         )
     return owner.id, session_id
+
+
+def find_finishable(visitor: str) -> sqlite3.Row | None:
+    """This browser's offer, if it may sign in by it. Not the device that offers itself: it would
+    end the session that the new one is added from."""
+    offer = find_offer("visitor_digest = ?2", digest_of_visitor(visitor))
+    if offer is None or offer["session_digest"] == this_digest():
+        return None
+    return offer if state_of(offer) in ("confirmed", "added") else None
+
+
+def forget_offers(author_id: int | None) -> None:
+    """After a sign-out everywhere: what is half added doesn't come in."""
+    get_db().execute(
+        "DELETE FROM offers WHERE added_at IS NULL AND session_digest IN (SELECT id_digest"
+        " FROM sessions WHERE author_id = ?1 OR ?1 IS NULL)",
+        (author_id,),
+    )
 
 
 def prune() -> None:
@@ -330,5 +359,6 @@ feature = Feature(
         "signup": "another_device/_back.html",
     },
     prune=prune,
+    signed_out=forget_offers,
     left_out=("offers",),
 )

@@ -69,12 +69,11 @@ def renew_this_session() -> bool:
 
 # Whoever took a device may have added others from it, so they end with it; but never this one, or
 # the old phone could not be signed out from the new one that was added from it.
-END_WITH_ADDED = (
+WITH_ADDED = (
     "WITH RECURSIVE ended (id) AS (SELECT id_digest FROM sessions"
     " WHERE author_id = ?1 AND substr(id_digest, 1, ?2) = ?3"
     " UNION SELECT id_digest FROM sessions JOIN ended ON added_by = ended.id"
-    " WHERE id_digest != ?4) DELETE FROM sessions WHERE id_digest IN (SELECT id FROM ended)"
-    " RETURNING 1"
+    " WHERE id_digest != ?4) SELECT id FROM ended"
 )
 
 
@@ -83,9 +82,12 @@ def end(device_id: str) -> ResponseReturnValue:
     member = require_member()
     if device_id == this_digest()[:ID_LENGTH]:
         return logout()
-    with transaction():
-        if not fetch_rows(END_WITH_ADDED, (member.id, ID_LENGTH, device_id, this_digest())):
-            abort(404)
+    with transaction() as db:
+        rows = fetch_rows(WITH_ADDED, (member.id, ID_LENGTH, device_id, this_digest()))
+        ended = [row["id"] for row in rows] or abort(404)
+        for tell in gather("ended"):
+            tell(ended)
+        db.executemany("DELETE FROM sessions WHERE id_digest = ?", [(one,) for one in ended])
         record("device_ended", member.username)
     notify("done-device-ended")
     return redirect("/devices", 303)

@@ -187,10 +187,13 @@ def last_day(row_id: int) -> ResponseReturnValue:
 
 def set_stay(author_id: int, name: str, ends_at: int | None) -> bool:
     """A guest's invites end, because guests invite nobody; one whose stay was over comes back
-    without the old sessions. False: the member was removed meanwhile."""
+    without the old sessions and passkeys. False: the member was removed meanwhile."""
     with transaction() as db:
-        over = "SELECT id FROM authors WHERE id = ? AND ends_at <= ?"
-        db.execute(f"DELETE FROM sessions WHERE author_id IN ({over})", (author_id, now()))
+        over = "SELECT 1 FROM authors WHERE id = ? AND ends_at <= ?"
+        if fetch_row(over, (author_id, now())):
+            db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
+            for forget in gather("forget"):
+                forget(author_id)
         stay = "UPDATE authors SET ends_at = ? WHERE id = ? AND removed_at IS NULL"
         if db.execute(stay, (ends_at, author_id)).rowcount == 0:
             return False

@@ -49,6 +49,7 @@ from foundation.sessions import (
     adopt_session,
     current_member,
     name_device,
+    session_table,
     this_digest,
 )
 from foundation.visitor import find_visitor
@@ -248,6 +249,8 @@ def store_passkey(member: Member, made: Any, challenge: bytes) -> None:
     with transaction() as db:
         prune()
         spend_challenge(challenge)
+        if session_table().find(db, this_digest()) is None:
+            raise Refused  # signed out, or removed, while the browser was asking
         db.execute(
             "INSERT INTO passkeys (author_id, credential_id, public_key, sign_count, host, name,"
             " added_by, created_at, used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -342,7 +345,8 @@ def finish(known: sqlite3.Row, count: int, challenge: bytes, session_id: str) ->
         used = "UPDATE passkeys SET sign_count = ?, used_at = ? WHERE id = ?"
         db.execute(used, (count, now(), fresh["id"]))
         if session_id:
-            sign_in_as(owner, session_id, "passkey", "passkey_used")
+            added_by = fresh["added_by"]
+            sign_in_as(owner, session_id, "passkey", "passkey_used", added_by=added_by)
     return owner
 
 
@@ -362,10 +366,10 @@ def find_passkeys(author_id: int) -> list[sqlite3.Row]:
     return fetch_rows("SELECT * FROM passkeys WHERE author_id = ? ORDER BY id", (author_id,))
 
 
-# Those that were added within a week from another device: their owner hears of it here.
+# Those that were added within a week: their owner hears of it on every device.
 NEW_PASSKEYS = (
     "SELECT 'new-passkey', name, :now - created_at FROM passkeys"
-    " WHERE author_id = :member AND created_at > :week_ago AND added_by != :this"
+    " WHERE author_id = :member AND created_at > :week_ago"
 )
 
 
@@ -438,6 +442,12 @@ def forget_if_asked(author_id: int | None) -> None:
         forget(author_id)
 
 
+def forget_those_of(sessions: list[str]) -> None:
+    """A device was ended by its owner: whoever had it may have added passkeys on it."""
+    gone = "DELETE FROM passkeys WHERE added_by IN (SELECT value FROM json_each(?))"
+    get_db().execute(gone, (json.dumps(sessions),))
+
+
 def prune() -> None:
     get_db().execute("DELETE FROM used_challenges WHERE expires_at <= ?", (now(),))
 
@@ -497,7 +507,7 @@ def say_in_json(error: HTTPException) -> ResponseReturnValue:
 feature = Feature(
     passkeys,
     sentences={
-        "new-passkey": "A passkey was added on another device",
+        "new-passkey": "A passkey was added",
         "passkey-refused": "That didn't work with this passkey. Try again, or sign in another way.",
         "passkey-counter": "This passkey may have been copied, so it wasn't accepted. Sign in"
         " another way, and remove it.",
@@ -525,6 +535,8 @@ feature = Feature(
     prune=prune,
     forget=forget,
     signed_out=forget_if_asked,
+    ended=forget_those_of,
     must_confirm=must_confirm,
     check=check_host,
+    left_out=("used_challenges",),
 )

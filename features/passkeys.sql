@@ -12,6 +12,12 @@ CREATE TABLE passkeys (
     used_at INTEGER NOT NULL
 ) STRICT;
 
+-- Where a session goes, those that it added are those of the one that added it.
+CREATE TRIGGER close_gap_above_passkeys AFTER DELETE ON sessions WHEN OLD.added_by IS NOT NULL BEGIN
+    UPDATE passkeys SET added_by = OLD.added_by WHERE added_by = OLD.id_digest;
+END;
+
+CREATE INDEX passkeys_by_adder ON passkeys (added_by);
 CREATE INDEX passkeys_of_author ON passkeys (author_id);
 
 -- Challenges that were answered: each is good once.

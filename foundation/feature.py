@@ -41,6 +41,8 @@ class Feature(NamedTuple):
     forget: Callable[[int], None] | None = None  # the same for the member with that author_id
     # After a sign-out everywhere (None: of everybody), in the caller's transaction.
     signed_out: Callable[[int | None], None] | None = None
+    # Before a member ends devices: the digests of their sessions, in the caller's transaction.
+    ended: Callable[[list[str]], None] | None = None
     # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
     must_confirm: Callable[[Member], str | None] | None = None
     check: Callable[[], str | None] | None = None  # for `flask doctor`: what is wrong

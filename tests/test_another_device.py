@@ -530,3 +530,38 @@ def test_strangers_are_led_to_where_they_can_begin(group: Group, grace: Browser)
     assert group.browser().get("/devices/add").location == "/signup?next=/devices/add"
     assert group.browser().post("/devices/add").location == "/signup"
     assert group.browser().get("/join/wait").location == "/join"
+
+
+def test_a_stranger_who_presses_finish_takes_no_lock(
+    group: Group, grace: Browser, phone: Browser
+) -> None:
+    give(phone, offer(grace))
+    lock = sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")  # whoever wanted to write would wait, and get 503
+
+    assert phone.post("/join/finish").status_code == 422
+
+    lock.execute("ROLLBACK")
+    lock.close()
+
+
+def test_the_offering_device_does_not_finish_its_own_offer(group: Group, grace: Browser) -> None:
+    """It would end the session that the new one is added from, and nobody could end both."""
+    code, alias = offer(grace), group.browser()
+    give(alias, code)
+    confirm(grace, alias)
+    grace.client.set_cookie("visitor", alias.cookie("visitor"))
+
+    assert grace.post("/join/finish").status_code == 422
+    assert group.one("SELECT count(*) FROM sessions") == 1
+
+
+def test_signing_out_the_others_ends_what_is_half_added(
+    group: Group, grace: Browser, phone: Browser
+) -> None:
+    give(phone, offer(grace))
+    confirm(grace, phone)
+
+    grace.post("/devices/end-others")
+
+    assert nobody_came_in(group, phone)

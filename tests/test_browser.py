@@ -516,7 +516,9 @@ def test_a_passkey_signs_in_where_nobody_is_signed_in_any_more(stage: Stage) -> 
     assert stranger.url.endswith("/signup")
 
 
-def test_a_passkey_works_on_https(settings: dict[str, str], vonage: Vonage, tmp_path: Path) -> None:
+def test_a_passkey_works_on_https(
+    chromium: Browser, settings: dict[str, str], vonage: Vonage, tmp_path: Path
+) -> None:
     port, certificate = find_port(), make_certificate(tmp_path)
     url = f"https://localhost:{port}"
     group = Group(create_app(settings | {"BASE_URL": url}), vonage)
@@ -527,29 +529,27 @@ def test_a_passkey_works_on_https(settings: dict[str, str], vonage: Vonage, tmp_
     group.text(GRACE)
     # A browser of its own: where a certificate is not trusted, Chromium has no passkeys.
     trusting = [*FLAGS, "--ignore-certificate-errors"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=require_program("chromium"), args=trusting
-        )
-        page = browser.new_page()
-        lock = add_screen_lock(page)
-        page.goto(f"{url}/signup")
-        page.get_by_label("Your phone number").fill(f"+{GRACE}")
-        page.get_by_label("Username").fill("grace")
-        page.get_by_label("PIN").fill(vonage.pin_of(GRACE))
-        press(page, "Sign in")
-        press(page, "Devices", "link")
-        page.get_by_role("button", name="Add a passkey").click()
-        page.get_by_text(sentence("done-passkey-added")).wait_for()
-        page.goto(f"{url}/logout")
-        lock(False)
-        press(page, "Sign out")
-        page.goto(f"{url}/signup")
-        page.get_by_role("button", name="Use a passkey").wait_for()
-        lock(True)
-        take_passkey(page, f"{url}/")
-        assert page.get_by_role("heading", level=1).inner_text() == "You are in, grace"
-        browser.close()
+    path = require_program("chromium")
+    browser = chromium.browser_type.launch(executable_path=path, args=trusting)
+    page = browser.new_page()
+    lock = add_screen_lock(page)
+    page.goto(f"{url}/signup")
+    page.get_by_label("Your phone number").fill(f"+{GRACE}")
+    page.get_by_label("Username").fill("grace")
+    page.get_by_label("PIN").fill(vonage.pin_of(GRACE))
+    press(page, "Sign in")
+    press(page, "Devices", "link")
+    page.get_by_role("button", name="Add a passkey").click()
+    page.get_by_text(sentence("done-passkey-added")).wait_for()
+    page.goto(f"{url}/logout")
+    lock(False)
+    press(page, "Sign out")
+    page.goto(f"{url}/signup")
+    page.get_by_role("button", name="Use a passkey").wait_for()
+    lock(True)
+    take_passkey(page, f"{url}/")
+    assert page.get_by_role("heading", level=1).inner_text() == "You are in, grace"
+    browser.close()
     server.shutdown()
 
 

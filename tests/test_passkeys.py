@@ -2,13 +2,17 @@
 
 import copy
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import time_machine
 from werkzeug.test import TestResponse
 
+from features.passkeys import check_new_passkey
 from foundation.clock import DAY, MINUTE
 from simulator.vonage import Vonage
 from wsgi import create_app
@@ -369,16 +373,14 @@ def test_a_way_back_leads_to_our_own_pages_only(
     assert use(stranger, passkey, next="//mallory.example").get_json() == {"next": "/"}
 
 
-def test_the_other_devices_hear_of_it_for_a_week(group: Group) -> None:
+def test_home_says_for_a_week_what_was_added(group: Group) -> None:
     with time_machine.travel("2026-11-25 12:00", tick=False) as clock:
         grace = group.join(GRACE, "grace")
         other = group.join(GRACE, "grace", bound=True)
         add(grace, Passkey())
 
-        assert "A passkey was added on another device today" in " ".join(
-            other.get("/").text.split()
-        )
-        assert "A passkey was added" not in grace.get("/").text
+        for device in (grace, other):
+            assert "A passkey was added today" in " ".join(device.get("/").text.split())
         clock.shift(7 * DAY)
         assert "A passkey was added" not in other.get("/").text
 
@@ -439,3 +441,79 @@ def test_the_database_lets_nobody_in(group: Group, passkey: Passkey) -> None:
     for row in group.rows("SELECT * FROM passkeys"):
         assert secret not in [value for value in row if isinstance(value, bytes)]
     assert ADA not in str(group.rows("SELECT * FROM passkeys"))
+
+
+# A device that was taken -------------------------------------------------------------------------
+
+
+def end_named(browser: Browser, name: str) -> None:
+    page = browser.get("/devices").text
+    part = next(one for one in page.split("<li>") if f"<strong>{name}" in one)
+    browser.post(re.findall(r'action="(/devices/\w+/end)"', part)[0])
+
+
+def test_ending_a_device_ends_the_passkeys_added_on_it(group: Group, grace: Browser) -> None:
+    own = Passkey()
+    add(grace, own)
+    stolen = group.join(GRACE, "grace", bound=True)
+    group.rows("UPDATE sessions SET device = 'phone' WHERE created_at = (SELECT max(created_at)"
+               " FROM sessions) AND id_digest NOT IN (SELECT added_by FROM passkeys)")  # fmt: skip
+    use(stolen, own, "confirm")
+    theirs = Passkey()
+    add(stolen, theirs)
+    thief = group.browser()
+    thief.get("/signup")
+    assert use(thief, theirs).status_code == 200
+
+    end_named(grace, "phone")
+
+    assert thief.username() is stolen.username() is None
+    assert group.rows("SELECT credential_id FROM passkeys") == [(encode(own.id),)]
+    thief.get("/signup")
+    assert is_refused(use(thief, theirs))
+
+
+ENDS: dict[str, Callable[[Group, Browser], object]] = {
+    "the others are signed out": lambda group, other: other.post(
+        "/devices/end-others", passkeys="yes"
+    ),
+    "removed": lambda group, other: group.command("remove", "grace"),
+    "guest's day over": lambda group, other: group.rows("UPDATE authors SET ends_at = 1"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
+def test_whoever_is_signed_out_while_the_browser_asks_adds_no_passkey(
+    group: Group, grace: Browser, monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[Group, Browser], object],
+) -> None:  # fmt: skip
+    """At the worst moment: after the answer was checked, before it is stored."""
+    other = group.join(GRACE, "grace", bound=True)
+    made = Passkey()
+    credential = made.create(options(grace, "add"))
+
+    def end_first(*args: Any) -> Any:
+        found = check_new_passkey(*args)
+        end(group, other)
+        return found
+
+    monkeypatch.setattr("features.passkeys.check_new_passkey", end_first)
+
+    assert is_refused(send(grace, "add", credential))
+    assert group.rows("SELECT * FROM passkeys") == []
+
+
+def test_a_guest_who_comes_back_has_no_old_passkey(
+    group: Group, grace: Browser, passkey: Passkey, stranger: Browser
+) -> None:
+    group.rows("UPDATE authors SET ends_at = unixepoch() WHERE username = 'grace'")
+    group.join(GRACE, "grace", bound=True)
+
+    assert is_refused(use(stranger, passkey))
+
+
+def test_a_backup_has_no_used_challenges(group: Group, passkey: Passkey, tmp_path: Path) -> None:
+    assert group.command("backup", f"{tmp_path}/copy.db").exit_code == 0
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as db:
+        assert db.execute("SELECT count(*) FROM used_challenges").fetchone() == (0,)
+        assert db.execute("SELECT count(*) FROM passkeys").fetchone() == (1,)
