@@ -13,6 +13,8 @@ import secrets
 import sqlite3
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -102,6 +104,17 @@ def spend_challenge(challenge: bytes) -> None:
 
 class Refused(Exception):
     """What the browser sent is no good, whatever it is."""
+
+
+@contextmanager
+def refusing_odd_input() -> Iterator[None]:
+    """Around what parses and checks what anybody may send: the library raises many kinds."""
+    try:
+        yield
+    except sqlite3.Error:
+        raise
+    except Exception as error:
+        raise Refused from error
 
 
 def decode(text: str) -> bytes:
@@ -233,13 +246,12 @@ def add() -> ResponseReturnValue:
     if must_confirm(member):
         abort(403, "passkey-first")
     try:
-        credential = read_json()["credential"]
-        challenge = require_challenge(credential, "add")
-        made = check_new_passkey(credential, challenge)
+        with refusing_odd_input():
+            credential = read_json()["credential"]
+            challenge = require_challenge(credential, "add")
+            made = check_new_passkey(credential, challenge)
         store_passkey(member, made, challenge)
-    except sqlite3.OperationalError:
-        raise
-    except Exception:  # the library parses what anybody may send, and raises many kinds
+    except (Refused, sqlite3.IntegrityError):  # the latter: it is known already
         return refuse("passkey-refused")
     notify("done-passkey-added")
     return jsonify(next="/devices")
@@ -300,16 +312,15 @@ def use_passkey(purpose: str, member: Member | None, session_id: str = "") -> Me
     """Whose passkey it is, or the sentence that says why it is refused. Failures write nothing,
     but for one: a counter that goes back, which is in the journal."""
     try:
-        credential = read_json()["credential"]
-        challenge = require_challenge(credential, purpose)
-        known = require_passkey(credential)
-        if member and known["author_id"] != member.id:
-            raise Refused
-        count = check_passkey(credential, challenge, known)
+        with refusing_odd_input():
+            credential = read_json()["credential"]
+            challenge = require_challenge(credential, purpose)
+            known = require_passkey(credential)
+            if member and known["author_id"] != member.id:
+                raise Refused
+            count = check_passkey(credential, challenge, known)
         return finish(known, count, challenge, session_id)
-    except sqlite3.OperationalError:
-        raise
-    except Exception:  # the library parses what anybody may send, and raises many kinds
+    except Refused:
         return "passkey-refused"
 
 
@@ -530,6 +541,7 @@ feature = Feature(
         "member": "passkeys/_count.html",
         "sign_in": "passkeys/_sign_in.html",
         "sign_out_everywhere": "passkeys/_sign_out.html",
+        "signup": "passkeys/_back.html",
     },
     arrivals=NEW_PASSKEYS,
     prune=prune,

@@ -47,6 +47,7 @@ const offer = async (place) => {
 };
 
 if (window.PublicKeyCredential?.parseRequestOptionsFromJSON) {
+  for (const hint of document.querySelectorAll("[data-with-passkeys]")) hint.hidden = false;
   for (const place of document.querySelectorAll("[data-passkey]")) {
     const purpose = place.dataset.passkey;
     place.hidden = false;

@@ -504,6 +504,7 @@ def test_a_passkey_signs_in_where_nobody_is_signed_in_any_more(stage: Stage) -> 
     page.goto(f"{stage.group}/signup")
     button = page.get_by_role("button", name="Use a passkey")
     button.wait_for()
+    assert page.get_by_text("Did you add a passkey?").is_visible()
     stage.look(page, "sign-up-passkey")
     lock(True)
     take_passkey(page, f"{stage.group}/")

@@ -203,6 +203,14 @@ def test_a_new_passkey_that_lies_is_refused(group: Group, grace: Browser, lie: s
     assert kept(group) == before
 
 
+def test_a_passkey_is_added_once(group: Group, grace: Browser, ada: Browser) -> None:
+    made = Passkey()
+    add(grace, made)
+
+    assert is_refused(add(ada, made))
+    assert group.one("SELECT count(*) FROM passkeys") == 1
+
+
 def test_an_answer_is_good_once(group: Group, passkey: Passkey, stranger: Browser) -> None:
     credential = passkey.get(options(stranger, "sign-in"))
     assert send(stranger, "sign-in", credential).status_code == 200
