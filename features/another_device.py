@@ -51,9 +51,8 @@ def code_of(offer_id: str) -> str:
 
 def number_of(offer: sqlite3.Row) -> str:
     """The two digits that the new device shows, and that are typed on the first."""
-    return (
-        f"{int(keyed_digest('offer number', offer['id'], offer['visitor_digest']), 16) % 100:02d}"
-    )
+    digest = keyed_digest("offer number", offer["id"], offer["visitor_digest"])
+    return f"{int(digest, 16) % 100:02d}"
 
 
 def digest_of_code(code: str) -> str:
