@@ -126,7 +126,8 @@ def init_db_command() -> None:
     path = database_path(current_app)
     if is_database_older():
         with explain_database_in_use(path), locked_for_migration(path):
-            bring_up_to_date(path)
+            if is_database_older():
+                bring_up_to_date(path)
         drop_invites_of_old_key()
     require_current_database()
     delete_old_copies(path)

@@ -9,7 +9,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,9 +164,12 @@ def lock_database(path: Path, for_server: bool) -> int:
 
 @contextmanager
 def locked_for_migration(path: Path) -> Iterator[None]:
-    lock = lock_database(path, for_server=False)
+    """One after the other: the second finds nothing left to do, and writes no copy of a database
+    that is half way. Raises DatabaseInUse."""
+    lock, turn = lock_database(path, for_server=False), os.open(path.parent, os.O_RDONLY)
     try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
         yield
     finally:
-        with suppress(OSError):
-            os.close(lock)
+        os.close(turn)
+        os.close(lock)
