@@ -25,14 +25,14 @@ from vonage_sms import SmsMessage
 from vonage_verify import SmsChannel, VerifyRequest
 
 from foundation.answers import add_answers
-from foundation.clock import DAY, MINUTE, now, say_iso
+from foundation.clock import DAY, MINUTE, now
 from foundation.database import count_rows, fetch_row, fetch_rows, get_db, insert_row
 from foundation.database import is_database_older, open_database, transaction
 from foundation.digests import keyed_digest, phone_digest, session_digest
-from foundation.feature import Feature, add_features, fill_templates, find_arrivals, gather
-from foundation.feature import known_settings
+from foundation.feature import Feature, add_features, fill_templates, gather, known_settings
 from foundation.flask_settings import configure_flask, wrap_wsgi
-from foundation.forms import Form, Mistake, end_of_day, parse_last_day, parse_note, parse_pin
+from foundation.forms import Form, Mistake, end_of_day, last_day_of, parse_last_day, parse_note
+from foundation.forms import parse_pin
 from foundation.guards import for_machines, guard, parse_next
 from foundation.inbound import Inbound, act_once, claim_message, count_in_journal, is_signed
 from foundation.inbound import STALE_AFTER, parse_delivery, parse_inbound, plain, prune_inbound
@@ -404,7 +404,7 @@ def find_invite_to_repeat(member: Member) -> dict[str, str]:
     return {
         "username": row["username"] or "",
         "note": row["note"] or "",
-        "ends_on": say_iso(row["ends_at"] - 1)[:10] if row["ends_at"] else "",
+        "ends_on": last_day_of(row["ends_at"]),
         "send": "self" if row["delivery"] == "self" else "text",
     }
 
@@ -1053,9 +1053,7 @@ def find_or_create_author(username: str, check: Check, invite: sqlite3.Row) -> t
     if known:
         was_gone = known["removed_at"] or (known["ends_at"] or now() + 1) <= now()
         if was_gone:  # a guest's old sessions and passkeys would come back, too
-            get_db().execute("DELETE FROM sessions WHERE author_id = ?", (known["id"],))
-            for forget in gather("forget"):
-                forget(known["id"])
+            end_all_ways_in(known["id"])
         back = "UPDATE authors SET removed_at = NULL, ends_at = ? WHERE id = ?"
         get_db().execute(back, (invite["ends_at"], known["id"]))
         return Member(known["id"], username), "rejoined" if was_gone else "signed_in"
@@ -1170,6 +1168,13 @@ def end_session(digest: str) -> None:
     get_db().execute("DELETE FROM sessions WHERE id_digest = ?", (digest,))
 
 
+def end_all_ways_in(author_id: int) -> None:
+    """Of a member: the sessions, and what features know, such as passkeys."""
+    get_db().execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
+    for forget in gather("forget"):
+        forget(author_id)
+
+
 def unused_until() -> int:
     """When a session ends if it isn't used again."""
     return now() + int(current_app.config["SESSION_DAYS"]) * DAY
@@ -1188,8 +1193,7 @@ def home() -> ResponseReturnValue:
     if current_member() is None:
         return render_template("landing.html")
     member = require_member()
-    facts = {"arrivals": find_arrivals(member), "may_invite": may_invite(member)}
-    return render_template("home.html", circle=find_circle(), **facts)
+    return render_template("home.html", circle=find_circle(), may_invite=may_invite(member))
 
 
 def find_circle() -> Page:

@@ -17,10 +17,10 @@ from flask.typing import ResponseReturnValue
 
 from app import require_member, sign_in_as
 from foundation.clock import MINUTE, now
-from foundation.database import count_rows, fetch_row, get_db, transaction
+from foundation.database import fetch_row, get_db, transaction
 from foundation.digests import keyed_digest, session_digest
 from foundation.feature import Feature, gather
-from foundation.forms import Form, Mistake, drop_invisible
+from foundation.forms import Form, Mistake, drop_invisible, read_digits
 from foundation.journal import record
 from foundation.sessions import (
     IS_MEMBER,
@@ -163,8 +163,7 @@ def refuse_offer(offer_id: str, why: str, member: Member) -> None:
 
 def parse_number(text: str) -> str:
     """Two digits of any script. Raises Mistake."""
-    kept = "".join(unicodedata.normalize("NFKC", drop_invisible(text)).split())
-    digits = "".join(str(unicodedata.decimal(letter, "?")) for letter in kept)
+    digits = read_digits(text)
     if len(digits) != 2 or "?" in digits:
         raise Mistake("number", "number-unreadable")
     return digits
@@ -258,15 +257,21 @@ def find_offer(which: str, value: str) -> sqlite3.Row | None:
     )
 
 
+def find_offer_of(visitor: str) -> sqlite3.Row | None:
+    """The one whose code this browser gave."""
+    return find_offer("visitor_digest = ?2", digest_of_visitor(visitor))
+
+
 @another_device.get("/join/wait")
 def wait() -> ResponseReturnValue:
     visitor = find_visitor()
     if visitor is None:
         return redirect("/join", 303)
-    return show_wait(find_offer("visitor_digest = ?2", digest_of_visitor(visitor)))
+    return show_wait(visitor)
 
 
-def show_wait(offer: sqlite3.Row | None, status: int = 200) -> ResponseReturnValue:
+def show_wait(visitor: str, status: int = 200) -> ResponseReturnValue:
+    offer = find_offer_of(visitor)
     state = state_of(offer) if offer else "over"
     number = number_of(offer) if offer else None
     page = render_template("another_device/wait.html", offer=offer, state=state, number=number)
@@ -280,7 +285,7 @@ def finish() -> ResponseReturnValue:
         return redirect("/join/wait" if visitor else "/join", 303)
     joined = add_this_device(visitor)
     if joined is None:
-        return show_wait(find_offer("visitor_digest = ?2", digest_of_visitor(visitor)), 422)
+        return show_wait(visitor, 422)
     adopt_session(*joined)
     return redirect("/", 303)
 
@@ -298,8 +303,7 @@ def add_this_device(visitor: str) -> tuple[int, str] | None:
         # Always the same for this offer and browser, and nobody else can guess it.
         session_id = keyed_digest("session", visitor, offer["id"])
         if offer["added_at"]:
-            there = "SELECT count(*) FROM sessions WHERE id_digest = ? AND expires_at > ?"
-            is_there = count_rows(there, (session_digest(session_id), now()))
+            is_there = session_table().find(db, session_digest(session_id))
             return (offer["author_id"], session_id) if is_there else None
         owner = Member(offer["author_id"], offer["username"])
         sign_in_as(owner, session_id, "device", "device_added", added_by=offer["session_digest"])
@@ -313,7 +317,7 @@ def add_this_device(visitor: str) -> tuple[int, str] | None:
 def find_finishable(visitor: str) -> sqlite3.Row | None:
     """This browser's offer, if it may sign in by it. Not the device that offers itself: it would
     end the session that the new one is added from."""
-    offer = find_offer("visitor_digest = ?2", digest_of_visitor(visitor))
+    offer = find_offer_of(visitor)
     if offer is None or offer["session_digest"] == this_digest():
         return None
     return offer if state_of(offer) in ("confirmed", "added") else None

@@ -8,12 +8,19 @@ import click
 from flask import Blueprint, abort, current_app, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app import ROW_ID, TRIES_PER_INVITE, forget_pins_of_invite, require_admin, require_member
-from foundation.clock import now, say_iso
+from app import (
+    ROW_ID,
+    TRIES_PER_INVITE,
+    end_all_ways_in,
+    forget_pins_of_invite,
+    require_admin,
+    require_member,
+)
+from foundation.clock import now
 from foundation.command import command
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.feature import Feature, gather
-from foundation.forms import Form, Mistake, end_of_day, parse_last_day
+from foundation.forms import Form, Mistake, end_of_day, last_day_of, parse_last_day
 from foundation.journal import record
 from foundation.notices import notify
 from foundation.paging import PAGE_LENGTH, Page, fetch_page
@@ -143,12 +150,10 @@ def remove_member(author_id: int, name: str, actor: str | None) -> None:
         gone = "UPDATE authors SET removed_at = ? WHERE id = ? AND removed_at IS NULL"
         if db.execute(gone, (now(), author_id)).rowcount == 0:
             return  # somebody else has just done it
-        db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
+        end_all_ways_in(author_id)
         close_invites(name, author_id)
         theirs = "DELETE FROM pending_verifications WHERE username = ? OR author_id = ?"
         db.execute(theirs, (name, author_id))
-        for forget in gather("forget"):
-            forget(author_id)
         record("left" if actor == name else "removed", actor, name)
 
 
@@ -172,7 +177,7 @@ def close_invites(name: str | None, author_id: int) -> None:
 def last_day(row_id: int) -> ResponseReturnValue:
     form, person = Form("ends_on"), require_person(row_id)
     if request.method != "POST":
-        form.values["ends_on"] = say_iso(person["ends_at"] - 1)[:10] if person["ends_at"] else ""
+        form.values["ends_on"] = last_day_of(person["ends_at"])
         return render_template("members/last_day.html", person=person, form=form)
     day = form.read("ends_on", parse_coming_day)
     if day and person["username"] in current_app.config["ADMINS"]:
@@ -191,9 +196,7 @@ def set_stay(author_id: int, name: str, ends_at: int | None) -> bool:
     with transaction() as db:
         over = "SELECT 1 FROM authors WHERE id = ? AND ends_at <= ?"
         if fetch_row(over, (author_id, now())):
-            db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
-            for forget in gather("forget"):
-                forget(author_id)
+            end_all_ways_in(author_id)
         stay = "UPDATE authors SET ends_at = ? WHERE id = ? AND removed_at IS NULL"
         if db.execute(stay, (ends_at, author_id)).rowcount == 0:
             return False

@@ -40,7 +40,7 @@ from foundation.clock import MINUTE, now
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.digests import keyed_digest
 from foundation.feature import Feature
-from foundation.forms import Form, Mistake, holds_number
+from foundation.forms import Form, Mistake, parse_line
 from foundation.guards import parse_next
 from foundation.journal import record
 from foundation.notices import notify
@@ -282,23 +282,24 @@ def store_passkey(member: Member, made: Any, challenge: bytes) -> None:
 def sign_in() -> ResponseReturnValue:
     if current_member():
         return refuse("passkey-refused")
-    session_id = secrets.token_hex(32)
-    found = use_passkey("sign-in", None, session_id)
+    session_id, asked = secrets.token_hex(32), read_json()
+    found = use_passkey(asked, "sign-in", None, session_id)
     if isinstance(found, str):
         return refuse(found)
     adopt_session(found.id, session_id)
-    return jsonify(next=parse_next(str(read_json().get("next") or "")) or "/")
+    return go_on(asked, "/")
 
 
 @passkeys.post("/passkeys/confirm")
 def confirm() -> ResponseReturnValue:
     """It is really the member who sits here: asked before another device or passkey is added."""
     member = require_json_member()
-    found = use_passkey("confirm", member)
+    asked = read_json()
+    found = use_passkey(asked, "confirm", member)
     if isinstance(found, str):
         return refuse(found)
     session["passkey_confirmed_at"] = now()
-    return jsonify(next=parse_next(str(read_json().get("next") or "")) or "/devices")
+    return go_on(asked, "/devices")
 
 
 @passkeys.get("/passkeys/confirm")
@@ -308,12 +309,18 @@ def ask_to_confirm() -> ResponseReturnValue:
     return render_template("passkeys/confirm.html", next=next_)
 
 
-def use_passkey(purpose: str, member: Member | None, session_id: str = "") -> Member | str:
+def go_on(asked: dict[str, Any], otherwise: str) -> ResponseReturnValue:
+    return jsonify(next=parse_next(str(asked.get("next") or "")) or otherwise)
+
+
+def use_passkey(
+    asked: dict[str, Any], purpose: str, member: Member | None, session_id: str = ""
+) -> Member | str:
     """Whose passkey it is, or the sentence that says why it is refused. Failures write nothing,
     but for one: a counter that goes back, which is in the journal."""
     try:
         with refusing_odd_input():
-            credential = read_json()["credential"]
+            credential = asked["credential"]
             challenge = require_challenge(credential, purpose)
             known = require_passkey(credential)
             if member and known["author_id"] != member.id:
@@ -422,12 +429,9 @@ def ask_for_name(row_id: int) -> ResponseReturnValue:
 
 
 def parse_name(text: str) -> str:
-    name = " ".join(text.split())
-    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+    if not text.strip():
         raise Mistake("name", "passkey-name")
-    if holds_number(name):
-        raise Mistake("name", "note-number")
-    return name
+    return parse_line("name", text, LONGEST_NAME, "passkey-name")
 
 
 @passkeys.post(f"/passkeys/{ROW_ID}/remove")

@@ -1,4 +1,4 @@
--- Passkeys: public keys only. Whoever steals them signs in nowhere.
+-- Passkeys: public keys only. Stealing them gets nobody in.
 CREATE TABLE passkeys (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
@@ -7,7 +7,7 @@ CREATE TABLE passkeys (
     sign_count INTEGER NOT NULL,
     host TEXT NOT NULL,  -- which it was made for; it is good for no other
     name TEXT NOT NULL,
-    added_by TEXT NOT NULL,  -- the session that added it; the others are told
+    added_by TEXT NOT NULL,  -- the session that added it, and whose end ends it
     created_at INTEGER NOT NULL,
     used_at INTEGER NOT NULL
 ) STRICT;

@@ -106,5 +106,6 @@ def gather_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
         admin_pages += feature.admin_pages.items()
         for place, template in feature.slots.items():
             slots.setdefault(place, []).append(template)
-    lookups = {"say": say, "is_sentence": is_sentence, "take_notice": take_notice}
+    lookups: dict[str, Any] = {"say": say, "is_sentence": is_sentence, "take_notice": take_notice}
+    lookups["find_arrivals"] = find_arrivals
     return {"navigation": navigation, "admin_pages": admin_pages, "slots": slots, **lookups}

@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from flask import request
 
-from foundation.clock import DAY
+from foundation.clock import DAY, say_iso
 from foundation.sentences import say
 
 
@@ -64,12 +64,17 @@ LONGEST_NOTE = 60
 def parse_note(text: str) -> str:
     """The inviter's own words, such as "Grace from chess". Raises Mistake for a phone number, which
     nothing here keeps."""
-    note = " ".join(text.split())
-    if len(note) > LONGEST_NOTE or not note.isprintable():
-        raise Mistake("note", "note-too-long")
-    if holds_number(note):
-        raise Mistake("note", "note-number")
-    return note
+    return parse_line("note", text, LONGEST_NOTE, "note-too-long")
+
+
+def parse_line(field: str, text: str, longest: int, unreadable: str) -> str:
+    """One line in somebody's own words, with no phone number in it. Raises Mistake."""
+    line = " ".join(text.split())
+    if len(line) > longest or not line.isprintable():
+        raise Mistake(field, unreadable)
+    if holds_number(line):
+        raise Mistake(field, "note-number")
+    return line
 
 
 def parse_last_day(text: str) -> str:
@@ -85,11 +90,21 @@ def end_of_day(day: str) -> int:
     return int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()) + DAY
 
 
-def parse_pin(text: str) -> str:
-    """Six digits of any script; spaces, dashes and invisible characters don't matter."""
+def last_day_of(ends_at: int | None) -> str:
+    """The other way round, as a date field shows it."""
+    return say_iso(ends_at - 1)[:10] if ends_at else ""
+
+
+def read_digits(text: str) -> str:
+    """Digits of any script as 0 to 9, anything else as "?". Spaces and invisible characters don't
+    matter."""
     kept = drop_invisible(unicodedata.normalize("NFKC", text))
-    pin = "".join(c for c in kept if not c.isspace() and unicodedata.category(c) != "Pd")
-    digits = "".join(str(unicodedata.decimal(c, "?")) for c in pin)
+    return "".join(str(unicodedata.decimal(c, "?")) for c in kept if not c.isspace())
+
+
+def parse_pin(text: str) -> str:
+    """Six digits; dashes don't matter, either."""
+    digits = read_digits("".join(c for c in text if unicodedata.category(c) != "Pd"))
     if not re.fullmatch(r"[0-9]{6}", digits):
-        raise Mistake("pin", "pin-unreadable" if pin else "pin-missing")
+        raise Mistake("pin", "pin-unreadable" if digits else "pin-missing")
     return digits

@@ -184,7 +184,7 @@ def test_who_is_asking_costs_one_select_and_a_page_view_writes_nothing(
 
     with group.app.app_context():
         get_db().set_trace_callback(None)
-    asked, new, listed = statements
+    asked, listed, new = statements
     assert new.startswith("SELECT 'new-device'")
     assert asked.startswith("SELECT sessions.*, username FROM sessions JOIN authors")
     assert listed.startswith("SELECT authors.username, inviters.username")
