@@ -41,11 +41,13 @@ from foundation.journal import correct_parts, count_texts_of_today, prune_journa
 from foundation.journal import record_daily, refund
 from foundation.logs import keep_secrets_out_of_logs
 from foundation.notices import notify
+from foundation.outlines import render_form
 from foundation.paging import Page, fetch_page, read_id
 from foundation.phones import parse_known_phone, parse_phone
 from foundation.root_files import root_files
 from foundation.sessions import IS_MEMBER, Member, SessionTable, adopt_session, current_member
-from foundation.sessions import drop_session, is_admin, name_device, this_digest
+from foundation.sessions import drop_session, is_admin, longest_session, name_device, this_digest
+from foundation.sessions import unused_until
 from foundation.settings import gather_settings, read_settings
 from foundation.texts import end_cooldown, prune_cooldowns, quotes_us, seconds_until_text
 from foundation.texts import start_cooldown, write_hint, write_invite
@@ -671,6 +673,7 @@ def start_or_restart_pin(phone: str, order: PinOrder) -> StartedPin:
         return StartedPin(start_pin(phone), running.request_id)
 
 
+@transaction()
 def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
     """Remember the running request, replacing the one that is over, or the receipt. A held lease
     stays: a PIN is being checked. False: the invite is gone, or another text that was answered
@@ -810,7 +813,7 @@ def login_by_hand() -> ResponseReturnValue:
 def show_signup(form: Form, status: int = 200) -> ResponseReturnValue:
     wanted = parse_next(request.values.get("next", ""))
     wanted = None if wanted in ("/logout", "/leave") else wanted  # not what one signs in for
-    return render_template("signup.html", form=form, next=wanted), status
+    return render_form("signup.html", form, next=wanted), status
 
 
 @pages.post("/login")
@@ -967,6 +970,7 @@ def count_try(invite_id: int) -> None:
         raise Mistake("pin", "tries-spent")
 
 
+@transaction()
 def uncount_try(invite_id: int) -> None:
     """Call only if Vonage was certainly never reached."""
     get_db().execute("UPDATE whitelist SET tries = tries - 1 WHERE id = ?", (invite_id,))
@@ -989,6 +993,7 @@ def lease_name(attempt: Attempt) -> str | None:
 UNFINISHED = "unfinished "  # what stays of a lease whose PIN was right, and is used up
 
 
+@transaction()
 def release_lease(attempt: Attempt, left: str | None) -> None:
     """Free the name. What is `left` in the place of the visitor's digest tells a second press what
     became of the first: that digest itself after a wrong PIN, with UNFINISHED before it after a
@@ -1173,16 +1178,6 @@ def end_all_ways_in(author_id: int) -> None:
     get_db().execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
     for forget in gather("forget"):
         forget(author_id)
-
-
-def unused_until() -> int:
-    """When a session ends if it isn't used again."""
-    return now() + int(current_app.config["SESSION_DAYS"]) * DAY
-
-
-def longest_session() -> int:
-    """Seconds a session may live at most, however much it is used."""
-    return int(current_app.config["SESSION_MAX_DAYS"]) * DAY
 
 
 # Home ---------------------------------------------------------------------------------------------

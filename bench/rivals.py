@@ -2,10 +2,22 @@
 as it comes."""
 
 import os
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask, render_template, session
+from flask import Flask, render_template, request, session
 from flask_session import Session
 from flask_sqlalchemy import SQLAlchemy
+
+
+def create_callable() -> WSGIApplication:
+    """What the server itself can do."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
+        return [b"ok\n"]
+
+    return answer
 
 
 def create_bare() -> Flask:
@@ -22,6 +34,10 @@ def create_bare() -> Flask:
     @app.get("/healthz")
     def healthz() -> str:
         return "ok\n"
+
+    @app.post("/posted")
+    def posted() -> str:
+        return f"{len(request.form)} fields\n"
 
     @app.get("/rendered")
     def rendered() -> str:

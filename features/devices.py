@@ -6,13 +6,20 @@ from contextlib import suppress
 from flask import Blueprint, abort, redirect, render_template
 from flask.typing import ResponseReturnValue
 
-from app import logout, longest_session, require_member
+from app import logout, require_member
 from foundation.clock import now
 from foundation.database import fetch_rows, transaction
 from foundation.feature import Feature, gather
 from foundation.journal import record
 from foundation.notices import notify
-from foundation.sessions import Member, refresh_cookie, session_table, this_digest, this_session
+from foundation.sessions import (
+    Member,
+    longest_session,
+    refresh_cookie,
+    session_table,
+    this_digest,
+    this_session,
+)
 
 devices = Blueprint("devices", __name__)
 

@@ -16,6 +16,7 @@ from flask import Flask, current_app
 from flask.cli import FlaskGroup
 
 from foundation.migrations import all_or_nothing, create_tables, is_newer, is_older, read_parts
+from foundation.queueing import PATIENCE, Queue
 from foundation.settings import WrongSettings
 
 
@@ -26,7 +27,7 @@ class Connections(threading.local):
     def __init__(self, path: Path) -> None:
         # mode=rw: a database that vanished is an error, not a new, empty file that all can read.
         uri = f"{path.absolute().as_uri()}?mode=rw"
-        self.db = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None)
+        self.db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
         self.db.row_factory = sqlite3.Row
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
@@ -64,9 +65,13 @@ def count_rows(sql: str, values: Values) -> int:
 
 @contextmanager
 def transaction() -> Iterator[sqlite3.Connection]:
-    """Commit the whole block or nothing."""
+    """Commit the whole block or nothing. Every write goes through here, so that all wait fairly.
+    Inside another transaction, the block is a part of that."""
     db = get_db()
-    with all_or_nothing(db):
+    if db.in_transaction:
+        yield db
+        return
+    with all_or_nothing(db, current_app.extensions["queue"].begin):
         yield db
 
 
@@ -78,6 +83,7 @@ def open_database(app: Flask, features: Iterable[str]) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         app.extensions["connections"] = Connections(path)
+        app.extensions["queue"] = Queue(path)
         with app.app_context():
             create_tables(get_db(), app.extensions["parts"])
             if not is_loading_a_command():

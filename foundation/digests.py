@@ -1,5 +1,6 @@
 """Digests: what the database keeps instead of secrets and phone numbers."""
 
+import functools
 import hashlib
 import hmac
 import json
@@ -9,8 +10,13 @@ from flask import current_app
 
 def keyed_digest(purpose: str, *parts: str) -> str:
     """HMAC-SHA-256 of `parts` as 64 hex digits, under a separate key for each purpose."""
-    key = hmac.digest(current_app.config["SECRET_KEY"].encode(), purpose.encode(), "sha256")
+    key = derive_key(current_app.config["SECRET_KEY"], purpose)
     return hmac.digest(key, json.dumps(parts).encode(), "sha256").hex()
+
+
+@functools.cache
+def derive_key(secret: str, purpose: str) -> bytes:
+    return hmac.digest(secret.encode(), purpose.encode(), "sha256")
 
 
 def phone_digest(phone: str) -> str:

@@ -65,7 +65,7 @@ class ForwardAuth:
         return "401 Unauthorized", {}
 
     def find_session(self, environ: WSGIEnvironment) -> sqlite3.Row | None:
-        cookies = read_cookies(environ, self.app)
+        cookies = read_cookies(environ, self.app.config["SESSION_COOKIE_NAME"])
         found = self.sessions.find_first(self.app.extensions["connections"].db, cookies)
         if found is None:
             return None

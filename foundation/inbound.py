@@ -204,12 +204,13 @@ def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
         act(message)
         done = True
     finally:
-        if done:
-            settle = "UPDATE inbound_messages SET done_at = ? WHERE message_id = ?"
-            get_db().execute(settle, (now(), message.claim))
-        else:
-            drop = "DELETE FROM inbound_messages WHERE message_id = ?"
-            get_db().execute(drop, (message.claim,))
+        with transaction() as db:
+            if done:
+                settle = "UPDATE inbound_messages SET done_at = ? WHERE message_id = ?"
+                db.execute(settle, (now(), message.claim))
+            else:
+                drop = "DELETE FROM inbound_messages WHERE message_id = ?"
+                db.execute(drop, (message.claim,))
 
 
 class Tally:

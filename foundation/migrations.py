@@ -8,7 +8,7 @@ older one. A feature with tables has the same in its own room: `features/<name>.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -118,11 +118,18 @@ def write_version(db: sqlite3.Connection, part: str, version: int) -> None:
         db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", (part, version))
 
 
-@contextmanager
-def all_or_nothing(db: sqlite3.Connection) -> Iterator[None]:
-    """Commit the whole block or nothing. IMMEDIATE, because a deferred transaction that reads
-    before it writes fails under load (SQLITE_BUSY_SNAPSHOT), and the busy timeout does not help."""
+def begin(db: sqlite3.Connection) -> None:
+    """IMMEDIATE, because a deferred transaction that reads before it writes fails under load
+    (SQLITE_BUSY_SNAPSHOT), and the busy timeout does not help."""
     db.execute("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def all_or_nothing(
+    db: sqlite3.Connection, begin: Callable[[sqlite3.Connection], None] = begin
+) -> Iterator[None]:
+    """Commit the whole block or nothing."""
+    begin(db)
     try:
         yield
         db.execute("COMMIT")

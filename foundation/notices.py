@@ -26,12 +26,17 @@ def notify(sentence: str, username: str | None = None) -> None:
         return response
 
 
+def has_notice() -> bool:
+    """Nearly no page has, so this doesn't take the cookies apart."""
+    name = current_app.config["NOTICE_COOKIE_NAME"]
+    return f"{name}=" in request.environ.get("HTTP_COOKIE", "")
+
+
 def take_notice() -> str | None:
     """What this page should say, once."""
-    name = current_app.config["NOTICE_COOKIE_NAME"]
-    if f"{name}=" not in request.environ.get("HTTP_COOKIE", ""):
-        return None  # nearly every page, so it shouldn't cost more than this
-    value = request.cookies.get(name, "")
+    if not has_notice():
+        return None
+    value = request.cookies.get(current_app.config["NOTICE_COOKIE_NAME"], "")
     if not value:
         return None  # some proxies name it without a value
 

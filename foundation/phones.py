@@ -131,12 +131,13 @@ def require_reachable(number: PhoneNumber) -> str:
     reason = phonenumbers.is_possible_number_with_reason(number)
     if reason != ValidationResult.IS_POSSIBLE or not 7 <= len(digits) <= 15:
         raise Mistake("phone", "phone-impossible")
-    # The library also takes "+49 118 33" for a number.
-    if phonenumbers.is_valid_short_number(number):
-        raise Mistake("phone", "phone-impossible")
     region = phonenumbers.region_code_for_country_code(number.country_code or 0)
-    if region == NO_COUNTRY or phonenumbers.number_type(number) in REFUSED_TYPES:
+    kind = phonenumbers.number_type(number)
+    if region == NO_COUNTRY or kind in REFUSED_TYPES:
         raise Mistake("phone", "phone-costly")
+    # The library also takes "+49 118 33" for a number.
+    if kind not in MOBILE and phonenumbers.is_valid_short_number(number):
+        raise Mistake("phone", "phone-impossible")
     return digits
 
 

@@ -68,11 +68,10 @@ def is_renewal_due(row: sqlite3.Row) -> bool:
 MOST_COOKIES = 4  # of our name that are tried
 
 
-def read_cookies(environ: WSGIEnvironment, app: Flask) -> list[str]:
-    """The session ids a browser sends. After a change of COOKIE_DOMAIN it sends the old cookie,
-    too, under the same name. Read by hand: `request.cookies` walks all headers and decodes every
-    cookie, and /auth is asked for each picture on a page."""
-    name = app.config["SESSION_COOKIE_NAME"]
+def read_cookies(environ: WSGIEnvironment, name: str) -> list[str]:
+    """The values a browser sends for a cookie of ours. After a change of COOKIE_DOMAIN it sends the
+    old session cookie, too, under the same name. Read by hand: `request.cookies` walks all headers
+    and decodes every cookie, and /auth is asked for each picture on a page."""
     pairs = (pair.partition("=") for pair in environ.get("HTTP_COOKIE", "").split(";"))
     return [value.strip() for key, _, value in pairs if key.strip() == name][:MOST_COOKIES]
 
@@ -108,7 +107,7 @@ class SessionTable(ServerSideSessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> MemberSession:
         nobody = MemberSession(sid="")
-        cookies = read_cookies(request.environ, app)
+        cookies = read_cookies(request.environ, app.config["SESSION_COOKIE_NAME"])
         if not cookies or is_public(request.path):
             return nobody
         try:
@@ -223,6 +222,16 @@ def cookie_settings() -> dict[str, Any]:
         "httponly": True,
         "samesite": "Lax",
     }
+
+
+def unused_until() -> int:
+    """When a session ends if it isn't used again."""
+    return now() + int(current_app.config["SESSION_DAYS"]) * DAY
+
+
+def longest_session() -> int:
+    """Seconds a session may live at most, however much it is used."""
+    return int(current_app.config["SESSION_MAX_DAYS"]) * DAY
 
 
 def name_device(user_agent: str) -> str:

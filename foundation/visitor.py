@@ -6,11 +6,12 @@ import secrets
 from flask import Response, after_this_request, current_app, request
 
 from foundation.clock import DAY
+from foundation.sessions import read_cookies
 
 
 def find_visitor() -> str | None:
-    visitor = request.cookies.get(current_app.config["VISITOR_COOKIE_NAME"], "")
-    return visitor if re.fullmatch(r"[A-Za-z0-9_-]{43}", visitor) else None
+    sent = read_cookies(request.environ, current_app.config["VISITOR_COOKIE_NAME"])
+    return sent[0] if sent and re.fullmatch(r"[A-Za-z0-9_-]{43}", sent[0]) else None
 
 
 def create_visitor() -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +187,11 @@ class Group:
             db.execute("DELETE FROM cooldowns")
         db.close()
 
+    def lose_patience(self) -> None:
+        """Who meets a locked database gives up after 50 ms."""
+        self.app.extensions["queue"].patience = 0.05
+        self.app.extensions["connections"].db.execute("PRAGMA busy_timeout = 50")
+
     def invite(self, phone: str, username: str | None = None) -> None:
         self.pass_a_minute()
         result = self.command(
@@ -228,10 +233,25 @@ class Group:
         return str(self.command("webhook-url").output.strip().rsplit("/", 1)[1])
 
 
+@contextmanager
+def watching_writes(db: sqlite3.Connection) -> Iterator[None]:
+    """A write outside of `transaction()` would wait unfairly, see foundation/queueing.py."""
+    outside: list[str] = []
+
+    def look(sql: str) -> None:
+        if not db.in_transaction and sql.startswith(("INSERT", "UPDATE", "DELETE")):
+            outside.append(sql.split("VALUES")[0])
+
+    db.set_trace_callback(look)
+    yield
+    assert outside == [], "writes outside of a transaction"
+
+
 @pytest.fixture
 def group(app: Flask, vonage: Vonage) -> Iterator[Group]:
     group = Group(app, vonage)
-    yield group
+    with watching_writes(app.extensions["connections"].db):
+        yield group
     with suppress(sqlite3.OperationalError):  # some tests break the database
         events = {event for (event,) in group.rows("SELECT DISTINCT event FROM journal")}
         assert events <= app.extensions["events"].keys(), "an event that nobody can word"

@@ -11,7 +11,6 @@ import pytest
 import time_machine
 
 from foundation.clock import DAY
-from foundation.database import get_db
 from foundation.digests import session_digest
 from foundation.settings import WrongSettings
 from simulator.vonage import Answer, Vonage, answer_with
@@ -328,8 +327,7 @@ def test_a_backup_that_does_not_fit_leaves_nothing(served: Served, local: Group)
 def test_a_locked_database_is_told_in_one_line(group: Group, command: str) -> None:
     group.join(GRACE, "grace")
     locker = sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)
-    with group.app.app_context():
-        get_db().execute("PRAGMA busy_timeout = 50")
+    group.lose_patience()
     locker.execute("BEGIN IMMEDIATE")
 
     result = group.command(*command.split())

@@ -8,7 +8,6 @@ import time_machine
 
 from app import require_member
 from foundation.clock import DAY, MINUTE
-from foundation.database import get_db
 from foundation.digests import session_digest
 from foundation.sessions import name_device
 
@@ -234,8 +233,7 @@ def test_a_locked_database_ends_nothing_and_says_so(
     group: Group, phone: Browser, tablet: Browser
 ) -> None:
     locker = sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)
-    with group.app.app_context():
-        get_db().execute("PRAGMA busy_timeout = 50")
+    group.lose_patience()
     locker.execute("BEGIN IMMEDIATE")
 
     for path in ("/devices/renew", "/devices/end-others", f"/devices/{id_of(phone, tablet)}/end"):

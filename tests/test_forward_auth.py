@@ -148,8 +148,8 @@ def test_an_answer_costs_one_statement_and_writes_nothing(group: Group, grace: B
 
 
 def test_a_locked_database_opens_nothing(group: Group, grace: Browser) -> None:
+    group.lose_patience()
     with group.app.app_context():
-        get_db().execute("PRAGMA busy_timeout = 50")
         get_db().execute("PRAGMA journal_mode = DELETE")
     locker = sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)
     locker.execute("BEGIN EXCLUSIVE")
@@ -168,8 +168,7 @@ def test_a_renewal_can_wait_while_somebody_writes(group: Group) -> None:
     with time_machine.travel("2026-11-23", tick=False) as clock:
         grace = group.join(GRACE, "grace")
         clock.shift(2 * DAY)
-        with group.app.app_context():
-            get_db().execute("PRAGMA busy_timeout = 50")
+        group.lose_patience()
         locker = sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)
         locker.execute("BEGIN IMMEDIATE")
 

@@ -322,8 +322,7 @@ def test_a_locked_database_is_told_and_signs_nobody_out(group: Group, grace: Bro
     """A page that would renew the session is shown all the same; one that must write says so."""
     with time_machine.travel(time.time() + DAY + 1, tick=True):
         locker = sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)
-        with group.app.app_context():
-            get_db().execute("PRAGMA busy_timeout = 50")
+        group.lose_patience()
         locker.execute("BEGIN IMMEDIATE")
 
         assert grace.username() == "grace"
@@ -337,8 +336,8 @@ def test_a_locked_database_is_told_and_signs_nobody_out(group: Group, grace: Bro
 
 
 def test_a_database_that_cannot_be_read_lets_nobody_in(group: Group, grace: Browser) -> None:
+    group.lose_patience()
     with group.app.app_context():
-        get_db().execute("PRAGMA busy_timeout = 50")
         get_db().execute("PRAGMA journal_mode = DELETE")
     locker = sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)
     locker.execute("BEGIN EXCLUSIVE")

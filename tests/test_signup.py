@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import time_machine
 
-from foundation.database import get_db
 from simulator.vonage import Answer, Connection, answer_with, change, drop
 
 from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown, wait_for
@@ -479,8 +478,7 @@ def test_a_sign_in_that_cannot_be_stored_says_that_the_pin_is_used_up(
     group: Group, grace_texted: str
 ) -> None:
     """The database is locked from Vonage's yes on: nobody is in, and the invite stands."""
-    with group.app.app_context():
-        get_db().execute("PRAGMA busy_timeout = 50")
+    group.lose_patience()
     database = group.app.config["DATABASE"]
     locker = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
 

@@ -1,0 +1,31 @@
+"""Forms for strangers, at little cost: a page is rendered once for each set of mistakes, with gaps
+for what was typed. So whoever floods us with guesses keeps us from little else."""
+
+import copy
+import re
+
+from flask import current_app, render_template
+from markupsafe import escape
+
+from foundation.forms import Form
+from foundation.notices import has_notice
+from foundation.sessions import current_member
+
+GAP = re.compile("\x1a([a-z_]+)\x1a")  # a control character, which HTML doesn't escape
+
+
+def render_form(template: str, form: Form, **facts: str | None) -> str:
+    """The page of a form. It's kept as an outline if it depends on nothing but the settings, the
+    form's mistakes and what was typed; `facts` are whatever else the template needs."""
+    is_special = any(facts.values()) or any(form.waits.values()) or has_notice()
+    if is_special or current_member():
+        return render_template(template, form=form, **facts)
+    outlines: dict[object, list[str]] = current_app.extensions.setdefault("outlines", {})
+    key = (template, *sorted(form.mistakes.items()))  # of sentences, so there are not many
+    if key not in outlines:
+        gaps = copy.copy(form)
+        gaps.values = {field: f"\x1a{field}\x1a" for field in form.values}
+        outlines[key] = GAP.split(render_template(template, form=gaps, **facts))
+    texts = outlines[key].copy()
+    texts[1::2] = [str(escape(form.values[field])) for field in texts[1::2]]
+    return "".join(texts)

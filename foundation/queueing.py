@@ -1,0 +1,72 @@
+"""The queue of those who want to write.
+
+SQLite lets one write at a time. Who has to wait sleeps, looks again, sleeps longer, up to 100 ms,
+and meanwhile others come and are faster: under load some wait half a second for what takes two
+milliseconds. So here one thread of each process waits at a time, and one of all processes: it has
+the queue's file locked and looks often. Whoever crashes has left the queue, because the system
+drops its lock.
+
+It only makes the waiting fair. That two never write at once is SQLite's doing.
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE = 5  # seconds from the first look to giving up
+PAUSE = 0.0001
+
+
+class Queue:
+    def __init__(self, database: Path) -> None:
+        self.file = os.open(f"{database}.queue", os.O_RDWR | os.O_CREAT, 0o600)
+        self.lock = threading.Lock()
+        self.patience: float = PATIENCE
+
+    def begin(self, db: sqlite3.Connection) -> None:
+        """Begin a transaction that writes. Raises OperationalError: the database was locked all the
+        time."""
+        ends_at = time.monotonic() + self.patience
+        with self.turn(ends_at):
+            db.execute("PRAGMA busy_timeout = 0")
+            try:
+                while not begins(db, ends_at):
+                    time.sleep(PAUSE)
+            finally:
+                db.execute(f"PRAGMA busy_timeout = {self.patience * 1000:.0f}")
+
+    @contextmanager
+    def turn(self, ends_at: float) -> Iterator[None]:
+        """The place at the head of the queue; after `ends_at`, it goes without."""
+        is_ours = self.lock.acquire(timeout=self.patience)
+        try:
+            while time.monotonic() < ends_at and not self.lock_file():
+                time.sleep(PAUSE)
+            yield
+        finally:
+            if is_ours:
+                fcntl.flock(self.file, fcntl.LOCK_UN)
+                self.lock.release()
+
+    def lock_file(self) -> bool:
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def begins(db: sqlite3.Connection, ends_at: float) -> bool:
+    try:
+        db.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        if not is_busy or time.monotonic() >= ends_at:
+            raise
+        return False
+    return True
