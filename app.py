@@ -1145,12 +1145,14 @@ def sign_in_as(
 class MemberSessions(SessionTable):
     """`flask.session`, over our table."""
 
+    FIND = (
+        "SELECT author_id, username, data, seen_at"
+        " FROM sessions JOIN authors ON authors.id = author_id"
+        f" WHERE id_digest = ?2 AND expires_at > ?1 AND {IS_MEMBER}"
+    )
+
     def find(self, db: sqlite3.Connection, digest: str) -> sqlite3.Row | None:
-        row: sqlite3.Row | None = db.execute(
-            "SELECT sessions.*, username FROM sessions JOIN authors ON authors.id = author_id"
-            f" WHERE id_digest = ?2 AND expires_at > ?1 AND {IS_MEMBER}",
-            (now(), digest),
-        ).fetchone()
+        row: sqlite3.Row | None = db.execute(self.FIND, (now(), digest)).fetchone()
         return row
 
     def renew(self, digest: str) -> bool:

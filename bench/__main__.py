@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from .growth import draw_growth
+from .growth import draw_growth, measure_large
 from .servers import ROOT, Load, granian, gunicorn, running
 from .world import World
 
 HERE = Path(__file__).parent
 BARE, STOCK = "bench.rivals:create_bare", "bench.rivals:create_stock"
+CALLABLE = "bench.rivals:create_callable"
 
 
 class Line(NamedTuple):
@@ -64,7 +65,9 @@ def read_pages(world: World, threads: int, seconds: float, rounds: int) -> Itera
     with ExitStack() as stack:
         ours = stack.enter_context(world.served(threads))
         bare = stack.enter_context(running(granian(BARE, threads), {}))
+        least = stack.enter_context(running(granian(CALLABLE, threads), {}))
         cases: dict[str, Callable[[], Load]] = {
+            "a bare WSGI callable": lambda: least.load("/", seconds=seconds),
             "a bare Flask route": lambda: bare.load("/", seconds=seconds),
             "a bare Flask route with ten names in a template": lambda: bare.load(
                 "/rendered", seconds=seconds
@@ -100,6 +103,9 @@ def rivals(
     }
 
 
+A_FORM = "a bare Flask route that reads a form"
+
+
 def write_pages(world: World, seconds: float, rounds: int) -> Iterator[Line]:
     """What writes, and durably: each sign-up and each webhook is on the disk before its answer."""
     with ExitStack() as stack:
@@ -109,7 +115,7 @@ def write_pages(world: World, seconds: float, rounds: int) -> Iterator[Line]:
         texted = ("-s", str(HERE / "texted.lua"))
         yield from lines_of(
             {
-                "a bare Flask route": lambda: bare.load("/", seconds=seconds),
+                A_FORM: lambda: bare.load("/posted", *refused, seconds=seconds),
                 "`POST /login`, refused before Vonage is asked": lambda: ours.load(
                     "/login", *refused, seconds=seconds
                 ),
@@ -117,11 +123,16 @@ def write_pages(world: World, seconds: float, rounds: int) -> Iterator[Line]:
                     f"/answer/{world.token}", *texted, seconds=seconds
                 ),
             },
-            "a bare Flask route",
+            A_FORM,
             rounds,
         )
+        ups = world.sign_up_many(ours, 200)
         yield Line(
-            "whole sign-ups, an instant Vonage", f"{world.sign_up_many(ours, 200):,.0f}", "", "", ""
+            "whole sign-ups, an instant Vonage",
+            f"{ups.per_second:,.0f}",
+            "",
+            f"{ups.p50:.2f}",
+            f"{ups.p99:.2f}",
         )
 
 
@@ -157,7 +168,11 @@ def measure_size() -> list[str]:
             ours.load(path, *cookie, seconds=3)
         world.sign_up_many(ours, 200)
         facts = [f"Start until both workers answer: {ours.started_in:.2f} s."]
-        facts += [f"The largest process, after load: {ours.megabytes():.0f} MiB."]
+        facts += [f"The largest process, after load: {ours.largest():.0f} MiB."]
+    with filled(10, 10) as world, world.served(8) as ours:
+        world.sign_up_many(ours, 1)
+        ours.load("/", "-H", f"Cookie: {world.cookie}", seconds=1)
+        facts += [f"All processes together, after one journey: {ours.whole():.0f} MiB."]
     imports = [
         float(
             subprocess.run(
@@ -204,6 +219,7 @@ def main() -> None:
         parts += ["## Reading, 1 thread a worker", table([*read_pages(world, 1, seconds, rounds)])]
         parts += ["## Writing, 8 threads a worker", table([*write_pages(world, seconds, rounds)])]
         parts += ["## Waiting, size, start", hold_slow_checks(world), *measure_size()]
+    parts += ["## A large group", measure_large(filled, seconds)]
     if not quick:
         parts += ["## How the cost grows", "![growth.png](growth.png)", draw_growth(filled)]
     text = "\n\n".join(parts) + "\n"

@@ -43,13 +43,21 @@ class Running(NamedTuple):
             failed=int(find(r"Non-2xx or 3xx responses: (\d+)|$", told) or 0),
         )
 
-    def megabytes(self) -> float:
+    def processes(self) -> list[Path]:
+        """Their folders in /proc."""
+        group = ["pgrep", "-g", str(self.process.pid)]
+        pids = subprocess.run(group, capture_output=True, text=True).stdout.split()
+        return [Path("/proc", pid) for pid in pids]
+
+    def largest(self) -> float:
         """Resident memory of the largest process at its largest, in MiB."""
-        group = subprocess.run(
-            ["pgrep", "-g", str(self.process.pid)], capture_output=True, text=True
-        ).stdout.split()
-        told = [Path(f"/proc/{pid}/status").read_text() for pid in group]
+        told = [(process / "status").read_text() for process in self.processes()]
         return max(int(find(r"VmHWM:\s+(\d+)", status)) for status in told) / 1024
+
+    def whole(self) -> float:
+        """Of all processes together, now, in MiB: what several share is divided among them."""
+        told = [(process / "smaps_rollup").read_text() for process in self.processes()]
+        return sum(int(find(r"\nPss:\s+(\d+)", rollup)) for rollup in told) / 1024
 
 
 def find(pattern: str, text: str) -> str:
@@ -62,6 +70,12 @@ def milliseconds(text: str) -> float:
     """What wrk writes as 850.00us, 1.20ms, 2.00s or 1.00m."""
     units = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}
     return float(text.rstrip("usm")) * units[text.lstrip("0123456789.")]
+
+
+def ours(factory: str, threads: int) -> list[str]:
+    """As `make serve` starts it."""
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "serve", "--port", "{port}"]
+    return [*command, "--threads", str(threads), factory]
 
 
 def granian(factory: str, threads: int) -> list[str]:

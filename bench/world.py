@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sqlite3
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,9 @@ from simulator.vonage import Vonage, hang
 from tests.conftest import Group, base_settings, find_port
 from wsgi import create_app
 
-from .servers import Load, Running, granian, running
+from .servers import Load, Running, ours, running
+
+JOURNAL = ("invited", "texted_back", "pin_sent", "joined")
 
 
 def cookie_of(session: int) -> str:
@@ -51,11 +54,12 @@ class World:
 
     @contextmanager
     def served(
-        self, threads: int, server: Callable[[str, int], list[str]] = granian
+        self, threads: int, server: Callable[[str, int], list[str]] = ours
     ) -> Iterator[Running]:
         """BASE_URL names another port where two run at once; no page that is measured minds."""
-        with running(server("bench.clubhouse:create_clubhouse", threads), self.settings) as ours:
-            yield ours
+        command = server("bench.clubhouse:create_clubhouse", threads)
+        with running(command, self.settings) as served:
+            yield served
 
     def fill(self, sessions: int, members: int) -> None:
         """Members with sessions between them. Session 0 is the first member's, who is an admin."""
@@ -73,6 +77,36 @@ class World:
             )
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         db.close()
+
+    def fill_more(self, invites: int, lines: int) -> None:
+        """Open invites, and lines of the journal over a year."""
+        at = int(time.time())
+        with sqlite3.connect(self.settings["DATABASE"]) as db:
+            db.executemany(
+                "INSERT INTO whitelist (phone_digest, phone_hint, invited_by, created_at,"
+                " expires_at) VALUES (?, '00', 1, ?, ?)",
+                ((digest_of(n), at, at + 7 * DAY) for n in range(invites)),
+            )
+            db.executemany(
+                "INSERT INTO journal (at, event, actor, invite_id, parts)"
+                " VALUES (?, ?, 'ada', ?, 0)",
+                (
+                    (at - 364 * DAY + n * 364 * DAY // lines, JOURNAL[n % 4], n // 4)
+                    for n in range(lines)
+                ),
+            )
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+
+    def time_page(self, ours: Running, path: str) -> float:
+        """Milliseconds until the whole page is there: the median of nine."""
+        times = []
+        for _ in range(9):
+            began = time.perf_counter()
+            page = requests.get(f"{ours.url}{path}", headers={"Cookie": self.cookie}, timeout=60)
+            times.append((time.perf_counter() - began) * 1000)
+            assert page.ok
+        return statistics.median(times)
 
     def write_cookies(self, sessions: int) -> Path:
         """A file with the cookies of up to a thousand sessions, spread over all."""
@@ -113,18 +147,24 @@ class World:
             answer = browser.post(f"{ours.url}/login", data=form, timeout=30, allow_redirects=False)
             return answer.status_code
 
-    def sign_up_many(self, ours: Running, count: int) -> float:
-        """Whole sign-ups a second, from text to cookie, eight friends at a time."""
+    def sign_up_many(self, ours: Running, count: int) -> Load:
+        """Whole sign-ups, from text to cookie, eight friends at a time."""
         phones = [self.invite() for _ in range(count)]
+        times: list[float] = []
+
+        def sign_up(phone: str) -> int:
+            began = time.perf_counter()
+            status = self.sign_up(ours, phone, self.text_back(ours, phone))
+            times.append((time.perf_counter() - began) * 1000)
+            return status
+
         began = time.perf_counter()
         with ThreadPoolExecutor(8) as pool:
-            statuses = set(
-                pool.map(
-                    lambda phone: self.sign_up(ours, phone, self.text_back(ours, phone)), phones
-                )
-            )
+            statuses = set(pool.map(sign_up, phones))
         assert statuses == {303}
-        return count / (time.perf_counter() - began)
+        times.sort()
+        per_second = count / (time.perf_counter() - began)
+        return Load(per_second, statistics.median(times), times[count * 99 // 100], failed=0)
 
     @contextmanager
     def slow_checks(self, ours: Running, count: int, seconds: float = 5) -> Iterator[None]:

@@ -91,7 +91,15 @@ def serve_command(host: str, port: int, workers: int, threads: int, factory: str
     except DatabaseInUse:
         raise click.ClickException("Another server is using this database.") from None
     os.set_inheritable(lock, True)  # granian holds it from here on
-    granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--factory"]
+    granian = [
+        sys.executable,
+        "-m",
+        "foundation.serving",
+        "--interface",
+        "wsgi",
+        "--no-ws",
+        "--factory",
+    ]
     granian += ["--host", address, "--port", str(port), "--workers", str(workers)]
     # Threads wait for Vonage, not for the processor, so there are more of them than processors.
     granian += ["--blocking-threads", str(threads), "--workers-kill-timeout", "20", factory]
