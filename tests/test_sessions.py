@@ -186,7 +186,7 @@ def test_who_is_asking_costs_one_select_and_a_page_view_writes_nothing(
         get_db().set_trace_callback(None)
     asked, listed, new = statements
     assert new.startswith("SELECT 'new-device'")
-    assert asked.startswith("SELECT sessions.*, username FROM sessions JOIN authors")
+    assert asked.startswith("SELECT author_id, username, data, seen_at FROM sessions JOIN")
     assert listed.startswith("SELECT authors.username, inviters.username")
 
 
