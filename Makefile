@@ -5,6 +5,8 @@
 # make test-slow  run the tests that take minutes: crashes, full disks (needs strace)
 # make lint       check style and types
 # make docs       write .env.example and docs/settings.md from the settings' help texts
+# make upgrade    get the newest version, install what it needs, restart the service
+# make lock       pin and hash the newest of every package that the lists name
 # make pictures   make the README's pictures, from what the browser tests see
 # make bench      measure, and write bench/RESULTS.md (needs wrk)
 
@@ -17,6 +19,7 @@ THREADS ?= 8
 APP ?= wsgi:create_app
 
 BIN = .venv/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --require-hashes
 
 # The tests in a real browser need Chromium. It is installed if we may, and asked for if not.
 define find_chromium
@@ -26,7 +29,7 @@ command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/
 	|| echo "Chromium is missing, so the tests in a real browser are skipped (apt-get install chromium)."
 endef
 
-.PHONY: demo setup serve docs test test-slow lint pictures bench install
+.PHONY: demo setup serve docs test test-slow lint lock pictures bench install upgrade
 .DEFAULT_GOAL = demo
 
 demo: .venv/installed
@@ -54,6 +57,16 @@ lint: .venv/tests-installed
 docs: .venv/installed
 	$(BIN)/python -m docs.settings
 
+# Each list by itself, in its own folder, so that no path of this machine gets into it.
+lock: .venv/lock-installed
+	for list in requirements tests/requirements bench/requirements tests/lock; do \
+		(cd $$(dirname $$list) && CUSTOM_COMPILE_COMMAND="make lock" $(CURDIR)/.venv/lock/bin/pip-compile --quiet \
+			--upgrade --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
+			--no-emit-trusted-host --output-file $$(basename $$list).txt $$(basename $$list).in) || exit 1; \
+	done
+	$(MAKE) install
+	$(BIN)/python -m docs.licences
+
 pictures: .venv/tests-installed .venv/npm-installed
 	@$(find_chromium)
 	ALL_TESTS_MUST_RUN=1 $(BIN)/pytest tests/test_browser.py
@@ -64,6 +77,13 @@ bench: .venv/bench-installed
 
 install: .venv/installed
 
+# `make` reads the new makefile before it installs.
+upgrade:
+	git pull --ff-only
+	$(MAKE) install
+	@if systemctl is-enabled --quiet trusted-group 2>/dev/null; then systemctl restart trusted-group && echo "Restarted."; \
+	else echo "Now restart the server."; fi
+
 # Flask would read .env itself first, and end in a traceback if it isn't UTF-8. The program reads it.
 NO_DOTENV = "import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')"
 
@@ -73,12 +93,17 @@ NO_DOTENV = "import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')"
 	@echo "Making a Python environment in .venv ..."
 	@$(PYTHON) -m venv .venv
 	@echo "Installing the packages, about a minute ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -r requirements.txt
+	@$(INSTALL) --progress-bar off -r requirements.txt
 	@echo $(NO_DOTENV) > $$($(BIN)/python -c "import site; print(site.getsitepackages()[0])")/trusted_group.pth
 	@touch $@
 
 .venv/tests-installed: .venv/installed tests/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(INSTALL) --quiet -r tests/requirements.txt
+	@touch $@
+
+.venv/lock-installed: .venv/installed tests/lock.txt
+	$(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/python -m pip install --disable-pip-version-check --require-hashes --quiet -r tests/lock.txt
 	@touch $@
 
 # The validator and Lighthouse. Without npm, the tests that need them are skipped.
@@ -87,5 +112,5 @@ NO_DOTENV = "import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')"
 	else echo "npm is missing, so the validator and Lighthouse are skipped (apt-get install npm)."; fi
 
 .venv/bench-installed: .venv/tests-installed bench/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	$(INSTALL) --quiet -r bench/requirements.txt
 	@touch $@

@@ -15,7 +15,7 @@ from flask import Blueprint, current_app
 
 from app import Wish, create_invite, drop_invites_of_old_key, parse_new_username, prune
 from app import send_invite
-from foundation.clock import DAY, now, say_date
+from foundation.clock import DAY, now, say_date, say_iso
 from foundation.command import MigratingCommand, command
 from foundation.database import database_path, get_db, is_database_older, require_current_database
 from foundation.database import transaction
@@ -25,6 +25,7 @@ from foundation.inbound import webhook_url
 from foundation.migrations import CORE, DatabaseInUse, MigrationFailed, find_versions, lock_database
 from foundation.migrations import locked_for_migration, migrate
 from foundation.phones import parse_known_phone, parse_phone
+from foundation.program_files import write_served
 from foundation.sentences import say
 from foundation.vonage import VonageError
 
@@ -90,6 +91,7 @@ def serve_command(host: str, port: int, workers: int, threads: int, factory: str
         lock = lock_database(database_path(current_app), for_server=True)
     except DatabaseInUse:
         raise click.ClickException("Another server is using this database.") from None
+    write_served(lock, Path(current_app.root_path))
     os.set_inheritable(lock, True)  # granian holds it from here on
     granian = [
         sys.executable,
@@ -138,7 +140,7 @@ def init_db_command() -> None:
                 bring_up_to_date(path)
         drop_invites_of_old_key()
     require_current_database()
-    delete_old_copies(path)
+    delete_old_copies(path.parent, f"{path.name}.before-*")
     click.echo(f"The settings are right and the database {path} is ready.")
 
 
@@ -176,19 +178,35 @@ def write_copy_before_migration(path: Path) -> Path:
         return copy.rename(path.with_name(f"{path.name}.before-{version}"))
 
 
-def delete_old_copies(path: Path) -> None:
-    for copy in path.parent.glob(f"{path.name}.before-*"):
+def delete_old_copies(folder: Path, pattern: str) -> None:
+    for copy in folder.glob(pattern):
         if now() - copy.stat().st_mtime > COPY_LIFETIME:
             copy.unlink()
 
 
 @command(commands, "backup")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def backup_command(file: Path) -> None:
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.option(
+    "--daily",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write a copy named for the day, and delete those of more than 30 days ago.",
+)
+def backup_command(file: Path | None, daily: Path | None) -> None:
     """Copy the database to FILE while the server runs. Sessions and open invites are left out, so a
     copy that is found lets nobody in."""
-    if file.exists():
+    if daily is not None and file is None:
+        write_copy(daily / f"group-{say_iso(now())[:10]}.db")
+        delete_old_copies(daily, "group-*.db")
+    elif file is None or daily is not None:
+        raise click.UsageError("Name a FILE, or --daily FOLDER.")
+    elif file.exists():
         raise click.ClickException(f"{file} already exists; nothing was written.")
+    else:
+        write_copy(file)
+
+
+def write_copy(file: Path) -> None:
     try:
         with TemporaryDirectory(prefix=".backup-", dir=file.parent) as folder:
             copy = Path(folder, "copy.db")

@@ -19,6 +19,8 @@ from foundation.command import command
 from foundation.database import database_path, transaction
 from foundation.feature import Feature, gather
 from foundation.inbound import webhook_url
+from foundation.migrations import is_in_use
+from foundation.program_files import serves_these_files
 from foundation.sentences import say
 from foundation.vonage import VonageClient, VonageError, VonageRefused, asking_vonage, connect
 
@@ -44,8 +46,9 @@ def doctor_command(fix: bool) -> None:
 
 def examine(fix: bool) -> bool:
     """Make all checks. False: something is wrong. `fix` allows setting the number's webhook."""
-    checks: list[Callable[[], str]] = [check_settings, check_database, check_base_url]
-    checks += [check_account, lambda: check_number(fix)]
+    checks: list[Callable[[], str]] = [check_settings, check_database]
+    checks += [check_files] if is_in_use(database_path(current_app)) else []
+    checks += [check_base_url, check_account, lambda: check_number(fix)]
     results = [tell(check) for check in checks]
     troubles = [trouble for check in gather("check") if (trouble := check())]
     for trouble in troubles:
@@ -90,6 +93,12 @@ def check_database() -> str:
     if found != "ok":
         raise Trouble(f"The database {path} is damaged ({found}): restore a backup.")
     return f"The database {path} is sound, and only you can read it."
+
+
+def check_files() -> str:
+    if not serves_these_files(database_path(current_app), Path(current_app.root_path)):
+        raise Trouble("The server runs older files than these. Restart it.")
+    return "The server runs these files."
 
 
 def check_base_url() -> str:

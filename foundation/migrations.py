@@ -169,6 +169,15 @@ def lock_database(path: Path, for_server: bool) -> int:
     return lock
 
 
+def is_in_use(path: Path) -> bool:
+    """Whether a server runs on this database."""
+    try:
+        os.close(lock_database(path, for_server=False))
+    except DatabaseInUse:
+        return True
+    return False
+
+
 @contextmanager
 def locked_for_migration(path: Path) -> Iterator[None]:
     """One after the other: the second finds nothing left to do, and writes no copy of a database

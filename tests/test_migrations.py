@@ -27,6 +27,7 @@ from foundation.migrations import (
     migrate,
     read_part,
     read_parts,
+    read_steps,
 )
 from foundation.settings import WrongSettings
 from simulator.vonage import Vonage
@@ -139,6 +140,46 @@ def test_what_the_group_had_is_still_there(
     group.invite("12025550105")
     assert group.one("SELECT max(id) FROM whitelist") == 8
     assert group.one("SELECT began FROM sessions WHERE author_id = 1") == "pin"
+
+
+SYSTEMCTL = """#!/bin/sh
+case "$1" in restart) cd "$PROGRAM" && .venv/bin/flask init-db ;; esac
+"""  # `restart` as the unit does it, up to where it serves
+
+
+def test_one_command_upgrades_a_group_of_the_first_version(
+    settings: dict[str, str], older: Path, tmp_path: Path
+) -> None:
+    origin, program, stand_ins = (tmp_path / name for name in ("origin", "program", "bin"))
+    git("clone", "--quiet", str(ROOT), str(origin))
+    git("clone", "--quiet", str(origin), str(program))
+    who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+    git("-C", str(origin), *who, "commit", "--quiet", "--allow-empty", "-m", "The next version")
+    (program / ".venv").mkdir()
+    (program / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    installed = program / ".venv" / "installed"  # the packages are those of this version
+    installed.touch()
+    os.utime(installed, (installed.stat().st_mtime + DAY,) * 2)
+    stand_ins.mkdir()
+    (stand_ins / "systemctl").write_text(SYSTEMCTL)
+    (stand_ins / "systemctl").chmod(0o700)
+
+    path = f"{stand_ins}:{os.environ['PATH']}"
+    environment = settings | {"PATH": path, "PROGRAM": str(program), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["make", "-C", str(program), "upgrade"], env=environment, capture_output=True, text=True
+    )
+
+    assert (done.returncode, "Restarted." in done.stdout) == (0, True), done
+    newest, got = (git("-C", str(folder), "rev-parse", "HEAD") for folder in (origin, program))
+    assert got == newest
+    assert read(older, "PRAGMA user_version") == [(max(read_steps(ROOT / "migrations", "")),)]
+    assert read(older, "SELECT username FROM authors ORDER BY id")[:2] == [("ada",), ("grace",)]
+
+
+def git(*words: str) -> str:
+    done = subprocess.run(["git", *words], check=True, capture_output=True, text=True)
+    return done.stdout
 
 
 def test_the_ledger_goes_on_and_the_message_ids_are_gone(

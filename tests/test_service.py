@@ -15,7 +15,7 @@ from click.testing import Result
 
 from wsgi import create_app
 
-from .conftest import ROOT, Served, find_port, wait_for
+from .conftest import ROOT, Served, find_port, run_flask, wait_for
 
 UNIT = (ROOT / "deploy" / "trusted-group.service").read_text()
 
@@ -121,6 +121,49 @@ def test_another_programs_port_is_one_clear_line(settings: dict[str, str], tmp_p
 def serve(settings: dict[str, str], *words: str) -> Result:
     """`flask serve` up to where it would become the server."""
     return create_app(settings).test_cli_runner().invoke(args=["serve", *words])
+
+
+@pytest.fixture
+def installed(settings: dict[str, str], tmp_path: Path) -> Iterator[Path]:
+    """A copy of the program that is served; its folder."""
+    folder, port = tmp_path / "program", find_port()
+    for name in ("app.py", "wsgi.py", "schema.sql", "requirements.txt"):
+        folder.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    for name in ("features", "foundation", "migrations", "static", "templates"):
+        leave_out = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=leave_out)
+    settings["BASE_URL"] = f"http://localhost:{port}"
+    command = [sys.executable, "-m", "flask", "serve", "--port", str(port)]
+    environment = Served(settings, None, tmp_path).environment()  # type: ignore[arg-type]
+    with (tmp_path / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    wait_for(lambda: answers(settings["BASE_URL"]), seconds=60)
+    yield folder
+    process.terminate()
+    process.wait(timeout=30)
+
+
+@pytest.mark.parametrize(
+    "file", ["app.py", "templates/landing.html", "features/members.py", "requirements.txt"]
+)
+def test_the_doctor_says_that_the_server_runs_older_files(
+    installed: Path, settings: dict[str, str], file: str
+) -> None:
+    def doctor() -> str:
+        return run_flask(installed, "doctor", **settings, FLASK_APP="wsgi.py").stdout
+
+    assert "ok     The server runs these files." in doctor()
+    with (installed / file).open("a") as changed:
+        changed.write("\n")
+    assert "wrong  The server runs older files than these. Restart it." in doctor()
+
+
+def test_the_doctor_asks_no_server_that_does_not_run(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    told = create_app(settings).test_cli_runner().invoke(args=["doctor"]).output
+    assert "files" not in told
 
 
 def test_condas_host_does_not_reach_the_server() -> None:
