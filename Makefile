@@ -9,6 +9,7 @@
 # make lock       pin and hash the newest of every package that the lists name
 # make pictures   make the README's pictures, from what the browser tests see
 # make bench      measure, and write bench/RESULTS.md (needs wrk)
+# make soak       half an hour of everything that goes wrong; adds to bench/RESULTS.md
 
 PYTHON ?= python3
 HOST = 127.0.0.1
@@ -29,7 +30,7 @@ command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/
 	|| echo "Chromium is missing, so the tests in a real browser are skipped (apt-get install chromium)."
 endef
 
-.PHONY: demo setup serve docs test test-slow lint lock pictures bench install upgrade
+.PHONY: demo setup serve docs test test-slow lint lock pictures bench soak install upgrade
 .DEFAULT_GOAL = demo
 
 demo: .venv/installed
@@ -74,6 +75,9 @@ pictures: .venv/tests-installed .venv/npm-installed
 
 bench: .venv/bench-installed
 	$(BIN)/python -m bench
+
+soak: .venv/bench-installed
+	$(BIN)/python -m bench.soak
 
 install: .venv/installed
 

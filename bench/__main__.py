@@ -20,6 +20,7 @@ from .servers import ROOT, Load, granian, gunicorn, running
 from .world import World
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
 BARE, STOCK = "bench.rivals:create_bare", "bench.rivals:create_stock"
 CALLABLE = "bench.rivals:create_callable"
 
@@ -225,7 +226,19 @@ def main() -> None:
     text = "\n\n".join(parts) + "\n"
     print(text)
     if not quick:
-        (HERE / "RESULTS.md").write_text(text)
+        RESULTS.write_text(text + find_section("Soak"))
+
+
+def find_section(title: str) -> str:
+    """Of RESULTS.md, which two commands write; "" if there is none."""
+    _, mark, section = RESULTS.read_text().partition(f"\n## {title}\n")
+    return mark + section
+
+
+def write_section(title: str, text: str) -> None:
+    """At the end of RESULTS.md, in the place of an older one."""
+    rest = RESULTS.read_text().removesuffix(find_section(title))
+    RESULTS.write_text(f"{rest}\n## {title}\n\n{text}\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import requests
 
@@ -90,13 +90,17 @@ def gunicorn(factory: str, threads: int) -> list[str]:
 
 
 @contextmanager
-def running(command: list[str], settings: dict[str, str], port: int = 0) -> Iterator[Running]:
+def running(
+    command: list[str], settings: dict[str, str], port: int = 0, log: IO[bytes] | None = None
+) -> Iterator[Running]:
     port = port or find_port()
     started = time.perf_counter()
     process = subprocess.Popen(
         [word.format(port=port) for word in command],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "REQUESTS_CA_BUNDLE": "", **settings},
+        stdout=log,
+        stderr=log,
         start_new_session=True,
     )
     try:

@@ -15,6 +15,7 @@ import requests
 
 from app import Wish, create_invite
 from foundation.clock import DAY
+from foundation.digests import phone_digest
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage, hang
 from tests.conftest import Group, base_settings, find_port
@@ -36,11 +37,12 @@ class World:
         self.token = self.group.token()
         self.cookie = f"session={cookie_of(0)}"
         self.people = 0
+        self.lock = threading.Lock()
 
     @classmethod
     @contextmanager
-    def create(cls, folder: Path) -> "Iterator[World]":
-        vonage = Vonage()
+    def create(cls, folder: Path, vonage: Vonage | None = None) -> "Iterator[World]":
+        vonage = vonage or Vonage()
         make_certificate(folder)
         with serving(vonage, folder) as server:
             os.environ["REQUESTS_CA_BUNDLE"] = str(server.certificate)
@@ -121,10 +123,18 @@ class World:
         assert load.failed == 0
         return load
 
-    def invite(self) -> str:
-        """The phone of a friend who is invited. (There are 10,000 fictional numbers like these.)"""
+    def next_phone(self) -> str:
+        """A new friend's. (There are 10,000 fictional numbers like these.)"""
         self.people += 1
-        phone = f"1{202 + self.people // 10_000 * 10}555{self.people % 10_000:04d}"
+        return f"1{202 + self.people // 10_000 * 10}555{self.people % 10_000:04d}"
+
+    def digest_phone(self, phone: str) -> str:
+        with self.group.app.app_context():
+            return phone_digest(phone)
+
+    def invite(self) -> str:
+        """The phone of a friend who is invited."""
+        phone = self.next_phone()
         with self.group.app.app_context():
             create_invite(Wish(phone), None)
         return phone

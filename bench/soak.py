@@ -1,0 +1,302 @@
+"""`make soak`: half an hour of a group of 200, with everything that goes wrong. Restarts every two
+minutes, one call to Vonage in ten that fails, requests that are never sent to their end. Afterwards
+nobody may be lost, memory and WAL must not have grown, and the log must hold nothing that isn't
+understood. Writes its section of RESULTS.md."""
+
+import argparse
+import random
+import re
+import socket
+import sqlite3
+import statistics
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+from simulator.vonage import Answer, Fault, Vonage, answer_with, drop, hang
+from tests.conftest import find_port
+
+from .__main__ import describe_machine, write_section
+from .servers import Running, ours, running
+from .world import World, cookie_of
+
+MEMBERS = 200
+RESTART_AFTER = 120  # seconds
+FAULTS = (
+    Fault(answer_with(Answer.of(500, {}))),
+    Fault(answer_with(Answer.of(503, {})), acts=True),
+    Fault(answer_with(Answer.of(429, {}))),
+    Fault(answer_with(Answer(200, b"<html>", "text/html"))),
+    Fault(drop),
+    Fault(drop, acts=True),  # done, and the answer got lost
+    Fault(hang(3), acts=True),
+)
+UNDERSTOOD = {
+    "starting": r"\[INFO\] (Starting granian|Listening at|Spawning worker|Started worker).*",
+    "stopping": r"\[INFO\] (Shutting down|Stopping worker|Stopped worker|Granian shutdown).*",
+    "8 threads": r"\[WARNING\] Configuration allows spawning up to 8 Python threads.*",
+    "Vonage failed, as it was told to": r"\[.*\] WARNING in vonage: The call to Vonage \(\w+\)"
+    r" failed: (HTTP \d+|\w+Error|Timeout\w*|ReadTimeout)",
+    "stopped while a request was half sent": r"\[WARNING\] Killing worker-\d after it refused .*",
+}
+LOST = (requests.ConnectionError, requests.Timeout)  # while it restarts
+
+
+class Flaky(Vonage):
+    """Vonage on a bad day."""
+
+    def take_fault(self, call: str) -> Fault | None:
+        return random.choice(FAULTS) if random.random() < 0.1 else None
+
+
+@dataclass
+class Seen:
+    """What happened. `members` has the cookie of each who is in, by name."""
+
+    members: dict[str, str] = field(default_factory=dict)
+    removed: dict[str, str] = field(default_factory=dict)
+    gave_up: list[str] = field(default_factory=list)  # phones
+    counts: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    memory: list[tuple[float, float]] = field(default_factory=list)  # minutes, MiB
+    wal: list[tuple[float, float]] = field(default_factory=list)
+
+
+class Soak:
+    def __init__(self, world: World, port: int) -> None:
+        self.world, self.url, self.seen = world, f"http://localhost:{port}", Seen()
+        self.over = threading.Event()
+        self.ada = {"Cookie": world.cookie, "Sec-Fetch-Site": "same-origin"}
+
+    # What people do, each again and again in a thread of its own
+
+    def befriend(self) -> None:
+        """A friend is invited and goes the whole way, with the patience of people."""
+        with self.world.lock:
+            phone = self.world.next_phone()
+        invited = self.insist(lambda: self.post("/invite", self.ada, phone=f"+{phone}"))
+        if invited is None:
+            return
+        for _ in range(3):  # PINs
+            if self.text_back(phone) and self.sign_up(phone):
+                return
+        self.seen.gave_up.append(phone)
+
+    def text_back(self, phone: str) -> bool:
+        """Vonage calls again until we took it. True: a PIN arrived."""
+        fields = self.world.vonage.inbound(phone, "sunflower")
+        before = len(self.world.vonage.thread(phone))
+        path = f"/answer/{self.world.token}"
+        self.insist(lambda: requests.post(self.url + path, data=fields, timeout=30))
+        return len(self.world.vonage.thread(phone)) > before
+
+    def sign_up(self, phone: str) -> bool:
+        name = f"friend-{phone[1:4]}x{phone[-4:]}"
+        with requests.Session() as browser:
+            browser.headers["Sec-Fetch-Site"] = "same-origin"
+            if self.insist(lambda: browser.get(f"{self.url}/signup", timeout=30)) is None:
+                return False
+            with suppress(LookupError):
+                pin = self.world.vonage.pin_of(phone)
+                form = {"phone": f"+{phone}", "username": name, "pin": pin}
+                answer = self.insist(
+                    lambda: browser.post(
+                        f"{self.url}/login", data=form, timeout=30, allow_redirects=False
+                    )
+                )
+                if answer is not None and answer.status_code == 303:
+                    self.seen.members[name] = f"session={browser.cookies['session']}"
+                    self.seen.counts["sign-ups"] += 1
+                    return True
+        return False
+
+    def ask_auth(self) -> None:
+        name, cookie = random.choice([*self.seen.members.items()])
+        with suppress(*LOST):
+            answer = requests.get(f"{self.url}/auth", headers={"Cookie": cookie}, timeout=10)
+            self.seen.counts["questions of proxies"] += 1
+            if answer.headers.get("Remote-User") != name and name in self.seen.members:
+                self.seen.wrong.append(f"/auth: {answer.status_code} for {name}")
+        time.sleep(0.01)
+
+    def renew(self) -> None:
+        name, cookie = random.choice([*self.seen.members.items()])
+        headers = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
+        answer = self.insist(lambda: self.post("/devices/renew", headers))
+        if answer is not None and name in self.seen.members:
+            self.seen.counts["renewals"] += 1
+            if answer.headers.get("Location") != "/devices":
+                self.seen.wrong.append(f"renewal: {answer.status_code} for {name}")
+        time.sleep(0.2)
+
+    def remove(self) -> None:
+        """Whoever is too many."""
+        if len(self.seen.members) > MEMBERS:
+            name = random.choice([name for name in self.seen.members if name != "ada"])
+            row = self.world.group.one("SELECT id FROM authors WHERE username = ?", name)
+            cookie = self.seen.members.pop(name)
+            answer = self.insist(lambda: self.post(f"/members/{row}/remove", self.ada))
+            if answer is not None:
+                self.seen.removed[name] = cookie
+                self.seen.counts["removals"] += 1
+        time.sleep(0.2)
+
+    def send_half(self) -> None:
+        head = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nphone="
+        with suppress(OSError), socket.create_connection(("localhost", self.port)) as line:
+            line.sendall(head[: random.randrange(20, len(head))])
+            self.seen.counts["half-sent requests"] += 1
+            self.over.wait(3)
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def post(self, path: str, headers: dict[str, str], **fields: str) -> requests.Response:
+        return requests.post(
+            self.url + path, headers=headers, data=fields, timeout=30, allow_redirects=False
+        )
+
+    def insist(self, ask: Callable[[], requests.Response]) -> requests.Response | None:
+        """Ask again after a second, while it restarts or says 503. None: half a minute in vain."""
+        for _ in range(30):
+            with suppress(*LOST):
+                answer = ask()
+                if answer.status_code != 503:
+                    return answer
+            if self.over.wait(1):
+                return None
+        self.seen.wrong.append("nothing but 503 for half a minute")
+        return None
+
+    # The half hour
+
+    def run(self, minutes: float, log: Path) -> None:
+        people = [self.befriend] * 3 + [self.ask_auth] * 3 + [self.send_half] * 3
+        people += [self.renew, self.remove]
+        began = time.monotonic()
+        with ExitStack() as stack, log.open("wb") as output:
+            stack.callback(self.over.set)
+            while (left := minutes * 60 - (time.monotonic() - began)) > 1:
+                command = ours("wsgi:create_app", 8)
+                with running(command, self.world.settings, self.port, output) as served:
+                    self.seen.counts["starts"] += 1
+                    if self.seen.counts["starts"] == 1:
+                        threads = [threading.Thread(target=self.repeat, args=(p,)) for p in people]
+                        for thread in threads:
+                            thread.start()
+                    self.watch(served, began, min(RESTART_AFTER, left))
+            self.over.set()
+            for thread in threads:
+                thread.join()
+
+    def repeat(self, act: Callable[[], None]) -> None:
+        while not self.over.is_set():
+            try:
+                act()
+            except Exception as error:
+                self.seen.wrong.append(f"{act.__name__}: {error!r}")
+                time.sleep(1)
+
+    def watch(self, served: Running, began: float, seconds: float) -> None:
+        wal = Path(f"{self.world.settings['DATABASE']}-wal")
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(min(5, max(0, until - time.monotonic())))
+            minute = (time.monotonic() - began) / 60
+            self.seen.memory.append((minute, served.whole()))
+            self.seen.wal.append((minute, wal.stat().st_size / 2**20))
+
+    # Afterwards
+
+    def look_for_the_lost(self) -> Iterator[str]:
+        """Everybody who got in is in, nobody who was removed is, and each number has an invite or a
+        member."""
+        with running(ours("wsgi:create_app", 8), self.world.settings, self.port):
+            for name, cookie in self.seen.members.items():
+                if self.who_is(cookie) != name:
+                    yield f"{name} is out"
+            for name, cookie in self.seen.removed.items():
+                if self.who_is(cookie) is not None:
+                    yield f"{name} is still in"
+        with closing(sqlite3.connect(self.world.settings["DATABASE"])) as db:
+            twice = db.execute(
+                "SELECT invite_id FROM journal WHERE event = 'joined'"
+                " GROUP BY invite_id HAVING count(*) > 1"
+            )
+            yield from (f"two members from invite {row[0]}" for row in twice)
+            members = "SELECT username FROM authors WHERE removed_at IS NULL"
+            known = {name for (name,) in db.execute(members)}
+            yield from (f"{name} is no member" for name in self.seen.members.keys() - known)
+            for phone in self.seen.gave_up:
+                name = f"friend-{phone[1:4]}x{phone[-4:]}"
+                invited = "SELECT 1 FROM whitelist WHERE phone_digest = ?"
+                has_invite = db.execute(invited, (self.world.digest_phone(phone),)).fetchone()
+                if bool(has_invite) == (name in known):
+                    yield f"{name} has an invite and is a member, or neither"
+
+    def who_is(self, cookie: str) -> str | None:
+        answer = requests.get(f"{self.url}/auth", headers={"Cookie": cookie}, timeout=10)
+        return answer.headers.get("Remote-User")
+
+
+def mean_of_minute(points: list[tuple[float, float]], minute: int) -> float:
+    return statistics.mean(value for at, value in points if minute - 1 <= at < minute)
+
+
+def find_odd_lines(log: Path) -> tuple[Counter[str], list[str]]:
+    counts: Counter[str] = Counter()
+    odd = []
+    for line in log.read_text().splitlines():
+        kind = next((kind for kind, form in UNDERSTOOD.items() if re.fullmatch(form, line)), None)
+        if kind is None:
+            odd.append(line)
+        else:
+            counts[kind] += 1
+    return counts, odd
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.soak", description=__doc__)
+    parser.add_argument("--minutes", type=int, default=30)
+    minutes = parser.parse_args().minutes
+    with tempfile.TemporaryDirectory() as folder, World.create(Path(folder), Flaky()) as world:
+        world.fill(MEMBERS, MEMBERS)
+        soak = Soak(world, find_port())
+        names = ["ada", *(f"member-{n}" for n in range(1, MEMBERS))]
+        soak.seen.members = {name: f"session={cookie_of(n)}" for n, name in enumerate(names)}
+        soak.run(minutes, Path(folder) / "log")
+        lost = [*soak.look_for_the_lost()]
+        lines, odd = find_odd_lines(Path(folder) / "log")
+    report(soak.seen, minutes, lost, lines, odd)
+
+
+def report(seen: Seen, minutes: int, lost: list[str], lines: Counter[str], odd: list[str]) -> None:
+    early = min(5, minutes)
+    memory = [mean_of_minute(seen.memory, minute) for minute in (early, minutes)]
+    wal = [mean_of_minute(seen.wal, minute) for minute in (early, minutes)]
+    happened = ", ".join(f"{what} {count:,}" for what, count in sorted(seen.counts.items()))
+    text = [
+        f"{describe_machine()} {minutes} minutes: {happened}; gave up after three PINs:"
+        f" {len(seen.gave_up)}. Lost: {len(lost)}. Wrong answers: {len(seen.wrong)}.",
+        f"All processes together, MiB: minute {early} {memory[0]:.1f}, minute {minutes}"
+        f" {memory[1]:.1f} ({memory[1] / memory[0]:.3f} times). WAL, MiB: {wal[0]:.1f},"
+        f" {wal[1]:.1f}.",
+        f"Lines in the log: {', '.join(f'{kind} {n}' for kind, n in lines.items())};"
+        f" not understood: {len(odd)}.",
+    ]
+    print("\n".join([*text, *lost[:20], *seen.wrong[:20], *odd[:20]]))
+    write_section("Soak", "\n\n".join(text))
+    if lost or seen.wrong or odd or memory[1] > memory[0] * 1.05 or wal[1] > wal[0] * 1.05:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
