@@ -17,6 +17,8 @@ FEATURES: tuple[Feature, ...] = tuple(
         "devices",
         "another_device",
         "passkeys",
+        "programs",
+        "app_passwords",
         "members",
         "journal",
     )

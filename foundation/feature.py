@@ -15,6 +15,7 @@ from flask import Blueprint, Flask, current_app, has_request_context, request
 from foundation.answers import find_static_files
 from foundation.clock import DAY, add_times, now
 from foundation.database import get_db
+from foundation.forward_auth import ForwardAuth
 from foundation.journal import EVENTS
 from foundation.notices import take_notice
 from foundation.sentences import SENTENCES, is_sentence, say
@@ -45,6 +46,8 @@ class Feature(NamedTuple):
     ended: Callable[[list[str]], None] | None = None
     # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
     must_confirm: Callable[[Member], str | None] | None = None
+    # What /auth does more or otherwise. It's mixed in, so it has to pass on by super().
+    forward_auth: type[ForwardAuth] | None = None
     check: Callable[[], str | None] | None = None  # for `flask doctor`: what is wrong
     left_out: tuple[str, ...] = ()  # tables of its own that backups have without rows
 

@@ -41,4 +41,6 @@ def wrap_wsgi(app: Flask) -> None:
     if proxies := app.config["TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     app.wsgi_app = SecurityHeaders(app)  # type: ignore[method-assign]
-    app.wsgi_app = ForwardAuth(app)  # type: ignore[method-assign]
+    added = (feature.forward_auth for feature in app.extensions["features"])
+    kinds = (*(kind for kind in added if kind), ForwardAuth)
+    app.wsgi_app = type("ForwardAuth", kinds, {})(app)  # type: ignore[method-assign]

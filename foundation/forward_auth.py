@@ -55,12 +55,12 @@ class ForwardAuth:
             return "503 Service Unavailable", {"Retry-After": "5"}
 
     def admit(self, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer:
-        """A member asks. Override it to let in some members only."""
+        """A member asks. A feature overrides it to let in some members only."""
         return "200 OK", {"Remote-User": row["username"]}
 
     def refuse(self, environ: WSGIEnvironment) -> Answer:
         """Somebody who is not signed in asks."""
-        if "redirect=1" in environ.get("QUERY_STRING", "").split("&") and is_navigation(environ):
+        if wants_redirect(environ) and is_navigation(environ):
             return "303 See Other", {"Location": self.sign_up_address(environ)}
         return "401 Unauthorized", {}
 
@@ -100,6 +100,21 @@ class ForwardAuth:
             " Its member looks signed out. The web server files in deploy/ prevent this: they pass"
             " only our own cookies on."
         )
+
+
+def wants_redirect(environ: WSGIEnvironment) -> bool:
+    return "redirect=1" in environ.get("QUERY_STRING", "").split("&")
+
+
+def read_program(environ: WSGIEnvironment) -> str | None:
+    """Which program the proxy asks for. "" if it can't be told, which is none that there is."""
+    parts = environ.get("QUERY_STRING", "").split("&")
+    named = [part.removeprefix("program=") for part in parts if part.startswith("program")]
+    return None if not named else named[0] if len(named) == 1 else ""
+
+
+def is_browser(environ: WSGIEnvironment) -> bool:
+    return "HTTP_SEC_FETCH_MODE" in environ or "text/html" in environ.get("HTTP_ACCEPT", "")
 
 
 def is_navigation(environ: WSGIEnvironment) -> bool:

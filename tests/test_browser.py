@@ -752,6 +752,51 @@ def test_a_member_invites_a_friend(house: House) -> None:
     house.look(grace, "home-of-an-inviter")
 
 
+def test_programs_are_set_up_and_used(house: House) -> None:
+    ada = house.let_in(ADA, "ada")
+    ada.goto(f"{house.group}/admin/programs")
+    house.look(ada, "programs-empty")
+    ada.get_by_label("Short name").fill("My wiki")
+    ada.get_by_label("Title").fill("Our wiki")
+    ada.get_by_label("Address").fill("https://wiki.example.org")
+    press(ada, "Register")
+    assert ada.locator(".error").inner_text() == sentence("program-name")
+    house.look(ada, "programs-wrong")
+    ada.get_by_label("Short name").fill("wiki")
+    ada.get_by_label("Chosen members").check()
+    press(ada, "Register")
+    assert ada.get_by_role("status").inner_text() == sentence("done-program-added")
+    house.look(ada, "program-new")
+    ada.get_by_label("Username").fill("ada")
+    press(ada, "Let them in")
+    house.look(ada, "program")
+    ada.goto(f"{house.group}/admin/programs")
+    house.look(ada, "programs")
+    ada.goto(house.group)
+    assert (
+        ada.get_by_role("link", name="Our wiki").get_attribute("href") == "https://wiki.example.org"
+    )
+    house.look(ada, "home-programs")
+
+    ada.goto(f"{house.group}/devices")
+    ada.get_by_role("link", name="Make an app password").click()
+    ada.get_by_label("Where you'll use it").fill("+1 202 555 0101")
+    press(ada, "Make it")
+    house.look(ada, "app-password-wrong")
+    ada.get_by_label("Where you'll use it").fill("Calendar on my phone")
+    press(ada, "Make it")
+    house.look(ada, "app-password-made")
+    ada.get_by_role("link", name="Done").click()
+    house.look(ada, "devices-app-password")
+
+    grace = house.let_in(GRACE, "grace")
+    house.expected.add(403)
+    grace.goto(f"{house.group}/programs/wiki")
+    house.look(grace, "program-refused")
+    ada.goto(f"{house.group}/admin/programs/wiki/remove")
+    house.look(ada, "program-remove")
+
+
 def test_forty_members_with_long_names(house: House) -> None:
     ada = house.let_in(ADA, "ada")
     for n in range(40):

@@ -8,10 +8,12 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar, NamedTuple
@@ -26,6 +28,7 @@ from wsgi import create_app
 from .conftest import (
     ADA,
     GRACE,
+    MALLORY,
     ROOT,
     SIGNATURE_SECRET,
     Group,
@@ -36,6 +39,7 @@ from .conftest import (
     shown,
     wait_for,
 )
+from .test_programs import GROUPS, PROGRAMS
 
 GROUP, WIKI = "https://group.example.org", "https://wiki.example.org"
 PAGE = f"{WIKI}/page?a=1&b=%2F"
@@ -188,6 +192,28 @@ def adapt(file: str, changes: dict[str, str]) -> str:
     return text
 
 
+class Another(NamedTuple):
+    """Another program behind the same proxy: its block is a copy of the wiki's."""
+
+    name: str
+    host: str
+    upstream: str
+    changes: tuple[tuple[str, str], ...] = ()
+
+
+def add_programs(text: str, others: Sequence[Another], upstream: str) -> str:
+    nginx, caddy = r"server \{\n    listen \S+ ssl;\n    server_name wiki\.", r"\nwiki\.\S+ \{"
+    wiki = re.search(rf"(?:{nginx}|{caddy}).*\Z", text, re.S)
+    assert wiki
+    for other in others:
+        block = wiki[0].replace("wiki.example.org", other.host).replace(upstream, other.upstream)
+        block = block.replace("program=wiki", f"program={other.name}")
+        for old, new in other.changes:
+            block = block.replace(old, new)
+        text += f"\n{block}"
+    return text
+
+
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
@@ -198,6 +224,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         settings = base_settings(vonage, server, folder / "group.db") | more
         served = Served(settings, vonage, folder / "server.log", f"http://127.0.0.1:{port}")
         group = Group(create_app(settings), vonage)
+        assert group.command("program", "add", "wiki", "The wiki", WIKI).exit_code == 0
+        for name in ("photos", "files", "empty"):
+            group.command("program", "add", "--chosen", name, name, f"https://{name}.example.org")
         served.start()
         yield Guarded(served, group)
         served.stop()
@@ -221,15 +250,21 @@ def proxies(
         "127.0.0.1:8000": guarded.served.url.removeprefix("http://"),
         "127.0.0.1:8080": f"127.0.0.1:{wiki.server_port}",
     }
+    others = [
+        Another(name, f"{name}.example.org", addresses["127.0.0.1:8080"])
+        for name in ("photos", "files", "empty")
+    ]
     with ExitStack() as stack:
         yield {
             proxy.name: proxy
             for start in (start_nginx, start_caddy)
-            if (proxy := start(stack, folder, addresses))
+            if (proxy := start(stack, folder, addresses, others))
         }
 
 
-def start_nginx(stack: ExitStack, folder: Path, addresses: dict[str, str]) -> Proxy | None:
+def start_nginx(
+    stack: ExitStack, folder: Path, addresses: dict[str, str], others: Sequence[Another] = ()
+) -> Proxy | None:
     if not shutil.which("nginx"):
         return None
     port, log = find_port(), folder / "nginx.log"
@@ -247,7 +282,8 @@ def start_nginx(stack: ExitStack, folder: Path, addresses: dict[str, str]) -> Pr
             f"{live}/fullchain.pem": f"{folder}/crt",
             f"{live}/privkey.pem": f"{folder}/key",
         }
-    (folder / "trusted-group.conf").write_text(adapt("nginx.conf", changes))
+    text = add_programs(adapt("nginx.conf", changes), others, addresses["127.0.0.1:8080"])
+    (folder / "trusted-group.conf").write_text(text)
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind}; "
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -262,14 +298,17 @@ def start_nginx(stack: ExitStack, folder: Path, addresses: dict[str, str]) -> Pr
     return Proxy("nginx", port, [log, folder / "access.log", folder / "error.log"])
 
 
-def start_caddy(stack: ExitStack, folder: Path, addresses: dict[str, str]) -> Proxy | None:
+def start_caddy(
+    stack: ExitStack, folder: Path, addresses: dict[str, str], others: Sequence[Another] = ()
+) -> Proxy | None:
     if not shutil.which("caddy"):
         return None
     port, log = find_port(), folder / "caddy.log"
     here = f"local_certs\n\tskip_install_trust\n\tadmin off\n\tstorage file_system {folder}/caddy"
     here += f"\n\thttps_port {port}\n\thttp_port {find_port()}"
     changes = addresses | {"{\n\t# The address": f"{{\n\t{here}\n\t# The address"}
-    (folder / "Caddyfile").write_text(adapt("Caddyfile", changes))
+    text = add_programs(adapt("Caddyfile", changes), others, addresses["127.0.0.1:8080"])
+    (folder / "Caddyfile").write_text(text)
     command = ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
     stack.enter_context(running(command, port, log))
     return Proxy("caddy", port, [log])
@@ -302,6 +341,49 @@ def test_from_the_wiki_over_the_sign_up_page_and_back(guarded: Guarded, proxy: P
     assert answer.status == 200
     assert answer.told("remote-user") == [("remote-user", "grace")]
     assert json.loads(answer.body)["path"] == "/page?a=1&b=%2F"
+
+
+PHONES = {"grace": GRACE, "mallory": MALLORY, "friend": "12025550177"}
+
+
+def look(people: dict[str, Visitor], out: Container[str] = ()) -> None:
+    """Each opens each program, and sees what they should."""
+    for (name, visitor), (program, chosen) in product(people.items(), PROGRAMS.items()):
+        page = f"https://{program}.example.org/page"
+        Wiki.asked.clear()
+        answer = visitor.ask(page)
+        if name in out:
+            assert leads_to_sign_up(answer, page), (name, program)
+        elif chosen is None or name in chosen:
+            assert answer.told("remote-user") == [("remote-user", name)], program
+        else:
+            there = f"{GROUP}/programs/{program}"
+            assert (answer.status, answer.headers["Location"]) == (303, there)
+
+
+@pytest.mark.parametrize("circle", GROUPS)
+def test_groups_times_programs_times_what_becomes_of_a_member(
+    guarded: Guarded, proxy: Proxy, circle: str
+) -> None:
+    """3 groups of members, 4 programs; each as member, guest, ended and removed."""
+    group = guarded.group
+    group.rows("DELETE FROM program_members")
+    inside = {name: guarded.visitor(proxy, PHONES[name], name) for name in GROUPS[circle]}
+    for program, chosen in PROGRAMS.items():
+        for name in set(chosen or ()) & inside.keys():
+            assert group.command("program", "choose", program, name).exit_code == 0
+
+    look(inside)
+    last = "UPDATE authors SET ends_at = ? WHERE username = 'friend'"
+    if "friend" in inside:  # a guest, until the clock passes the end
+        group.rows(last, int(time.time()) + 3600)
+        look(inside)
+        group.rows(last, int(time.time()) + 2)
+        wait_for(lambda: inside["friend"].ask(WIKI).status == 303)
+        look(inside, {"friend"})
+    assert group.command("remove", "grace").exit_code == 0
+    look(inside, {"grace", "friend"})
+    group.rows(last, None)
 
 
 def test_a_form_reaches_the_wiki_whole_or_not_at_all(guarded: Guarded, proxy: Proxy) -> None:
@@ -393,6 +475,17 @@ def test_the_wiki_never_gets_our_cookie(
     else:  # what comes from no browser need not be understood
         assert kept is None
         assert Wiki.asked == []
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [("Basic Z3JhY2U6eA==", []), ("bAsIc x", []), ("Bearer x", [("authorization", "Bearer x")])],
+)
+def test_the_wiki_never_gets_an_app_password(
+    guarded: Guarded, proxy: Proxy, header: str, kept: Headers
+) -> None:
+    answer = guarded.visitor(proxy, GRACE, "grace").ask(PAGE, [("Authorization", header)])
+    assert answer.told("authorization") == kept
 
 
 @pytest.mark.parametrize("gap", [" ", "\t", "  \t "])

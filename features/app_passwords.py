@@ -1,0 +1,219 @@
+"""App passwords: for clients that have no browser, such as calendars, file sync and git. A member
+makes one for one program, sees it once, and ends it like a device. `/auth?program=` reads it from
+`Authorization: Basic`, where there is no good cookie. Needs the feature `programs`."""
+
+import base64
+import binascii
+import hashlib
+import secrets
+import sqlite3
+from contextlib import suppress
+from wsgiref.types import WSGIEnvironment
+
+from flask import Blueprint, abort, redirect, render_template
+from flask.typing import ResponseReturnValue
+
+from app import ROW_ID, require_member
+from foundation.clock import DAY, now
+from foundation.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.feature import Feature, gather
+from foundation.forms import Form, Mistake, parse_line
+from foundation.forward_auth import Answer, ForwardAuth, is_browser, read_program
+from foundation.journal import record
+from foundation.notices import notify
+from foundation.sessions import IS_MEMBER, Member
+
+app_passwords = Blueprint("app_passwords", __name__)
+
+LONGEST_NAME = 40
+MOST_PASSWORDS = 50  # of a member
+
+
+def make_password() -> str:
+    """128 bits, in letters and digits that one can type: abcd-efgh-..."""
+    letters = base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
+    return "-".join(letters[start : start + 4] for start in range(0, len(letters), 4))
+
+
+def digest_password(password: str) -> str:
+    """However it was typed. Not keyed: 128 random bits can't be guessed from their hash."""
+    plain = "".join(password.split()).replace("-", "").lower()
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+# On a member's devices page -----------------------------------------------------------------------
+
+
+@app_passwords.app_template_global()
+def find_app_passwords(member: Member) -> list[sqlite3.Row]:
+    return fetch_rows(
+        "SELECT app_passwords.*, title FROM app_passwords"
+        " JOIN programs ON programs.id = program_id WHERE author_id = ? ORDER BY title, id",
+        (member.id,),
+    )
+
+
+@app_passwords.app_template_global()
+def find_programs_for_passwords(member: Member) -> list[sqlite3.Row]:
+    return fetch_rows(
+        "SELECT name, title FROM programs JOIN may_use ON program_id = programs.id"
+        " WHERE author_id = ? ORDER BY title LIMIT 100",
+        (member.id,),
+    )
+
+
+@app_passwords.get("/app-passwords")
+def ask() -> ResponseReturnValue:
+    require_member()
+    return render_template("app_passwords/ask.html", form=Form("program", "name"))
+
+
+@app_passwords.post("/app-passwords")
+def make() -> ResponseReturnValue:
+    member, form = require_member(), Form("program", "name")
+    for must_confirm in gather("must_confirm"):
+        if place := must_confirm(member):
+            return redirect(f"{place}?next=/app-passwords", 303)
+    name = form.read("name", parse_name)
+    password = make_password()
+    if not form.errors:
+        try:
+            store(member, form.values["program"], name, password)
+        except Mistake as mistake:
+            form.refuse(mistake)
+    if form.errors:
+        return render_template("app_passwords/ask.html", form=form), 422
+    title = fetch_row("SELECT title FROM programs WHERE name = ?", (form.values["program"],))
+    return render_template("app_passwords/made.html", password=password, program=title)
+
+
+def parse_name(text: str) -> str:
+    name = parse_line("name", text, LONGEST_NAME, "app-password-name")
+    if not name:
+        raise Mistake("name", "app-password-name")
+    return name
+
+
+def store(member: Member, program: str, name: str, password: str) -> None:
+    """Raises Mistake: not for them to use, or there are too many."""
+    with transaction() as db:
+        found = fetch_row(
+            "SELECT id FROM programs JOIN may_use ON program_id = id"
+            " WHERE name = ? AND author_id = ?",
+            (program, member.id),
+        )
+        if found is None:
+            raise Mistake("program", "program-not-yours")
+        if len(find_app_passwords(member)) >= MOST_PASSWORDS:
+            raise Mistake("form", "app-passwords-many")
+        db.execute(
+            "INSERT INTO app_passwords (digest, author_id, program_id, name, created_at, used_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (digest_password(password), member.id, found["id"], name, now(), now()),
+        )
+        record("app_password_made", member.username, program)
+
+
+@app_passwords.post(f"/app-passwords/{ROW_ID}/end")
+def end(row_id: int) -> ResponseReturnValue:
+    member = require_member()
+    with transaction():
+        ended = fetch_row(
+            "DELETE FROM app_passwords WHERE id = ? AND author_id = ?"
+            " RETURNING (SELECT name FROM programs WHERE id = program_id) AS program",
+            (row_id, member.id),
+        )
+        if ended is None:
+            abort(404)
+        record("app_password_ended", member.username, ended["program"])
+    notify("done-app-password-ended")
+    return redirect("/devices", 303)
+
+
+def forget(author_id: int | None) -> None:
+    """All of a member's, or everybody's."""
+    theirs = "DELETE FROM app_passwords WHERE author_id = ?1 OR ?1 IS NULL"
+    get_db().execute(theirs, (author_id,))
+
+
+# What a proxy asks --------------------------------------------------------------------------------
+
+
+class AppPasswordAuth(ForwardAuth):
+    """A good cookie wins. A wrong password costs no write."""
+
+    def find_session(self, environ: WSGIEnvironment) -> sqlite3.Row | None:
+        return super().find_session(environ) or self.find_password(environ)
+
+    def find_password(self, environ: WSGIEnvironment) -> sqlite3.Row | None:
+        """The member whose app password this is, for the very program that is asked for."""
+        given, program = read_basic(environ), read_program(environ)
+        if given is None or program is None:
+            return None
+        username, password = given
+        row: sqlite3.Row | None = (
+            self.app.extensions["connections"]
+            .db.execute(
+                "SELECT app_passwords.id, author_id, username, used_at FROM app_passwords"
+                " JOIN authors ON authors.id = author_id JOIN programs ON programs.id = program_id"
+                f" WHERE digest = ?2 AND username = ?3 AND programs.name = ?4 AND {IS_MEMBER}",
+                (now(), digest_password(password), username.strip().lower(), program),
+            )
+            .fetchone()
+        )
+        if row and not 0 <= now() - row["used_at"] < DAY:
+            self.note_use(row["id"])
+        return row
+
+    def note_use(self, row_id: int) -> None:
+        """Once a day. If the database is locked, it can wait for the next use."""
+        with self.app.app_context(), suppress(sqlite3.OperationalError), transaction() as db:
+            db.execute("UPDATE app_passwords SET used_at = ? WHERE id = ?", (now(), row_id))
+
+    def refuse(self, environ: WSGIEnvironment) -> Answer:
+        """Clients send a password only when they are asked to. Browsers would show a box for it."""
+        status, headers = super().refuse(environ)
+        if status.startswith("401") and not is_browser(environ):
+            headers |= {"WWW-Authenticate": 'Basic realm="app password", charset="UTF-8"'}
+        return status, headers
+
+
+def read_basic(environ: WSGIEnvironment) -> tuple[str, str] | None:
+    """Name and password (RFC 7617), if there are any."""
+    scheme, _, encoded = environ.get("HTTP_AUTHORIZATION", "")[:500].partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        pair = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    username, colon, password = pair.partition(":")
+    return (username, password) if colon else None
+
+
+# What home tells for a week. ("Sign it out or remove it" leads to the devices page.)
+NEW_APP_PASSWORDS = (
+    "SELECT 'new-app-password', name, :now - created_at FROM app_passwords"
+    " WHERE author_id = :member AND created_at > :week_ago"
+)
+
+feature = Feature(
+    app_passwords,
+    sentences={
+        "app-password-name": "Say in 1 to 40 characters where you'll use it.",
+        "app-passwords-many": "You have 50 app passwords. End one that you no longer use.",
+        "program-not-yours": "Choose one of your programs.",
+        "new-app-password": "You made an app password",
+        "done-app-password-ended": "That password is ended.",
+    },
+    events={
+        "app_password_made": "{actor} made an app password for {subject}",
+        "app_password_ended": "{actor} ended an app password for {subject}",
+    },
+    slots={"devices": "app_passwords/_list.html"},
+    arrivals=NEW_APP_PASSWORDS,
+    forget=forget,
+    signed_out=forget,
+    left_out=("app_passwords",),
+    forward_auth=AppPasswordAuth,
+)

@@ -1,0 +1,12 @@
+CREATE TABLE app_passwords (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest TEXT NOT NULL UNIQUE,  -- SHA-256 of 128 random bits
+    author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
+    program_id INTEGER NOT NULL REFERENCES programs ON DELETE CASCADE,
+    name TEXT NOT NULL,  -- where its owner uses it, such as "Calendar on my phone"
+    created_at INTEGER NOT NULL,
+    used_at INTEGER NOT NULL  -- to the day
+) STRICT;
+
+CREATE INDEX app_passwords_of_member ON app_passwords (author_id);
+CREATE INDEX app_passwords_of_program ON app_passwords (program_id);

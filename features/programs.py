@@ -1,0 +1,396 @@
+"""Programs: what members reach through this sign-in. Admins register them and say who may use
+which; home shows each member theirs. A proxy in front of one asks `/auth?program=<name>`."""
+
+import re
+import sqlite3
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from wsgiref.types import WSGIEnvironment
+
+import click
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from app import ROW_ID, require_admin, require_member
+from foundation.clock import now
+from foundation.command import command
+from foundation.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.feature import Feature
+from foundation.forms import Form, Mistake, parse_line
+from foundation.forward_auth import Answer, ForwardAuth, is_navigation, read_program, wants_redirect
+from foundation.journal import record
+from foundation.notices import notify
+from foundation.paging import Page, fetch_page
+from foundation.sentences import say
+from foundation.sessions import IS_MEMBER, Member
+from foundation.settings import is_loopback
+from foundation.usernames import parse_username
+
+programs = Blueprint("programs", __name__, cli_group="program")
+of_admins = Blueprint("admin_programs", __name__)
+of_admins.before_request(require_admin)
+
+FIELDS = ("name", "title", "address", "who")
+LONGEST_TITLE, LONGEST_ADDRESS = 40, 300
+
+# What an admin types ------------------------------------------------------------------------------
+
+
+def parse_name(text: str) -> str:
+    name = text.strip().lower()
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,28}[a-z0-9])?", name):
+        raise Mistake("name", "program-name")
+    return name
+
+
+def parse_title(text: str) -> str:
+    title = parse_line("title", text, LONGEST_TITLE, "program-title")
+    if not title:
+        raise Mistake("title", "program-title")
+    return title
+
+
+def parse_address(text: str) -> str:
+    """https, or http on this machine. Raises Mistake."""
+    address = text.strip()
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise Mistake("address", "program-address") from None
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    is_plain = re.fullmatch(r"[!-~]+", address) and not re.search(r"[\\<>\"'@#]", address)
+    if not (host and is_safe and is_plain and port != 0) or len(address) > LONGEST_ADDRESS:
+        raise Mistake("address", "program-address")
+    return address
+
+
+def host_of(address: str) -> str:
+    """As a proxy names it: in small letters, and without the scheme's own port."""
+    parts = urlsplit(address)
+    return bare_host(parts.netloc, parts.scheme)
+
+
+def bare_host(host: str, scheme: str) -> str:
+    return host.strip().lower().removesuffix({"https": ":443", "http": ":80"}.get(scheme, ":443"))
+
+
+class Wanted(NamedTuple):
+    """What an admin says of a program."""
+
+    name: str
+    title: str
+    address: str
+    is_for_all: bool
+
+
+def read_wanted(form: Form) -> Wanted:
+    return Wanted(
+        form.read("name", parse_name),
+        form.read("title", parse_title),
+        form.read("address", parse_address),
+        is_for_all=form.values["who"] != "chosen",
+    )
+
+
+# Registering them ---------------------------------------------------------------------------------
+
+
+@of_admins.route("/admin/programs", methods=["GET", "POST"])
+def overview() -> ResponseReturnValue:
+    form = Form(*FIELDS)
+    if request.method != "POST":
+        return show_overview(form)
+    wanted = read_wanted(form)
+    if form.errors:
+        return show_overview(form, 422)
+    try:
+        add_program(wanted, require_member().username)
+    except Mistake as mistake:
+        form.refuse(mistake)
+        return show_overview(form, 422)
+    notify("done-program-added")
+    return redirect(url_for("programs.admin_programs.program", name=wanted.name), 303)
+
+
+def show_overview(form: Form, status: int = 200) -> ResponseReturnValue:
+    found = fetch_page(f"SELECT *, {COUNT_CHOSEN} FROM programs ORDER BY title, id {{page}}", ())
+    return render_template("programs/overview.html", form=form, programs=found), status
+
+
+COUNT_CHOSEN = "(SELECT count(*) FROM program_members WHERE program_id = programs.id) AS chosen"
+
+
+def add_program(wanted: Wanted, actor: str | None) -> None:
+    """Raises Mistake: the name is taken."""
+    name, title, address, is_for_all = wanted
+    try:
+        with transaction() as db:
+            db.execute(
+                "INSERT INTO programs (name, title, address, host, for_all, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (name, title, address, host_of(address), is_for_all, now()),
+            )
+            record("program_added", actor, name)
+    except sqlite3.IntegrityError:
+        raise Mistake("name", "program-taken") from None
+
+
+def require_program(name: str) -> sqlite3.Row:
+    return fetch_row("SELECT * FROM programs WHERE name = ?", (name,)) or abort(404)
+
+
+@of_admins.route("/admin/programs/<name>", methods=["GET", "POST"])
+def program(name: str) -> ResponseReturnValue:
+    """A program's page: what it is, who may use it, how to set it up."""
+    found, form = require_program(name), Form("title", "address", "who")
+    if request.method != "POST":
+        who = "all" if found["for_all"] else "chosen"
+        form.values = {"title": found["title"], "address": found["address"], "who": who}
+        return show_program(found, form)
+    title = form.read("title", parse_title)
+    address = form.read("address", parse_address)
+    if form.errors:
+        return show_program(found, form, status=422)
+    with transaction() as db:
+        db.execute(
+            "UPDATE programs SET title = ?, address = ?, host = ?, for_all = ? WHERE id = ?",
+            (title, address, host_of(address), form.values["who"] != "chosen", found["id"]),
+        )
+        record("program_changed", require_member().username, name)
+    notify("done-program-changed")
+    return redirect(url_for("programs.admin_programs.program", name=name), 303)
+
+
+def show_program(
+    found: sqlite3.Row, form: Form, adding: Form | None = None, status: int = 200
+) -> ResponseReturnValue:
+    chosen = find_chosen(found["id"])
+    page = render_template(
+        "programs/program.html",
+        program=found,
+        form=form,
+        adding=adding or Form("username"),
+        chosen=chosen,
+    )
+    return page, status
+
+
+def find_chosen(program_id: int) -> Page:
+    return fetch_page(
+        "SELECT authors.id, username FROM program_members JOIN authors ON authors.id = author_id"
+        f" WHERE program_id = ?2 AND {IS_MEMBER} ORDER BY username {{page}}",
+        (now(), program_id),
+    )
+
+
+@of_admins.route("/admin/programs/<name>/remove", methods=["GET", "POST"])
+def remove(name: str) -> ResponseReturnValue:
+    found = require_program(name)
+    if request.method != "POST":
+        return render_template("programs/remove.html", program=found)
+    remove_program(name, require_member().username)
+    notify("done-program-removed")
+    return redirect("/admin/programs", 303)
+
+
+def remove_program(name: str, actor: str | None) -> bool:
+    with transaction() as db:
+        gone = db.execute("DELETE FROM programs WHERE name = ?", (name,)).rowcount > 0
+        if gone:
+            record("program_removed", actor, name)
+    return gone
+
+
+# Who may use one ----------------------------------------------------------------------------------
+
+
+@of_admins.post("/admin/programs/<name>/members")
+def choose(name: str) -> ResponseReturnValue:
+    found, form = require_program(name), Form("username")
+    username = form.read("username", parse_username)
+    if not form.errors and not choose_member(found, username, require_member().username):
+        form.refuse(Mistake("username", "no-such-member"))
+    if form.errors:
+        about = Form("title", "address", "who")
+        about.values = {"title": found["title"], "address": found["address"], "who": "chosen"}
+        return show_program(found, about, form, 422)
+    notify("done-member-chosen", username)
+    return redirect(url_for("programs.admin_programs.program", name=name), 303)
+
+
+def choose_member(found: sqlite3.Row, username: str, actor: str | None) -> bool:
+    """False: nobody has that name."""
+    with transaction() as db:
+        member = fetch_row(
+            f"SELECT id FROM authors WHERE username = ?2 AND {IS_MEMBER}", (now(), username)
+        )
+        if member is None:
+            return False
+        chosen = "INSERT OR IGNORE INTO program_members VALUES (?, ?)"
+        if db.execute(chosen, (found["id"], member["id"])).rowcount:
+            record("program_members_changed", actor, found["name"])
+    return True
+
+
+@of_admins.post(f"/admin/programs/<name>/members/{ROW_ID}/drop")
+def drop(name: str, row_id: int) -> ResponseReturnValue:
+    found = require_program(name)
+    with transaction() as db:
+        dropped = "DELETE FROM program_members WHERE program_id = ? AND author_id = ?"
+        if db.execute(dropped, (found["id"], row_id)).rowcount:
+            record("program_members_changed", require_member().username, name)
+    notify("done-member-dropped")
+    return redirect(url_for("programs.admin_programs.program", name=name), 303)
+
+
+def forget(author_id: int) -> None:
+    """Somebody who comes back under the name has to be chosen again."""
+    get_db().execute("DELETE FROM program_members WHERE author_id = ?", (author_id,))
+
+
+# What members see ---------------------------------------------------------------------------------
+
+
+@programs.app_template_global()
+def find_programs(member: Member) -> list[sqlite3.Row]:
+    """Theirs, for home."""
+    return fetch_rows(
+        "SELECT title, address FROM programs JOIN may_use ON program_id = programs.id"
+        " WHERE author_id = ? ORDER BY title LIMIT 100",
+        (member.id,),
+    )
+
+
+@programs.get("/programs/<name>")
+def refused(name: str) -> ResponseReturnValue:
+    """Where a proxy sends members who may not use a program."""
+    member, found = require_member(), require_program(name)
+    if may_use(found["name"], member.id):
+        return redirect(found["address"], 303)
+    return render_template("programs/refused.html", program=found), 403
+
+
+def may_use(name: str, author_id: int) -> bool:
+    return fetch_row(MAY_USE, (name, author_id)) is not None
+
+
+MAY_USE = (
+    "SELECT 1 FROM programs JOIN may_use ON program_id = programs.id"
+    " WHERE name = ? AND author_id = ?"
+)
+
+# What a proxy asks --------------------------------------------------------------------------------
+
+
+class ProgramAuth(ForwardAuth):
+    """`/auth?program=wiki` lets in who may use the wiki. Without a program it's as before: every
+    member, but not where the proxy guards a registered program and doesn't say so."""
+
+    def admit(self, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer:
+        name, db = read_program(environ), self.app.extensions["connections"].db
+        if name is None:
+            host = environ.get("HTTP_X_FORWARDED_HOST")
+            scheme = environ.get("HTTP_X_FORWARDED_PROTO", "https")
+            guarded = "SELECT 1 FROM programs WHERE host = ?"
+            if host and db.execute(guarded, (bare_host(host, scheme),)).fetchone():
+                return "403 Forbidden", {}
+            return super().admit(environ, row)
+        if db.execute(MAY_USE, (name, row["author_id"])).fetchone():
+            return super().admit(environ, row)
+        known = db.execute("SELECT 1 FROM programs WHERE name = ?", (name,)).fetchone()
+        if known and wants_redirect(environ) and is_navigation(environ):
+            return "303 See Other", {"Location": f"{self.app.config['BASE_URL']}/programs/{name}"}
+        return "403 Forbidden", {}
+
+
+# Commands -----------------------------------------------------------------------------------------
+
+
+@command(programs, "add")
+@click.argument("name")
+@click.argument("title")
+@click.argument("address")
+@click.option("--chosen", is_flag=True, help="For chosen members only; see `flask program choose`.")
+def add_command(name: str, title: str, address: str, chosen: bool) -> None:
+    """Register a program: a short NAME, the TITLE that members read, the ADDRESS of its start."""
+    try:
+        wanted = Wanted(parse_name(name), parse_title(title), parse_address(address), not chosen)
+        add_program(wanted, None)
+    except Mistake as mistake:
+        raise click.ClickException(say(mistake.sentence)) from None
+    whom = "nobody yet: `flask program choose`" if chosen else "all members"
+    click.echo(
+        f"{wanted.title} is registered, for {whom}. Its proxy asks /auth?program={wanted.name}."
+    )
+
+
+@command(programs, "choose")
+@click.argument("name")
+@click.argument("username")
+def choose_command(name: str, username: str) -> None:
+    """Let a member use a program that is for chosen members."""
+    try:
+        wanted = parse_username(username)
+    except Mistake:
+        wanted = ""
+    found = find_for_command(name)
+    if not choose_member(found, wanted, None):
+        raise click.ClickException("There is no member with that name.")
+    click.echo(f"{wanted} may use {found['title']}.")
+
+
+@command(programs, "list")
+def list_command() -> None:
+    """List the programs, each with who may use it."""
+    for row in fetch_rows(f"SELECT *, {COUNT_CHOSEN} FROM programs ORDER BY name"):
+        whom = "all members" if row["for_all"] else f"{row['chosen']} chosen members"
+        click.echo(f"{row['name']}: {row['title']}, {row['address']}, for {whom}")
+
+
+@command(programs, "remove")
+@click.argument("name")
+def remove_command(name: str) -> None:
+    """Remove a program. Its proxy then lets nobody in."""
+    found = find_for_command(name)
+    remove_program(found["name"], None)
+    click.echo(f"{found['title']} is removed.")
+
+
+def find_for_command(name: str) -> sqlite3.Row:
+    found = fetch_row("SELECT * FROM programs WHERE name = ?", (name,))
+    if found is None:
+        raise click.ClickException("There is no program with that name (`flask program list`).")
+    return found
+
+
+programs.register_blueprint(of_admins)
+feature = Feature(
+    programs,
+    sentences={
+        "program-name": "Use 1 to 30 letters (a to z), digits and -, such as wiki.",
+        "program-taken": "There is a program with that name already.",
+        "program-title": "Give it a title of 1 to 40 characters, in one line.",
+        "program-address": "Type the whole address, like https://wiki.example.org.",
+        "no-such-member": "There is no member with that name.",
+        "done-program-added": "The program is registered. Below is how to set it up.",
+        "done-program-changed": "Changed. It holds from the next request on.",
+        "done-program-removed": "The program is removed. Its proxy now lets nobody in.",
+        "done-member-chosen": "{name} may use it.",
+        "done-member-dropped": "Done. It holds from the next request on.",
+    },
+    events={
+        "program_added": "{actor} registered the program {subject}",
+        "program_added, no actor": "The program {subject} was registered from the command line",
+        "program_changed": "{actor} changed the program {subject}",
+        "program_removed": "{actor} removed the program {subject}",
+        "program_removed, no actor": "The program {subject} was removed from the command line",
+        "program_members_changed": "{actor} changed who may use {subject}",
+        "program_members_changed, no actor": "Who may use {subject} was changed from the command"
+        " line",
+    },
+    admin_pages={"/admin/programs": "Programs"},
+    slots={"home": "programs/_home.html"},
+    forget=forget,
+    forward_auth=ProgramAuth,
+)

@@ -1,0 +1,27 @@
+CREATE TABLE programs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,  -- in addresses, such as /auth?program=wiki
+    title TEXT NOT NULL,  -- what members read
+    address TEXT NOT NULL,  -- where its button leads
+    host TEXT NOT NULL,  -- of the address, as proxies name it
+    for_all INTEGER NOT NULL,  -- 0: for chosen members
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX programs_by_host ON programs (host);
+
+CREATE TABLE program_members (
+    program_id INTEGER NOT NULL REFERENCES programs ON DELETE CASCADE,
+    author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
+    PRIMARY KEY (program_id, author_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX programs_of_member ON program_members (author_id);
+
+-- Who may use which program; whether they still are a member is asked elsewhere.
+CREATE VIEW may_use AS
+    SELECT programs.id AS program_id, authors.id AS author_id FROM programs, authors
+    WHERE for_all OR EXISTS (
+        SELECT 1 FROM program_members AS chosen
+        WHERE chosen.program_id = programs.id AND chosen.author_id = authors.id
+    );

@@ -1,0 +1,283 @@
+"""App passwords: made once, seen once, good for one program, and ended like a device."""
+
+import re
+import sqlite3
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+import time_machine
+from werkzeug.test import TestResponse
+
+from features.app_passwords import digest_password, make_password
+from foundation.clock import DAY
+
+from .authenticator import Passkey
+from .conftest import ADA, GRACE, MALLORY, Browser, Group, Lock, shown
+from .test_passkeys import add, use
+from .test_programs import choose, register
+
+NATIVE = {"User-Agent": "git/2.39", "Accept": "*/*"}
+
+
+@pytest.fixture
+def grace(group: Group, ada: Browser) -> Browser:
+    """In a group with a wiki for everybody, and a calendar for the chosen."""
+    register(ada, "wiki")
+    register(ada, "calendar", who="chosen")
+    return group.join(GRACE, "grace")
+
+
+def make(browser: Browser, program: str = "wiki", name: str = "git") -> str:
+    answer = browser.post("/app-passwords", program=program, name=name)
+    assert answer.status_code == 200, answer.text
+    found = re.search(r'id="password">([^<]+)<', answer.text)
+    assert found
+    return found[1]
+
+
+def basic(username: str, password: str) -> dict[str, str]:
+    pair = b64encode(f"{username}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
+
+
+def ask(group: Group, query: str, username: str, password: str) -> TestResponse:
+    """As the proxy in front of a program asks for a client without a browser."""
+    client = group.app.test_client(use_cookies=False)
+    return client.get(f"/auth?{query}", headers=NATIVE | basic(username, password))
+
+
+def test_it_opens_its_program_and_no_other(group: Group, ada: Browser, grace: Browser) -> None:
+    choose(ada, "calendar", "grace")
+    password = make(grace)
+
+    let_in = ask(group, "program=wiki", "Grace", password)
+    assert (let_in.status_code, let_in.headers["Remote-User"]) == (200, "grace")
+    for query in ("program=calendar", "", "program=none", "program=wiki&program=wiki"):
+        assert ask(group, query, "grace", password).status_code == 401, query
+    assert ask(group, "program=wiki", "ada", password).status_code == 401
+
+
+def test_it_is_seen_once_and_nowhere_kept(group: Group, grace: Browser) -> None:
+    password = make(grace, name="On my <phone>")
+
+    page = grace.get("/devices").text
+    assert "On my &lt;phone&gt;" in page
+    assert password not in page
+    everything = str(group.rows("SELECT * FROM app_passwords"))
+    assert password not in everything
+    assert password.replace("-", "") not in everything
+    assert group.rows("SELECT actor, subject FROM journal WHERE event = 'app_password_made'") == [
+        ("grace", "wiki")
+    ]
+
+
+def test_it_is_128_bits_however_it_is_typed() -> None:
+    passwords = {make_password() for _ in range(500)}
+    assert len(passwords) == 500
+    for password in passwords:
+        assert re.fullmatch(r"(?:[a-z2-7]{4}-){6}[a-z2-7]{2}", password)
+        for typed in (password.upper(), password.replace("-", " "), f" {password} "):
+            assert digest_password(typed) == digest_password(password)
+
+
+def test_home_tells_of_it_and_it_is_ended(group: Group, grace: Browser) -> None:
+    password = make(grace, name="Old laptop")
+    other = group.join(MALLORY, "mallory")
+    assert "Old laptop" in grace.get("/").text
+    assert "Old laptop" not in other.get("/").text
+    row = group.one("SELECT id FROM app_passwords")
+
+    assert other.post(f"/app-passwords/{row}/end").status_code == 404
+    assert ask(group, "program=wiki", "grace", password).status_code == 200
+    assert grace.post(f"/app-passwords/{row}/end").location == "/devices"
+    assert shown("done-app-password-ended") in grace.get("/devices").text
+    assert ask(group, "program=wiki", "grace", password).status_code == 401
+
+
+ENDS = {
+    "removed": "remove grace",
+    "signed out everywhere": "sign-out grace",
+    "everybody signed out": "sign-out --all",
+    "the program removed": "program remove wiki",
+}
+
+
+@pytest.mark.parametrize("what", ENDS)
+def test_it_ends_with_its_owner_and_its_program(group: Group, grace: Browser, what: str) -> None:
+    password = make(grace)
+    assert group.command(*ENDS[what].split()).exit_code == 0
+
+    assert ask(group, "program=wiki", "grace", password).status_code == 401
+    assert group.rows("SELECT 1 FROM app_passwords") == []
+
+
+def test_ending_all_other_devices_ends_it(group: Group, grace: Browser) -> None:
+    password = make(grace)
+    assert grace.post("/devices/end-others").status_code == 303
+    assert ask(group, "program=wiki", "grace", password).status_code == 401
+
+
+def test_it_ends_with_a_guests_stay_and_does_not_come_back(group: Group) -> None:
+    with time_machine.travel("2026-11-25", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        register(ada, "wiki")
+        grace = group.join(GRACE, "grace")
+        password = make(grace)
+        row = group.one("SELECT id FROM authors WHERE username = 'grace'")
+        ada.post(f"/members/{row}/last-day", ends_on="2026-11-25")
+        assert ask(group, "program=wiki", "grace", password).status_code == 200
+        clock.shift(DAY)
+        assert ask(group, "program=wiki", "grace", password).status_code == 401
+        ada.post(f"/members/{row}/last-day", ends_on="")
+        assert ask(group, "program=wiki", "grace", password).status_code == 401
+
+
+def test_whoever_may_no_longer_use_the_program_is_out(
+    group: Group, ada: Browser, grace: Browser
+) -> None:
+    choose(ada, "calendar", "grace")
+    password = make(grace, "calendar")
+    assert ask(group, "program=calendar", "grace", password).status_code == 200
+    row = group.one("SELECT id FROM authors WHERE username = 'grace'")
+    ada.post(f"/admin/programs/calendar/members/{row}/drop")
+    assert ask(group, "program=calendar", "grace", password).status_code == 403
+
+
+WRONG = ["", "x", "a" * 5000, "aaaa-aaaa-aaaa-aaaa-aaaa-aaaa-aa", "%00", "é", "' OR 1=1 --"]
+
+
+@pytest.mark.parametrize("password", WRONG)
+def test_a_wrong_one_is_401_and_costs_no_write(group: Group, grace: Browser, password: str) -> None:
+    make(grace)
+    group.lose_patience()
+    lock = Lock(group.app.config["DATABASE"])
+    answer = ask(group, "program=wiki", "grace", password)
+    lock.release()
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+    assert "Remote-User" not in answer.headers
+
+
+ODD = ["", "Basic", "Basic ", "Basic !", "Basic Z3JhY2U=", "Basic " + "A" * 9000]
+ODD += ["Bearer x", "Basic /w=="]
+
+
+@pytest.mark.parametrize("header", ODD)
+def test_an_odd_header_is_nobody(group: Group, grace: Browser, header: str) -> None:
+    client = group.app.test_client(use_cookies=False)
+    answer = client.get("/auth?program=wiki", headers=NATIVE | {"Authorization": header})
+    assert answer.status_code == 401
+
+
+def test_a_good_cookie_wins(group: Group, ada: Browser, grace: Browser) -> None:
+    password = make(grace)
+    both = ada.client.get("/auth?program=wiki", headers=basic("grace", password))
+    assert both.headers["Remote-User"] == "ada"
+    lost = group.app.test_client(use_cookies=False)
+    stale = {"Cookie": "session=" + "0" * 64}
+    answer = lost.get("/auth?program=wiki", headers=basic("grace", password) | stale)
+    assert answer.headers["Remote-User"] == "grace"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "is_challenged"),
+    [
+        ({"Sec-Fetch-Mode": "navigate"}, 303, False),
+        ({"Accept": "text/html,*/*"}, 303, False),
+        ({"Sec-Fetch-Mode": "cors", "Accept": "*/*"}, 401, False),
+        ({"Sec-Fetch-Mode": "no-cors"}, 401, False),
+        ({"Sec-Fetch-Mode": "websocket"}, 401, False),
+        ({"Accept": "*/*"}, 401, True),
+        ({"Accept": "text/calendar"}, 401, True),
+        ({}, 401, True),
+    ],
+)
+def test_who_is_asked_for_a_password(
+    group: Group, headers: dict[str, str], status: int, is_challenged: bool
+) -> None:
+    """Clients are; browsers, which would show a box for it, never."""
+    answer = group.app.test_client().get("/auth?redirect=1&program=wiki", headers=headers)
+    assert answer.status_code == status
+    assert ("WWW-Authenticate" in answer.headers) is is_challenged
+
+
+def test_its_last_use_is_noted_once_a_day(group: Group) -> None:
+    with time_machine.travel("2026-11-25", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        register(ada, "wiki")
+        password, used = make(ada), "SELECT used_at FROM app_passwords"
+        first = group.one(used)
+        clock.shift(DAY - 1)
+        ask(group, "program=wiki", "ada", password)
+        assert group.one(used) == first
+        clock.shift(1)
+        ask(group, "program=wiki", "ada", password)
+        assert group.one(used) == first + DAY
+
+
+def test_a_locked_database_keeps_nobody_out(group: Group) -> None:
+    with time_machine.travel("2026-11-25", tick=True) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        register(ada, "wiki")
+        password = make(ada)
+        clock.shift(2 * DAY)
+        group.lose_patience()
+        lock = Lock(group.app.config["DATABASE"])
+        assert ask(group, "program=wiki", "ada", password).status_code == 200
+        lock.release()
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"program": "wiki", "name": ""}, "app-password-name"),
+        ({"program": "wiki", "name": "x" * 41}, "app-password-name"),
+        ({"program": "wiki", "name": "+1 202 555 0101"}, "note-number"),
+        ({"program": "calendar", "name": "x"}, "program-not-yours"),
+        ({"program": "none", "name": "x"}, "program-not-yours"),
+        ({"name": "x"}, "program-not-yours"),
+    ],
+)
+def test_what_cannot_be_made(
+    group: Group, grace: Browser, fields: dict[str, str], sentence: str
+) -> None:
+    answer = grace.post("/app-passwords", **fields)
+    assert answer.status_code == 422
+    assert shown(sentence) in answer.text
+    assert group.rows("SELECT 1 FROM app_passwords") == []
+
+
+def test_there_are_never_more_than_fifty(group: Group, grace: Browser) -> None:
+    for n in range(50):
+        make(grace, name=f"No. {n}")
+    answer = grace.post("/app-passwords", program="wiki", name="one more")
+    assert (answer.status_code, shown("app-passwords-many") in answer.text) == (422, True)
+
+
+def test_who_has_a_passkey_confirms_first(group: Group, grace: Browser) -> None:
+    passkey = Passkey()
+    add(grace, passkey)
+    form = {"program": "wiki", "name": "git"}
+    answer = grace.post("/app-passwords", **form)
+    assert answer.location == "/passkeys/confirm?next=/app-passwords"
+    assert group.rows("SELECT 1 FROM app_passwords") == []
+    assert use(grace, passkey, "confirm", next="/app-passwords").get_json() == {
+        "next": "/app-passwords"
+    }
+    assert grace.post("/app-passwords", **form).status_code == 200
+
+
+def test_strangers_make_none(group: Group, grace: Browser) -> None:
+    for answer in (group.browser().get("/app-passwords"), group.browser().post("/app-passwords")):
+        assert answer.status_code == 303
+
+
+def test_a_backup_has_none(group: Group, grace: Browser, tmp_path: Path) -> None:
+    make(grace)
+    file = str(tmp_path / "copy.db")
+    assert group.command("backup", file).exit_code == 0
+    with sqlite3.connect(file) as db:
+        assert db.execute("SELECT count(*) FROM app_passwords").fetchone() == (0,)
+        assert db.execute("SELECT count(*) FROM programs").fetchone() == (2,)
+    db.close()
