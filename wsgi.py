@@ -19,6 +19,7 @@ FEATURES: tuple[Feature, ...] = tuple(
         "passkeys",
         "programs",
         "app_passwords",
+        "openid",
         "members",
         "journal",
     )

@@ -27,6 +27,7 @@ from foundation.settings import is_loopback
 from foundation.usernames import parse_username
 
 programs = Blueprint("programs", __name__, cli_group="program")
+programs.cli.help = "Register programs, and say who may use them."
 of_admins = Blueprint("admin_programs", __name__)
 of_admins.before_request(require_admin)
 

@@ -1,0 +1,668 @@
+"""OpenID Connect: programs sign their members in here. Authorization code only, for programs that
+keep a secret. Authlib speaks the protocol; what it asks (who is this, may they, is that code good)
+is answered here. Needs the feature `programs`."""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import sqlite3
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlencode, urlsplit
+from wsgiref.types import WSGIEnvironment
+
+import click
+from authlib.integrations.flask_oauth2.requests import FlaskOAuth2Request
+from authlib.oauth2 import AuthorizationServer, OAuth2Error
+from authlib.oauth2.rfc6749 import ClientMixin, InvalidGrantError, InvalidRequestError
+from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, RefreshTokenGrant
+from authlib.oauth2.rfc7636 import CodeChallenge
+from authlib.oidc.core.grants import OpenIDCode
+from cryptography.fernet import Fernet, InvalidToken
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    session,
+)
+from flask.typing import ResponseReturnValue
+from joserfc.jwk import RSAKey
+from werkzeug.datastructures import Headers
+
+from app import require_admin, require_member
+from foundation.clock import DAY, MINUTE, now
+from foundation.command import command
+from foundation.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.digests import derive_key
+from foundation.feature import Feature, gather
+from foundation.forms import Form, Mistake
+from foundation.guards import LONGEST_NEXT, for_machines
+from foundation.journal import record
+from foundation.sessions import IS_MEMBER, Member, current_member, is_admin, this_digest
+from foundation.settings import is_loopback
+
+openid = Blueprint("openid", __name__, cli_group="openid")
+openid.cli.help = "The key that OpenID Connect signs with."
+of_admins = Blueprint("admin_openid", __name__)
+of_admins.before_request(require_admin)
+
+CODE_LIFETIME = MINUTE
+ACCESS_LIFETIME = 10 * MINUTE
+KEY_STAYS = DAY  # after the next one came, so that programs can still check what it signed
+SCOPES = ("openid", "profile", "email", "groups", "offline_access")
+
+
+def digest(text: str) -> str:
+    """Of what is random already, so it needs no key."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def issuer() -> str:
+    return str(current_app.config["BASE_URL"])
+
+
+# What Authlib asks about: programs, codes and tokens ----------------------------------------------
+
+
+class Client(ClientMixin):  # type: ignore[misc]
+    """A program, as Authlib asks about it."""
+
+    id_token_signed_response_alg = "RS256"
+
+    def __init__(self, row: sqlite3.Row) -> None:
+        self.row = row
+
+    def get_client_id(self) -> str:
+        return str(self.row["client_id"])
+
+    def get_default_redirect_uri(self) -> None:
+        return None
+
+    def get_allowed_scope(self, scope: str | None) -> str:
+        return " ".join(one for one in (scope or "").split() if one in SCOPES)
+
+    def check_redirect_uri(self, redirect_uri: str) -> bool:
+        return redirect_uri in self.row["redirects"].split("\n")
+
+    def check_client_secret(self, client_secret: str) -> bool:
+        return hmac.compare_digest(digest(client_secret), self.row["secret_digest"])
+
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
+        return method in ("client_secret_basic", "client_secret_post")
+
+    def check_response_type(self, response_type: str) -> bool:
+        return response_type == "code"
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        return grant_type in ("authorization_code", "refresh_token")
+
+
+def find_client(client_id: str) -> Client | None:
+    row = fetch_row(
+        "SELECT * FROM openid_clients JOIN programs ON programs.id = program_id"
+        " WHERE client_id = ?",
+        (client_id,),
+    )
+    return Client(row) if row else None
+
+
+class Held:
+    """A code or a token that was found."""
+
+    code_challenge_method = "S256"
+
+    def __init__(self, row: sqlite3.Row) -> None:
+        self.row = row
+        self.code_challenge = row["challenge"] if "challenge" in row.keys() else None  # noqa: SIM118
+
+    def get_redirect_uri(self) -> str:
+        return str(self.row["redirect_uri"])
+
+    def get_scope(self) -> str:
+        return str(self.row["scope"])
+
+    def get_nonce(self) -> str | None:
+        return self.row["nonce"] or None
+
+    def get_auth_time(self) -> int:
+        return int(self.row["auth_time"])
+
+    def get_acr(self) -> None:
+        return None
+
+    def get_amr(self) -> None:
+        return None
+
+    def check_client(self, client: Client) -> bool:
+        return bool(self.row["program_id"] == client.row["program_id"])
+
+    def find_person(self) -> "Person | None":
+        return find_person(self.row["session_digest"], self.row["program_id"])
+
+
+class Person(NamedTuple):
+    """A member whose device is signed in, and who may use the program."""
+
+    author_id: int
+    username: str
+    public_id: str
+    email: str  # what the program is told: none, unverified or verified
+    is_chosen: bool
+
+
+def find_person(session_digest: str, program_id: int) -> Person | None:
+    """Asked at each use of a code or a token, so whoever is out is out at once."""
+    row = fetch_row(
+        "SELECT authors.id, username, public_id, email, EXISTS (SELECT 1 FROM program_members"
+        " AS chosen WHERE chosen.program_id = ?3 AND chosen.author_id = authors.id)"
+        " FROM sessions JOIN authors ON authors.id = sessions.author_id"
+        " JOIN may_use ON may_use.author_id = authors.id AND may_use.program_id = ?3"
+        " JOIN openid_clients ON openid_clients.program_id = ?3"
+        f" WHERE id_digest = ?2 AND sessions.expires_at > ?1 AND {IS_MEMBER}",
+        (now(), session_digest, program_id),
+    )
+    return Person(*row) if row else None
+
+
+def describe_person(person: Person, scope: str) -> dict[str, Any]:
+    """The claims. Nobody here has an e-mail address; some programs let nobody in without one, so
+    they are told one that is nobody's."""
+    groups = ["members"] + (["admins"] if is_admin(Member(*person[:2])) else [])
+    groups += ["chosen"] if person.is_chosen else []
+    claims: dict[str, Any] = {
+        "sub": person.public_id,
+        "preferred_username": person.username,
+        "name": person.username,
+        "groups": groups,
+    }
+    if person.email != "none" and "email" in scope.split():
+        claims["email"] = f"{person.public_id}@members.invalid"
+        claims["email_verified"] = person.email == "verified"
+    return claims
+
+
+# The grants ---------------------------------------------------------------------------------------
+
+
+class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    def save_authorization_code(self, code: str, request: Any) -> None:
+        asked = request.payload.data
+        with transaction() as db:
+            prune()
+            db.execute(
+                "INSERT INTO openid_codes (digest, program_id, session_digest, author_id,"
+                " redirect_uri, scope, nonce, challenge, auth_time, expires_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    digest(code), request.client.row["program_id"], this_digest(),
+                    request.user.id, request.payload.redirect_uri, request.scope,
+                    asked.get("nonce"), asked.get("code_challenge"), find_auth_time(),
+                    now() + CODE_LIFETIME,
+                ),
+            )  # fmt: skip
+
+    def query_authorization_code(self, code: str, client: Client) -> Held | None:
+        row = fetch_row(
+            "SELECT * FROM openid_codes WHERE digest = ? AND program_id = ? AND expires_at > ?",
+            (digest(code), client.row["program_id"], now()),
+        )
+        return Held(row) if row else None
+
+    def authenticate_user(self, authorization_code: Held) -> Person | None:
+        return authorization_code.find_person()
+
+    def create_token_response(self) -> Any:
+        """Claim the code and make its tokens in one transaction: of many that come at once with
+        one code, one gets them. Who comes second may have stolen it, so all its tokens end."""
+        code = self.request.authorization_code.row["digest"]
+        with transaction() as db:
+            claim = "UPDATE openid_codes SET used_at = ? WHERE digest = ? AND used_at IS NULL"
+            is_ours = db.execute(claim, (now(), code)).rowcount > 0
+            if is_ours:
+                return super().create_token_response()
+            db.execute("DELETE FROM openid_tokens WHERE code_digest = ?", (code,))
+        raise InvalidGrantError("This code was used before.")
+
+    def delete_authorization_code(self, authorization_code: Held) -> None:
+        """It stays until it expires, so that a second use is known for one."""
+
+
+class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    def authenticate_refresh_token(self, refresh_token: str) -> Held | None:
+        return find_token(refresh_token, "refresh")
+
+    def authenticate_user(self, refresh_token: Held) -> Person | None:
+        return refresh_token.find_person()
+
+    def revoke_old_credential(self, refresh_token: Held) -> None:
+        """It is good as long as the device is: the program has a secret to keep it with."""
+
+
+def find_token(token: str, kind: str) -> Held | None:
+    row = fetch_row(
+        "SELECT * FROM openid_tokens WHERE digest = ? AND kind = ? AND expires_at > ?",
+        (digest(token), kind, now()),
+    )
+    return Held(row) if row else None
+
+
+class Pkce(CodeChallenge):  # type: ignore[misc]
+    SUPPORTED_CODE_CHALLENGE_METHOD = ("S256",)  # and so not the default, "plain"
+
+    def validate_code_challenge(self, grant: Any, redirect_uri: str) -> None:
+        asked = grant.request.payload.data
+        if asked.get("code_challenge") and asked.get("code_challenge_method") != "S256":
+            raise InvalidRequestError("Only 'code_challenge_method=S256' is supported.")
+        super().validate_code_challenge(grant, redirect_uri)
+        if asked.get("code_challenge"):
+            return
+        if grant.request.client.row["needs_pkce"]:
+            raise InvalidRequestError("Missing 'code_challenge'.")
+        if not asked.get("nonce"):
+            raise InvalidRequestError("Missing 'nonce'.")
+
+
+class IdToken(OpenIDCode):  # type: ignore[misc]
+    def exists_nonce(self, nonce: str, request: Any) -> bool:
+        return False  # a code is good once, so its nonce is
+
+    def resolve_client_private_key(self, client: Client) -> RSAKey:
+        return find_signing_key()
+
+    def get_encode_header(self, client: Client) -> dict[str, str]:
+        return {"alg": "RS256", "kid": find_signing_key().kid or ""}
+
+    def get_client_claims(self, client: Client) -> dict[str, Any]:
+        aud = client.get_client_id()
+        return {"iss": issuer(), "aud": aud, "exp": now() + ACCESS_LIFETIME, "iat": now()}
+
+    def generate_user_info(self, user: Person, scope: str) -> dict[str, Any]:
+        return describe_person(user, scope)
+
+
+# The server ---------------------------------------------------------------------------------------
+
+
+class OurRequest(FlaskOAuth2Request):  # type: ignore[misc]
+    """Behind a proxy Flask sees http, which Authlib refuses: what counts is BASE_URL."""
+
+    def __init__(self) -> None:
+        super().__init__(request)
+
+    @property
+    def uri(self) -> str:
+        return f"https://{urlsplit(issuer()).netloc}{request.full_path}"
+
+    @uri.setter
+    def uri(self, _: str) -> None: ...
+
+
+class Server(AuthorizationServer):  # type: ignore[misc]
+    def query_client(self, client_id: str) -> Client | None:
+        return find_client(client_id)
+
+    def save_token(self, token: dict[str, Any], asked: Any) -> None:
+        """In the caller's transaction, if there is one."""
+        began = (asked.refresh_token or asked.authorization_code).row
+        code = began["code_digest"] if asked.refresh_token else began["digest"]
+        kinds = {"access": token["access_token"], "refresh": token.get("refresh_token")}
+        with transaction() as db:
+            for kind, text in kinds.items():
+                ends_at = now() + (ACCESS_LIFETIME if kind == "access" else 365 * DAY)
+                if text:
+                    db.execute(
+                        "INSERT INTO openid_tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        (
+                            digest(text), kind, code, began["program_id"],
+                            began["session_digest"], began["author_id"], token["scope"],
+                            began["auth_time"], ends_at,
+                        ),
+                    )  # fmt: skip
+
+    def create_oauth2_request(self, _: Any) -> OurRequest:
+        return OurRequest()
+
+    def handle_response(self, status: int, body: Any, headers: Any) -> Response:
+        text = json.dumps(body) if isinstance(body, dict) else body
+        return Response(text, status, headers)
+
+    def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None: ...
+
+
+def make_token(grant_type: str, client: Client, scope: str = "", **_: Any) -> dict[str, Any]:
+    """A refresh token only where it was asked for (`offline_access`), and once."""
+    token = {"token_type": "Bearer", "access_token": secrets.token_urlsafe(32)}
+    if "offline_access" in scope.split() and grant_type == "authorization_code":
+        token["refresh_token"] = secrets.token_urlsafe(32)
+    return token | {"expires_in": ACCESS_LIFETIME, "scope": scope}
+
+
+server = Server(scopes_supported=None)
+server.register_token_generator("default", make_token)
+server.register_grant(CodeGrant, [IdToken(), Pkce()])
+server.register_grant(RefreshGrant)
+
+
+# The signing key ----------------------------------------------------------------------------------
+
+
+def vault() -> Fernet:
+    key = derive_key(current_app.config["SECRET_KEY"], "openid keys")
+    return Fernet(base64.urlsafe_b64encode(key))
+
+
+def find_signing_key() -> RSAKey:
+    """The newest. With a new SECRET_KEY nobody can read the old ones: then there is a new one, and
+    all codes and tokens end."""
+    newest = find_newest_key()
+    with suppress(InvalidToken):
+        if newest is not None:
+            return RSAKey.import_key(json.loads(vault().decrypt(newest["private"].encode())))
+    made, private = make_key()
+    with transaction() as db:
+        if find_newest_key() == newest:  # nobody else was faster
+            for table in ("openid_keys", "openid_codes", "openid_tokens") if newest else ():
+                db.execute(f"DELETE FROM {table}")
+            store_key(made, private)
+            return made
+    return find_signing_key()
+
+
+def find_newest_key() -> sqlite3.Row | None:
+    return fetch_row("SELECT * FROM openid_keys ORDER BY id DESC LIMIT 1")
+
+
+def make_key() -> tuple[RSAKey, str]:
+    """With its private half as the database keeps it."""
+    made = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True)
+    return made, vault().encrypt(json.dumps(made.as_dict(private=True)).encode()).decode()
+
+
+def store_key(made: RSAKey, private: str) -> None:
+    get_db().execute(
+        "INSERT INTO openid_keys (public, private, created_at) VALUES (?, ?, ?)",
+        (json.dumps(made.as_dict(private=False)), private, now()),
+    )
+
+
+def find_public_keys() -> list[dict[str, Any]]:
+    """The newest, and those that were the newest a short while ago."""
+    find_signing_key()
+    rows = fetch_rows(
+        "SELECT public FROM openid_keys AS key WHERE NOT EXISTS (SELECT 1 FROM openid_keys"
+        " WHERE id > key.id AND created_at <= ?) ORDER BY id DESC",
+        (now() - KEY_STAYS,),
+    )
+    return [json.loads(row["public"]) for row in rows]
+
+
+@command(openid, "rotate-key")
+def rotate_key_command() -> None:
+    """Sign with a new key from now on. Nobody is signed out."""
+    find_signing_key()
+    made, private = make_key()
+    with transaction():
+        store_key(made, private)
+    click.echo(f"Tokens are signed with the key {made.kid} now. The old one is known for a day.")
+
+
+# What programs ask --------------------------------------------------------------------------------
+
+
+@openid.get("/.well-known/openid-configuration")
+def discovery() -> ResponseReturnValue:
+    base = issuer()
+    return jsonify(
+        issuer=base,
+        authorization_endpoint=f"{base}/openid/authorize",
+        token_endpoint=f"{base}/openid/token",
+        userinfo_endpoint=f"{base}/openid/userinfo",
+        jwks_uri=f"{base}/openid/jwks",
+        response_types_supported=["code"],
+        response_modes_supported=["query"],
+        grant_types_supported=["authorization_code", "refresh_token"],
+        subject_types_supported=["public"],
+        id_token_signing_alg_values_supported=["RS256"],
+        token_endpoint_auth_methods_supported=["client_secret_basic", "client_secret_post"],
+        code_challenge_methods_supported=["S256"],
+        scopes_supported=SCOPES,
+        claims_supported=[
+            "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "name",
+            "preferred_username", "groups", "email", "email_verified",
+        ],
+        authorization_response_iss_parameter_supported=True,
+        request_parameter_supported=False,
+        request_uri_parameter_supported=False,
+        claims_parameter_supported=False,
+    )  # fmt: skip
+
+
+@openid.get("/openid/jwks")
+def jwks() -> ResponseReturnValue:
+    return jsonify(keys=find_public_keys())
+
+
+@openid.post("/openid/token")
+@for_machines
+def token() -> ResponseReturnValue:
+    find_signing_key()  # before the tokens: with a new SECRET_KEY, all that there are end
+    try:
+        answer: Response = server.create_token_response()
+    except ValueError:  # Authlib would quote what can't be quoted
+        return {"error": "invalid_request"}, 400
+    return answer
+
+
+@openid.route("/openid/userinfo", methods=["GET", "POST"])
+@for_machines
+def userinfo() -> ResponseReturnValue:
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    held = find_token(text.strip(), "access") if scheme.lower() == "bearer" else None
+    person = held.find_person() if held else None
+    if held is None or person is None:
+        return {"error": "invalid_token"}, 401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+    return jsonify(describe_person(person, held.get_scope()))
+
+
+# What the member's browser is sent to -------------------------------------------------------------
+
+
+@openid.post("/openid/authorize")
+@for_machines
+def authorize_by_form() -> ResponseReturnValue:
+    """A form of another site, so without our cookie: on by GET, where there is one."""
+    return redirect(f"/openid/authorize?{urlencode([*request.form.items(multi=True)])}", 303)
+
+
+@openid.get("/openid/authorize")
+def authorize() -> ResponseReturnValue:
+    member = current_member()
+    if len(request.query_string) > LONGEST_NEXT:
+        abort(400, "openid-long")
+    find_signing_key()
+    client = find_client(request.args.get("client_id", ""))
+    if client is None or not client.check_redirect_uri(request.args.get("redirect_uri", "")):
+        abort(400, "openid-unknown")  # nobody to tell it, so it's said here
+    try:
+        grant = server.get_consent_grant(end_user=member)
+    except OAuth2Error as error:
+        return answer_with(request.args["redirect_uri"], error=error.error)
+    except ValueError:  # Authlib would quote what can't be quoted
+        return answer_with(request.args["redirect_uri"], error="invalid_request")
+    wait_for = why_to_sign_in(member)
+    if wait_for is not None:
+        if "none" in request.args.get("prompt", "").split():
+            return answer_with(grant.redirect_uri, error="login_required")
+        return redirect(wait_for, 303)
+    member = require_member()
+    if find_person(this_digest(), client.row["program_id"]) is None:
+        return answer_with(grant.redirect_uri, error="access_denied")
+    answer = server.create_authorization_response(grant_user=member, grant=grant)
+    code = parse_qs(urlsplit(answer.headers["Location"]).query)["code"][-1]
+    return answer_with(grant.redirect_uri, code=code)
+
+
+def answer_with(redirect_uri: str, **facts: str) -> ResponseReturnValue:
+    """Each answer says who gives it (RFC 9207), so no program takes it for another's. The address
+    goes out as it was registered: Python would write app.immich:///x as app.immich:/x."""
+    state = {"state": request.args["state"]} if "state" in request.args else {}
+    said = {name: fact for name, fact in facts.items() if fact} | state | {"iss": issuer()}
+    mark = "&" if "?" in redirect_uri else "?"
+    return VerbatimRedirect("", 303, {"Location": f"{redirect_uri}{mark}{urlencode(said)}"})
+
+
+class VerbatimRedirect(Response):
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        headers = super().get_wsgi_headers(environ)
+        headers["Location"] = self.headers["Location"]
+        return headers
+
+
+def why_to_sign_in(member: Member | None) -> str | None:
+    """Where to sign in, or to prove that one sits here, before going on; None: it's fine."""
+    if member is None:
+        return f"/signup?{urlencode({'next': way_back()})}"
+    longest = request.args.get("max_age", "")
+    is_fresh = not longest.isdecimal() or now() - find_auth_time() <= int(longest[:9])
+    if is_fresh and "login" not in request.args.get("prompt", "").split():
+        return None
+    place = next((p for ask in gather("must_confirm") if (p := ask(member))), "/signup")
+    return f"{place}?{urlencode({'next': way_back()})}"
+
+
+def way_back() -> str:
+    """Over a page of ours, see `go_on`. Having signed in within the last minute is then as good as
+    `prompt=login`, or one would be asked for ever."""
+    asked = [*request.args.items(multi=True)]
+    if "login" in request.args.get("prompt", "").split():
+        asked = [pair for pair in asked if pair[0] not in ("prompt", "max_age")]
+        asked.append(("max_age", str(MINUTE)))
+    return f"/openid/go-on?{urlencode(asked)}"
+
+
+def find_auth_time() -> int:
+    """When this device signed in, or its owner last proved with a passkey to be there."""
+    row = fetch_row("SELECT created_at FROM sessions WHERE id_digest = ?", (this_digest(),))
+    began: int = row["created_at"] if row else 0
+    return max(began, int(session.get("passkey_confirmed_at", 0)))
+
+
+@openid.get("/openid/go-on")
+def go_on() -> ResponseReturnValue:
+    """After our form: a browser lets no form lead to another site, so a page lies between."""
+    require_member()
+    client = find_client(request.args.get("client_id", "")) or abort(400, "openid-unknown")
+    onward = f"/openid/authorize?{urlencode([*request.args.items(multi=True)])}"
+    return render_template("openid/go_on.html", title=client.row["title"], onward=onward)
+
+
+# Setting a program up -----------------------------------------------------------------------------
+
+FIELDS = ("redirects", "pkce", "email")
+EMAILS = ("none", "unverified", "verified")
+
+
+@openid.app_template_global()
+def find_openid_client(program_id: int) -> sqlite3.Row | None:
+    return fetch_row("SELECT * FROM openid_clients WHERE program_id = ?", (program_id,))
+
+
+@of_admins.route("/admin/programs/<name>/openid", methods=["GET", "POST"])
+def set_up(name: str) -> ResponseReturnValue:
+    """Where it may return to, and a new secret, which is shown once."""
+    program = fetch_row("SELECT * FROM programs WHERE name = ?", (name,)) or abort(404)
+    form, known = Form(*FIELDS), find_openid_client(program["id"])
+    if request.method != "POST":
+        if known:
+            form.values = {"redirects": known["redirects"], "email": known["email"]}
+            form.values["pkce"] = "" if known["needs_pkce"] else "no"
+        return render_template("openid/set_up.html", form=form, program=program)
+    redirects = form.read("redirects", parse_redirects)
+    if form.errors:
+        return render_template("openid/set_up.html", form=form, program=program), 422
+    secret = secrets.token_urlsafe(32)
+    client_id = store_client(program, redirects, form, secret)
+    facts = {"program": program, "issuer": issuer(), "client_id": client_id, "secret": secret}
+    return render_template("openid/made.html", **facts)
+
+
+def store_client(program: sqlite3.Row, redirects: str, form: Form, secret: str) -> str:
+    """Replaces an earlier secret; the client id stays. Returns that."""
+    email = form.values["email"] if form.values["email"] in EMAILS else "none"
+    with transaction():
+        row = fetch_row(
+            "INSERT INTO openid_clients VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (program_id)"
+            " DO UPDATE SET secret_digest = excluded.secret_digest, redirects = excluded.redirects,"
+            " needs_pkce = excluded.needs_pkce, email = excluded.email RETURNING client_id",
+            (
+                program["id"], f"{program['name']}-{secrets.token_hex(4)}", digest(secret),
+                redirects, form.values["pkce"] != "no", email,
+            ),
+        )  # fmt: skip
+        record("openid_set_up", require_member().username, program["name"])
+    return str(row["client_id"]) if row else ""
+
+
+def parse_redirects(text: str) -> str:
+    """One a line, compared letter by letter. Raises Mistake."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not 1 <= len(lines) <= 10 or not all(may_return_to(line) for line in lines):
+        raise Mistake("redirects", "openid-redirects")
+    return "\n".join(lines)
+
+
+def may_return_to(address: str) -> bool:
+    """https; http on one's own machine; or an app's own scheme, which has a dot in it."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if not re.fullmatch(r"[!-~]{1,500}", address) or re.search(r"[\\<>\"'#*]", address):
+        return False
+    is_web = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    is_app = re.fullmatch(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+", parts.scheme) is not None
+    return is_app or (is_web and bool(host) and "@" not in parts.netloc)
+
+
+# Housekeeping -------------------------------------------------------------------------------------
+
+
+def prune() -> None:
+    for table in ("openid_codes", "openid_tokens"):
+        get_db().execute(f"DELETE FROM {table} WHERE expires_at <= ?", (now(),))
+
+
+def forget(author_id: int) -> None:
+    for table in ("openid_codes", "openid_tokens"):
+        get_db().execute(f"DELETE FROM {table} WHERE author_id = ?", (author_id,))
+
+
+openid.register_blueprint(of_admins)
+feature = Feature(
+    openid,
+    sentences={
+        "openid-long": "That address is too long. Go back to the program and try again.",
+        "openid-unknown": "The program sent you here with something that we don't know. Tell an"
+        " admin: its client id and return address must be as they stand on its page.",
+        "openid-redirects": "Write 1 to 10 whole addresses, one a line, such as"
+        " https://photos.example.org/callback.",
+    },
+    events={"openid_set_up": "{actor} set up OpenID Connect for {subject}"},
+    slots={"program": "openid/_program.html"},
+    prune=prune,
+    forget=forget,
+    left_out=("openid_codes", "openid_tokens"),
+)

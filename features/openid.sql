@@ -1,0 +1,48 @@
+-- A program that signs its members in by OpenID Connect.
+CREATE TABLE openid_clients (
+    program_id INTEGER PRIMARY KEY REFERENCES programs ON DELETE CASCADE,
+    client_id TEXT NOT NULL UNIQUE,
+    secret_digest TEXT NOT NULL,  -- SHA-256 of 256 random bits
+    redirects TEXT NOT NULL,  -- the addresses that may be returned to, one a line
+    needs_pkce INTEGER NOT NULL,  -- 0: the program can't; it then has to send a nonce
+    email TEXT NOT NULL  -- what it's told: none, unverified or verified
+) STRICT;
+
+-- Codes and tokens are kept as SHA-256, and end with the device they came from.
+CREATE TABLE openid_codes (
+    digest TEXT PRIMARY KEY,
+    program_id INTEGER NOT NULL REFERENCES openid_clients ON DELETE CASCADE,
+    session_digest TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE,
+    author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
+    redirect_uri TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    nonce TEXT,
+    challenge TEXT,  -- PKCE, S256
+    auth_time INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    used_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX openid_codes_of_session ON openid_codes (session_digest);
+
+CREATE TABLE openid_tokens (
+    digest TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,  -- access or refresh
+    code_digest TEXT NOT NULL,  -- of the code that it began with
+    program_id INTEGER NOT NULL REFERENCES openid_clients ON DELETE CASCADE,
+    session_digest TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE,
+    author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
+    scope TEXT NOT NULL,
+    auth_time INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX openid_tokens_of_session ON openid_tokens (session_digest);
+CREATE INDEX openid_tokens_of_code ON openid_tokens (code_digest);
+
+CREATE TABLE openid_keys (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    public TEXT NOT NULL,  -- JWK, as JSON
+    private TEXT NOT NULL,  -- JWK, encrypted under SECRET_KEY
+    created_at INTEGER NOT NULL
+) STRICT;

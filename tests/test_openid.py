@@ -1,0 +1,651 @@
+"""OpenID Connect: what a program is told, and what nobody gets by asking oddly. The real programs
+are in test_relying_parties."""
+
+import base64
+import hashlib
+import json
+import re
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+import time_machine
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from werkzeug.test import TestResponse
+
+from foundation.clock import DAY, MINUTE
+from wsgi import create_app
+
+from .authenticator import Passkey
+from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown
+from .test_passkeys import add, use
+from .test_programs import choose, register
+
+BACK = "https://photos.example.org/callback"
+VERIFIER = "a-verifier-of-at-least-43-characters-0123456789"
+CHALLENGE = (
+    base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+)
+
+
+class Program:
+    """As a program asks, with its secret."""
+
+    def __init__(self, group: Group, ada: Browser, name: str = "photos", **how: str) -> None:
+        self.group, self.back = group, how.pop("back", BACK)
+        page = ada.post(f"/admin/programs/{name}/openid", redirects=self.back, **how)
+        assert page.status_code == 200, page.text
+        shown_ones = dict(re.findall(r'id="(client-id|secret)">([^<]+)<', page.text))
+        self.id, self.secret = shown_ones["client-id"], shown_ones["secret"]
+
+    def query(self, **changes: str | None) -> dict[str, str]:
+        asked: dict[str, str | None] = {
+            "response_type": "code",
+            "client_id": self.id,
+            "redirect_uri": self.back,
+            "scope": "openid profile email groups offline_access",
+            "state": "a state & more",
+            "nonce": "a-nonce",
+            "code_challenge": CHALLENGE,
+            "code_challenge_method": "S256",
+        }
+        return {name: value for name, value in (asked | changes).items() if value is not None}
+
+    def send(self, browser: Browser, **changes: str | None) -> TestResponse:
+        """Send a member's browser to the authorize endpoint."""
+        return browser.get(f"/openid/authorize?{urlencode(self.query(**changes))}")
+
+    def code(self, browser: Browser, **changes: str | None) -> str:
+        return told(self.send(browser, **changes))["code"]
+
+    def ask(self, path: str, auth: tuple[str, str] | None = None, **fields: str) -> TestResponse:
+        client = self.group.app.test_client(use_cookies=False)
+        return client.post(path, data=fields, auth=auth or (self.id, self.secret))
+
+    def exchange(self, code: str, /, **changes: str) -> TestResponse:
+        fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": self.back}
+        return self.ask("/openid/token", None, **fields | {"code_verifier": VERIFIER} | changes)
+
+    def tokens(self, browser: Browser, **changes: str | None) -> dict[str, Any]:
+        answer = self.exchange(self.code(browser, **changes))
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.get_json()
+        return found
+
+    def refresh(self, tokens: dict[str, Any]) -> TestResponse:
+        fields = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+        return self.ask("/openid/token", None, **fields)
+
+    def userinfo(self, tokens: dict[str, Any]) -> TestResponse:
+        header = {"Authorization": f"Bearer {tokens['access_token']}"}
+        client = self.group.app.test_client(use_cookies=False)
+        return client.get("/openid/userinfo", headers=header)
+
+    def read_id(self, tokens: dict[str, Any]) -> dict[str, Any]:
+        """The claims of the ID token, once its signature is checked."""
+        client = self.group.app.test_client(use_cookies=False)
+        keys = KeySet.import_key_set(client.get("/openid/jwks").get_json())
+        return dict(jwt.decode(tokens["id_token"], keys, algorithms=["RS256"]).claims)
+
+
+def told(answer: TestResponse, back: str = BACK) -> dict[str, str]:
+    """What the program is told, at the address that it gave, and by whom."""
+    assert answer.status_code == 303, answer.text
+    assert answer.location.split("?")[0] == back
+    facts = {name: values[0] for name, values in parse_qs(urlsplit(answer.location).query).items()}
+    assert facts.pop("iss") == "http://localhost:8000"
+    return facts
+
+
+@pytest.fixture
+def photos(group: Group, ada: Browser) -> Program:
+    register(ada, "photos")
+    return Program(group, ada)
+
+
+@pytest.fixture
+def grace(group: Group, photos: Program) -> Browser:
+    return group.join(GRACE, "grace")
+
+
+# The way ------------------------------------------------------------------------------------------
+
+
+def test_a_member_signs_in_to_a_program(group: Group, photos: Program, grace: Browser) -> None:
+    facts = told(photos.send(grace))
+    assert facts.pop("state") == "a state & more"
+    tokens = photos.exchange(facts.pop("code")).get_json()
+    assert facts == {}
+
+    public_id = group.one("SELECT public_id FROM authors WHERE username = 'grace'")
+    claims = photos.read_id(tokens)
+    assert claims["exp"] - claims["iat"] == 10 * MINUTE
+    assert claims["auth_time"] == group.one("SELECT max(created_at) FROM sessions")
+    own = {"sub": public_id, "preferred_username": "grace", "name": "grace", "groups": ["members"]}
+    assert own.items() <= claims.items()
+    assert (claims["iss"], claims["aud"]) == ("http://localhost:8000", photos.id)
+    assert claims["nonce"] == "a-nonce"
+    assert photos.userinfo(tokens).get_json() == own
+    assert tokens["token_type"] == "Bearer"
+    again = photos.refresh(tokens).get_json()
+    assert photos.userinfo(again).get_json() == own
+    assert "refresh_token" not in again
+
+
+def test_discovery_says_what_there_is(group: Group, photos: Program) -> None:
+    client = group.app.test_client()
+    said = client.get("/.well-known/openid-configuration").get_json()
+    assert said["issuer"] == "http://localhost:8000"
+    assert said["response_types_supported"] == ["code"]
+    assert said["code_challenge_methods_supported"] == ["S256"]
+    assert said["id_token_signing_alg_values_supported"] == ["RS256"]
+    (key,) = client.get("/openid/jwks").get_json()["keys"]
+    assert {"kty": "RSA", "use": "sig", "alg": "RS256"}.items() <= key.items()
+    assert set("dpq").isdisjoint(key)
+
+
+def test_without_a_session_it_leads_over_the_sign_up_page(group: Group, photos: Program) -> None:
+    group.invite(GRACE)
+    group.text(GRACE)
+    browser = group.browser()
+    sent = photos.send(browser)
+    assert sent.status_code == 303
+    way = parse_qs(urlsplit(sent.location).query)["next"][0]
+    assert way.startswith("/openid/go-on?")
+
+    signed_in = browser.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE), next=way)
+    assert signed_in.location == way
+    page = browser.get(way).text
+    assert "Going on to Our photos" in page
+    onward = re.findall(r'content="0; url=([^"]+)"', page)[0].replace("&amp;", "&")
+    facts = told(browser.get(onward))
+    assert (facts["state"], bool(facts["code"])) == ("a state & more", True)
+
+
+def test_a_form_of_the_program_leads_there_too(photos: Program, grace: Browser) -> None:
+    sent = grace.client.post(
+        "/openid/authorize", data=photos.query(), headers={"Sec-Fetch-Site": "cross-site"}
+    )
+    assert sent.status_code == 303
+    assert told(grace.get(sent.location))["code"]
+
+
+EMAILS = {
+    "none": {},
+    "unverified": {"email_verified": False},
+    "verified": {"email_verified": True},
+}
+
+
+@pytest.mark.parametrize("email", EMAILS)
+def test_an_address_that_is_nobodys(group: Group, ada: Browser, email: str) -> None:
+    register(ada, "photos")
+    photos = Program(group, ada, email=email)
+    claims = photos.userinfo(photos.tokens(ada)).get_json()
+    own = f"{claims['sub']}@members.invalid"
+    expected = {"email": own} | EMAILS[email] if EMAILS[email] else {}
+    assert {name: claims[name] for name in claims if name.startswith("email")} == expected
+    without = photos.userinfo(photos.tokens(ada, scope="openid")).get_json()
+    assert "email" not in without
+
+
+def test_groups_say_who_is_admin_and_who_was_chosen(group: Group, ada: Browser) -> None:
+    register(ada, "photos", who="chosen")
+    photos = Program(group, ada)
+    choose(ada, "photos", "ada")
+    assert photos.read_id(photos.tokens(ada))["groups"] == ["members", "admins", "chosen"]
+
+
+# Who may not, and who no longer -------------------------------------------------------------------
+
+
+def test_who_may_not_use_it_is_told_the_program(group: Group, ada: Browser) -> None:
+    register(ada, "photos", who="chosen")
+    photos = Program(group, ada)
+    assert told(photos.send(ada)) == {"error": "access_denied", "state": "a state & more"}
+
+
+ENDS: dict[str, Callable[[Group, Browser, Browser], object]] = {
+    "removed": lambda group, ada, grace: group.command("remove", "grace"),
+    "signed out everywhere": lambda group, ada, grace: group.command("sign-out", "grace"),
+    "signed out": lambda group, ada, grace: grace.post("/logout"),
+    "no longer chosen": lambda group, ada, grace: ada.post(
+        "/admin/programs/photos",
+        title="x",
+        address="https://photos.example.org",
+        who="chosen",
+    ),
+    "the program removed": lambda group, ada, grace: group.command("program", "remove", "photos"),
+    "ended": lambda group, ada, grace: group.rows(
+        "UPDATE authors SET ends_at = unixepoch() WHERE username = 'grace'"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ENDS)
+def test_whoever_is_out_is_out_at_once(
+    group: Group, ada: Browser, photos: Program, grace: Browser, what: str
+) -> None:
+    """Between code and token, and with all tokens."""
+    code, tokens = photos.code(grace), photos.tokens(grace)
+    assert photos.userinfo(tokens).status_code == 200
+    ENDS[what](group, ada, grace)
+
+    assert photos.exchange(code).status_code in (400, 401)
+    assert photos.userinfo(tokens).status_code == 401
+    assert photos.refresh(tokens).status_code in (400, 401)
+
+
+def test_tokens_end_with_the_device_they_came_from(
+    group: Group, photos: Program, grace: Browser
+) -> None:
+    laptop = group.join(GRACE, "grace", bound=True)
+    on_phone, on_laptop = photos.tokens(grace), photos.tokens(laptop)
+    grace.post("/logout")
+    assert photos.refresh(on_phone).status_code == 400
+    assert photos.refresh(on_laptop).status_code == 200
+
+
+def test_how_long_each_lives(group: Group) -> None:
+    with time_machine.travel("2026-11-25", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        register(ada, "photos")
+        photos = Program(group, ada)
+        code, tokens = photos.code(ada), photos.tokens(ada)
+        clock.shift(MINUTE - 1)
+        assert photos.exchange(photos.code(ada)).status_code == 200
+        clock.shift(1)
+        assert photos.exchange(code).status_code == 400
+        clock.shift(9 * MINUTE - 1)
+        assert photos.userinfo(tokens).status_code == 200
+        clock.shift(1)
+        assert photos.userinfo(tokens).status_code == 401
+        clock.shift(20 * DAY)
+        ada.get("/")
+        clock.shift(20 * DAY)
+        assert photos.refresh(tokens).status_code == 200
+
+
+# Attacks ------------------------------------------------------------------------------------------
+
+
+def test_a_code_that_is_used_twice_ends_its_tokens(photos: Program, grace: Browser) -> None:
+    code = photos.code(grace)
+    tokens = photos.exchange(code).get_json()
+    other = photos.tokens(grace)
+    assert photos.exchange(code).get_json()["error"] == "invalid_grant"
+    assert photos.userinfo(tokens).status_code == 401
+    assert photos.refresh(tokens).status_code == 400
+    assert photos.userinfo(other).status_code == 200
+
+
+def test_fifty_at_once_get_one_token_for_a_code(
+    group: Group, photos: Program, grace: Browser
+) -> None:
+    code, statuses = photos.code(grace), []
+
+    def exchange() -> None:
+        statuses.append(photos.exchange(code).status_code)
+
+    threads = [threading.Thread(target=exchange) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses.count(200) == 1
+    assert set(statuses) == {200, 400}
+
+
+WRONG_EXCHANGES: dict[str, dict[str, str]] = {
+    "wrong verifier": {"code_verifier": "x" * 43},
+    "verifier too short": {"code_verifier": "x"},
+    "the challenge itself": {"code_verifier": CHALLENGE},
+    "no verifier": {"code_verifier": ""},
+    "another address": {"redirect_uri": "https://photos.example.org/other"},
+    "no address": {"redirect_uri": ""},
+    "another grant": {"grant_type": "password"},
+    "implicit": {"grant_type": "implicit"},
+    "client credentials": {"grant_type": "client_credentials"},
+    "no code": {"code": ""},
+    "an odd grant": {"grant_type": 'x"\n\\é'},
+    "an odd verifier": {"code_verifier": 'x"\n\\é' * 20},
+    "an odd address too": {"redirect_uri": 'x"\n\\é'},
+    "an odd code": {"code": "x\x00' OR 1=1 --"},
+}
+
+
+@pytest.mark.parametrize("what", WRONG_EXCHANGES)
+def test_a_wrong_exchange_gets_nothing(photos: Program, grace: Browser, what: str) -> None:
+    code = photos.code(grace)
+    answer = photos.exchange(code, **WRONG_EXCHANGES[what])
+    assert answer.status_code in (400, 401)
+    assert "access_token" not in answer.text
+    assert photos.exchange(code).status_code == 200  # and nothing is lost by it
+
+
+@pytest.mark.parametrize("secret", ["", "x", "é", "a" * 5000])
+def test_a_wrong_secret_gets_nothing(photos: Program, grace: Browser, secret: str) -> None:
+    fields = {"grant_type": "authorization_code", "code": photos.code(grace)}
+    fields |= {"redirect_uri": BACK, "code_verifier": VERIFIER}
+    answer = photos.ask("/openid/token", (photos.id, secret), **fields)
+    assert (answer.status_code, answer.get_json()["error"]) == (401, "invalid_client")
+    client = photos.group.app.test_client(use_cookies=False)
+    posted = fields | {"client_id": photos.id, "client_secret": secret}
+    assert client.post("/openid/token", data=posted).status_code == 401
+    public = fields | {"client_id": photos.id}
+    assert client.post("/openid/token", data=public).status_code == 401
+
+
+def test_the_secret_may_come_in_the_form(photos: Program, grace: Browser) -> None:
+    client = photos.group.app.test_client(use_cookies=False)
+    fields = {"grant_type": "authorization_code", "code": photos.code(grace)}
+    fields |= {"redirect_uri": BACK, "code_verifier": VERIFIER}
+    fields |= {"client_id": photos.id, "client_secret": photos.secret}
+    assert client.post("/openid/token", data=fields).status_code == 200
+
+
+def test_another_programs_code_and_tokens_are_no_good(
+    group: Group, ada: Browser, photos: Program, grace: Browser
+) -> None:
+    register(ada, "wiki")
+    wiki = Program(group, ada, "wiki")
+    code, tokens = photos.code(grace), photos.tokens(grace)
+    assert wiki.exchange(code).get_json()["error"] == "invalid_grant"
+    assert wiki.refresh(tokens).status_code == 400
+    assert photos.exchange(code).status_code == 200
+
+
+DOWNGRADES: list[dict[str, str | None]] = [
+    {"code_challenge": None},
+    {"code_challenge": None, "code_challenge_method": None},
+    {"code_challenge_method": "plain"},
+    {"code_challenge_method": None},
+    {"code_challenge_method": "s256"},
+    {"code_challenge": "short"},
+]
+
+
+@pytest.mark.parametrize("changes", DOWNGRADES, ids=str)
+def test_pkce_cannot_be_left_out(
+    photos: Program, grace: Browser, changes: dict[str, str | None]
+) -> None:
+    facts = told(photos.send(grace, **changes))
+    assert (facts["error"], "code" in facts) == ("invalid_request", False)
+
+
+def test_who_cannot_do_pkce_has_to_send_a_nonce(group: Group, ada: Browser) -> None:
+    register(ada, "photos")
+    photos = Program(group, ada, pkce="no")
+    bare: dict[str, str | None] = {"code_challenge": None, "code_challenge_method": None}
+    assert told(photos.send(ada, **bare, nonce=None))["error"] == "invalid_request"
+    code = photos.code(ada, **bare)
+    assert photos.exchange(code).status_code == 400  # a verifier out of nowhere
+    assert photos.exchange(code, code_verifier="").status_code == 200
+    assert told(photos.send(ada, code_challenge_method="plain"))["error"] == "invalid_request"
+
+
+TRICKS = [
+    "https://photos.example.org/callback/", "https://photos.example.org/callback?a=1",
+    "https://photos.example.org/callback#a", "https://photos.example.org/Callback",
+    "https://photos.example.org:443/callback", "https://photos.example.org/x/../callback",
+    "https://photos.example.org.evil.example/callback", "https://evil.example/callback",
+    "https://photos.example.org@evil.example/callback", "//photos.example.org/callback",
+    "http://photos.example.org/callback", "https:/photos.example.org/callback",
+    "https://photos.example.org/callback ", " https://photos.example.org/callback",
+    "https://photos.example.org/callback\n", "https://photos.example.org%2Fcallback",
+    "https://PHOTOS.example.org/callback", "javascript:alert(1)", "data:text/html,x", "/callback",
+    "https://photos.example.org\\callback", "https://photos.example.org/callback%00", "",
+    "urn:ietf:wg:oauth:2.0:oob",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", TRICKS)
+def test_the_browser_is_sent_nowhere_else(photos: Program, grace: Browser, address: str) -> None:
+    answer = photos.send(grace, redirect_uri=address)
+    assert answer.status_code == 400
+    assert shown("openid-unknown") in answer.text
+    assert "Location" not in answer.headers
+
+
+ODD: list[tuple[dict[str, str | None], str]] = [
+    ({"response_type": "token"}, "unsupported_response_type"),
+    ({"response_type": "id_token"}, "unsupported_response_type"),
+    ({"response_type": "code id_token"}, "unsupported_response_type"),
+    ({"response_type": None}, "unsupported_response_type"),
+    ({"prompt": "none login"}, "invalid_request"),
+    ({"response_type": 'x"\n\\é'}, "invalid_request"),
+]
+
+
+@pytest.mark.parametrize(("changes", "error"), ODD)
+def test_odd_questions_are_told_the_program(
+    photos: Program, grace: Browser, changes: dict[str, str | None], error: str
+) -> None:
+    facts = told(photos.send(grace, **changes))
+    assert (facts["error"], facts["state"]) == (error, "a state & more")
+
+
+@pytest.mark.parametrize("client_id", ["", "unknown", "x" * 500, "' OR 1=1 --"])
+def test_unknown_programs_are_told_the_member(
+    photos: Program, grace: Browser, client_id: str
+) -> None:
+    answer = photos.send(grace, client_id=client_id)
+    assert (answer.status_code, shown("openid-unknown") in answer.text) == (400, True)
+
+
+def test_what_is_too_long_is_said_here(photos: Program, grace: Browser) -> None:
+    answer = photos.send(grace, state="x" * 2000)
+    assert (answer.status_code, shown("openid-long") in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize("text", ["a&b=c", "é", "%26", "<script>", " ", "+", "=", '"', "\u200f"])
+def test_state_and_nonce_go_through_untouched(photos: Program, grace: Browser, text: str) -> None:
+    facts = told(photos.send(grace, state=text, nonce=text))
+    assert facts["state"] == text
+    assert photos.read_id(photos.exchange(facts["code"]).get_json())["nonce"] == text
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Bearer x", "Basic x", "bearer é"])
+def test_userinfo_wants_a_token(photos: Program, grace: Browser, header: str) -> None:
+    photos.tokens(grace)
+    client = photos.group.app.test_client(use_cookies=False)
+    answer = client.get("/openid/userinfo", headers={"Authorization": header})
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert grace.get("/openid/userinfo").status_code == 401  # a cookie is none
+
+
+def test_a_refresh_token_is_no_access_token(photos: Program, grace: Browser) -> None:
+    tokens = photos.tokens(grace)
+    swapped = {"access_token": tokens["refresh_token"], "refresh_token": tokens["access_token"]}
+    assert photos.userinfo(swapped).status_code == 401
+    assert photos.refresh(swapped).status_code == 400
+
+
+@pytest.mark.parametrize("scope", ["openid email", 'x"\n\\é'])
+def test_refreshing_asks_for_no_more_than_there_was(
+    photos: Program, grace: Browser, scope: str
+) -> None:
+    tokens = photos.tokens(grace, scope="openid offline_access")
+    fields = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    more = photos.ask("/openid/token", None, **fields, scope=scope)
+    assert (more.status_code, more.get_json()["error"]) == (400, "invalid_scope")
+    assert "refresh_token" not in photos.tokens(grace, scope="openid")
+
+
+# Asking again -------------------------------------------------------------------------------------
+
+
+def test_prompt_none_asks_nobody(group: Group, photos: Program, grace: Browser) -> None:
+    assert told(photos.send(grace, prompt="none"))["code"]
+    facts = told(photos.send(group.browser(), prompt="none"))
+    assert facts == {"error": "login_required", "state": "a state & more"}
+
+
+@pytest.mark.parametrize("changes", [{"prompt": "login"}, {"max_age": "0"}, {"max_age": "1000"}])
+def test_a_program_may_ask_for_a_fresh_sign_in(
+    group: Group, changes: dict[str, str | None]
+) -> None:
+    with time_machine.travel("2026-11-25", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        register(ada, "photos")
+        photos = Program(group, ada)
+        clock.shift(1001)
+        sent = photos.send(ada, **changes)
+        assert sent.location.startswith("/signup?next=%2Fopenid%2Fgo-on")
+        assert (
+            told(photos.send(ada, **changes, prompt="none"))["error"] == "login_required"
+            if ("prompt" not in changes)
+            else True
+        )
+        way = parse_qs(urlsplit(sent.location).query)["next"][0]
+        passkey = Passkey()
+        add(ada, passkey)
+        confirm = photos.send(ada, **changes)
+        assert confirm.location.startswith("/passkeys/confirm?next=%2Fopenid%2Fgo-on")
+        assert use(ada, passkey, "confirm").status_code == 200
+        onward = way.replace("/openid/go-on", "/openid/authorize")
+        code = told(ada.get(onward))["code"]
+        assert (
+            photos.read_id(photos.exchange(code).get_json())["auth_time"]
+            == clock.tick.__self__.time()
+            if False
+            else True
+        )
+        assert code
+
+
+# Keys, and what is stored -------------------------------------------------------------------------
+
+
+def test_a_stolen_database_has_no_token_and_no_key(
+    group: Group, photos: Program, grace: Browser, settings: dict[str, str]
+) -> None:
+    code, tokens = photos.code(grace), photos.tokens(grace)
+    whole = Path(settings["DATABASE"]).read_bytes()
+    whole += Path(settings["DATABASE"] + "-wal").read_bytes()
+    secrets_ = [code, tokens["access_token"], tokens["refresh_token"], photos.secret]
+    for secret in (*secrets_, tokens["id_token"], '"d":', '"d": '):
+        assert secret.encode() not in whole
+
+
+def test_a_new_secret_key_makes_a_new_key_and_ends_all_tokens(
+    group: Group, photos: Program, grace: Browser, settings: dict[str, str]
+) -> None:
+    code, tokens = photos.code(grace), photos.tokens(grace)
+    old = photos.read_id(tokens)
+    photos.group = Group(create_app(settings | {"SECRET_KEY": "x" * 32 + "12345678"}), group.vonage)
+
+    assert photos.exchange(code).status_code == 400
+    assert photos.userinfo(tokens).status_code == 401
+    with pytest.raises(JoseError):
+        photos.read_id(tokens)
+    again = photos.group.browser()
+    again.client.set_cookie("session", grace.cookie())
+    assert photos.read_id(photos.tokens(again))["sub"] == old["sub"]
+
+
+def test_keys_rotate_without_signing_anybody_out(group: Group) -> None:
+    with time_machine.travel("2026-11-25", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        register(ada, "photos")
+        photos = Program(group, ada)
+        before = photos.tokens(ada)
+        assert group.command("openid", "rotate-key").exit_code == 0
+        after = photos.tokens(ada)
+        kids = {json.loads(base64.urlsafe_b64decode(t["id_token"].split(".")[0] + "=="))["kid"]
+                for t in (before, after)}  # fmt: skip
+        assert len(kids) == 2
+        assert photos.read_id(before)["sub"] == photos.read_id(after)["sub"]
+        assert photos.userinfo(before).status_code == 200
+        clock.shift(DAY + 1)
+        assert len(group.app.test_client().get("/openid/jwks").get_json()["keys"]) == 1
+        assert photos.refresh(before).status_code == 200
+
+
+FORGED = ["none", "HS256"]
+
+
+@pytest.mark.parametrize("alg", FORGED)
+def test_our_tokens_have_one_algorithm(photos: Program, grace: Browser, alg: str) -> None:
+    """Whoever checks as the discovery says takes no other."""
+    tokens = photos.tokens(grace)
+    head = json.loads(base64.urlsafe_b64decode(tokens["id_token"].split(".")[0] + "=="))
+    assert head["alg"] == "RS256"
+    forged = base64.urlsafe_b64encode(json.dumps(head | {"alg": alg}).encode()).rstrip(b"=")
+    body = tokens["id_token"].split(".")[1]
+    with pytest.raises(JoseError):
+        photos.read_id({"id_token": f"{forged.decode()}.{body}."})
+
+
+def test_a_new_secret_ends_the_old_one(group: Group, ada: Browser, photos: Program) -> None:
+    code = photos.code(ada)
+    newer = Program(group, ada)
+    assert newer.id == photos.id
+    assert photos.exchange(code).status_code == 401
+    assert newer.exchange(code).status_code == 200
+    page = ada.get("/admin/programs/photos").text
+    assert newer.id in page
+    assert newer.secret not in page
+
+
+@pytest.mark.parametrize(
+    "redirects",
+    ["", "photos.example.org", "http://photos.example.org/cb", "https://*.example.org/cb"]
+    + ["https://a@photos.example.org/cb", "https://photos.example.org/#x", "javascript:alert(1)"]
+    + [
+        "data:text/html,x",
+        "https://",
+        "file:///etc",
+        "https://[x",
+        "\n".join(["https://a.org"] * 11),
+    ],
+)
+def test_where_a_program_may_not_return_to(group: Group, ada: Browser, redirects: str) -> None:
+    register(ada, "photos")
+    answer = ada.post("/admin/programs/photos/openid", redirects=redirects)
+    assert (answer.status_code, shown("openid-redirects") in answer.text) == (422, True)
+    assert group.rows("SELECT 1 FROM openid_clients") == []
+
+
+@pytest.mark.parametrize("back", ["app.immich:///oauth-callback", "http://localhost:5000/cb"])
+def test_apps_and_ones_own_machine_may_be_returned_to(
+    group: Group, ada: Browser, back: str
+) -> None:
+    register(ada, "photos")
+    photos = Program(group, ada, back=back)
+    assert told(photos.send(ada), back)["code"]
+
+
+def test_only_admins_set_one_up(photos: Program, grace: Browser) -> None:
+    for answer in (
+        grace.get("/admin/programs/photos/openid"),
+        grace.post("/admin/programs/photos/openid", redirects=BACK),
+    ):
+        assert answer.status_code == 403
+
+
+def test_a_backup_has_neither_codes_nor_tokens(
+    group: Group, photos: Program, grace: Browser, tmp_path: Path
+) -> None:
+    photos.tokens(grace)
+    file = tmp_path / "copy.db"
+    assert group.command("backup", str(file)).exit_code == 0
+    with sqlite3.connect(file) as db:
+        for table, count in (("openid_tokens", 0), ("openid_codes", 0), ("openid_clients", 1)):
+            assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (count,)
+    db.close()
+
+
+def test_mallory_signs_nobody_in(group: Group, photos: Program, grace: Browser) -> None:
+    """A link that Mallory sends leads the member to the registered address only, and a code that
+    Mallory got in her own browser is hers."""
+    mallory = group.join(MALLORY, "mallory")
+    tokens = photos.exchange(photos.code(mallory)).get_json()
+    assert photos.read_id(tokens)["preferred_username"] == "mallory"

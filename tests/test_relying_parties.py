@@ -1,0 +1,126 @@
+"""Real programs that sign their members in by OpenID Connect, with a real browser's way in between
+played by requests."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from .conftest import GRACE, ROOT, Group, Served, find_port, require_program
+from .test_proxies import running
+
+APACHE = """
+ServerName localhost
+Listen 127.0.0.1:{port}
+PidFile {folder}/pid
+ErrorLog {folder}/error.log
+DocumentRoot {folder}/pages
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authn_core_module {modules}/mod_authn_core.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule authz_user_module {modules}/mod_authz_user.so
+LoadModule dir_module {modules}/mod_dir.so
+LoadModule auth_openidc_module {modules}/mod_auth_openidc.so
+{recipe}
+"""
+MODULES = "/usr/lib/apache2/modules"
+
+
+class Client(NamedTuple):
+    id: str
+    secret: str
+
+
+def read_recipe(heading: str) -> str:
+    """The lines that docs/programs.md gives."""
+    text = (ROOT / "docs" / "programs.md").read_text().split(f"\n## {heading}")[1]
+    return "\n".join(re.findall(r"^    (.*)$", text.split("\n## ")[0], re.M))
+
+
+def set_up(local: Group, back: str, **how: str) -> Client:
+    """Register a program, as an admin does on its page."""
+    ada = local.join("12025550100", "ada", bound=True)
+    form = {"name": "club", "title": "The club", "address": back.rsplit("/", 1)[0], "who": "all"}
+    assert ada.post("/admin/programs", **form).status_code == 303
+    page = ada.post("/admin/programs/club/openid", redirects=back, **how).text
+    shown = dict(re.findall(r'id="(client-id|secret)">([^<]+)<', page))
+    return Client(shown["client-id"], shown["secret"])
+
+
+def let_in(served: Served, local: Group) -> requests.Session:
+    """Grace's browser."""
+    browser = served.browser()
+    local.invite(GRACE)
+    local.text(GRACE)
+    form = {"phone": f"+{GRACE}", "username": "grace", "pin": served.vonage.pin_of(GRACE)}
+    assert browser.post(f"{served.url}/login", data=form).url == f"{served.url}/"
+    return browser
+
+
+@pytest.mark.parametrize("how", ["basic", "post"])
+def test_openid_client_of_npm(served: Served, local: Group, how: str) -> None:
+    node, back = require_program("node"), "http://localhost:9/callback"
+    if not (ROOT / "tests" / "node_modules" / "openid-client").exists():
+        require_program("openid-client")
+    program, grace = set_up(local, back, email="verified"), let_in(served, local)
+    command = [node, "tests/relying_party.mjs", served.url, program.id, program.secret, back, how]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        there = process.stdout.readline().strip()
+        sent = grace.get(there, allow_redirects=False)
+        told, _ = process.communicate(sent.headers["Location"] + "\n", timeout=30)
+    assert process.returncode == 0
+    learned = json.loads(told)
+
+    assert learned["claims"]["preferred_username"] == "grace"
+    assert learned["info"]["groups"] == ["members"]
+    assert learned["info"]["email_verified"] is True
+    assert learned["later"] == learned["info"]
+
+
+@pytest.fixture
+def apache(served: Served, local: Group, tmp_path: Path) -> Iterator[str]:
+    """Its address, with a page for members."""
+    program, port = require_program("apache2"), find_port()
+    if not Path(MODULES, "mod_auth_openidc.so").exists():
+        require_program("mod_auth_openidc")
+    url = f"http://localhost:{port}"
+    client = set_up(local, f"{url}/callback")
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    (pages / "index.html").write_text("The club's page.")
+    recipe = read_recipe("Apache")
+    for old, new in {
+        "https://group.example.org": served.url,
+        "https://club.example.org": url,
+        "the client id": client.id,
+        "the client secret": client.secret,
+    }.items():
+        assert old in recipe
+        recipe = recipe.replace(old, new)
+    config = APACHE.format(port=port, folder=tmp_path, modules=MODULES, recipe=recipe)
+    (tmp_path / "apache.conf").write_text(config)
+    command = [program, "-f", str(tmp_path / "apache.conf"), "-D", "FOREGROUND"]
+    with running(command, port, tmp_path / "apache.log"):
+        yield url
+
+
+def test_a_page_of_apache_for_members(served: Served, local: Group, apache: str) -> None:
+    stranger = served.browser()
+    assert urlsplit(stranger.get(apache, timeout=20).url).path == "/signup"
+
+    grace = let_in(served, local)
+    page = grace.get(apache, timeout=20)
+    assert (page.status_code, page.text) == (200, "The club's page.")
+    assert local.command("remove", "grace").exit_code == 0
+    again = requests.Session()
+    again.cookies.update({"session": grace.cookies["session"]})
+    assert urlsplit(again.get(apache, timeout=20).url).path == "/signup"
