@@ -54,10 +54,11 @@ class Running(NamedTuple):
         told = [(process / "status").read_text() for process in self.processes()]
         return max(int(find(r"VmHWM:\s+(\d+)", status)) for status in told) / 1024
 
-    def whole(self) -> float:
-        """Of all processes together, now, in MiB: what several share is divided among them."""
+    def whole(self, kind: str = "Pss") -> float:
+        """Of all processes together, now, in MiB: what several share is divided among them. "Pss_Anon"
+        is without mapped files."""
         told = [(process / "smaps_rollup").read_text() for process in self.processes()]
-        return sum(int(find(r"\nPss:\s+(\d+)", rollup)) for rollup in told) / 1024
+        return sum(int(find(rf"\n{kind}:\s+(\d+)", rollup)) for rollup in told) / 1024
 
 
 def find(pattern: str, text: str) -> str:

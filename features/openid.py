@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from wsgiref.types import WSGIEnvironment
 
 import click
+import requests
 from authlib.integrations.flask_oauth2.requests import FlaskOAuth2Request
 from authlib.oauth2 import AuthorizationServer, OAuth2Error
 from authlib.oauth2.rfc6749 import ClientMixin, InvalidGrantError, InvalidRequestError
@@ -27,13 +28,16 @@ from flask import (
     Response,
     abort,
     current_app,
+    g,
     jsonify,
     redirect,
     render_template,
     request,
     session,
 )
+from flask.sansio.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
+from joserfc import jwt
 from joserfc.jwk import RSAKey
 from werkzeug.datastructures import Headers
 
@@ -446,6 +450,8 @@ def discovery() -> ResponseReturnValue:
         request_parameter_supported=False,
         request_uri_parameter_supported=False,
         claims_parameter_supported=False,
+        backchannel_logout_supported=True,
+        backchannel_logout_session_supported=False,
     )  # fmt: skip
 
 
@@ -570,7 +576,7 @@ def go_on() -> ResponseReturnValue:
 
 # Setting a program up -----------------------------------------------------------------------------
 
-FIELDS = ("redirects", "pkce", "email")
+FIELDS = ("redirects", "logout", "pkce", "email")
 EMAILS = ("none", "unverified", "verified")
 
 
@@ -587,28 +593,30 @@ def set_up(name: str) -> ResponseReturnValue:
     if request.method != "POST":
         if known:
             form.values = {"redirects": known["redirects"], "email": known["email"]}
+            form.values |= {"logout": known["logout_address"]}
             form.values["pkce"] = "" if known["needs_pkce"] else "no"
         return render_template("openid/set_up.html", form=form, program=program)
-    redirects = form.read("redirects", parse_redirects)
+    redirects, logout = form.read("redirects", parse_redirects), form.read("logout", parse_logout)
     if form.errors:
         return render_template("openid/set_up.html", form=form, program=program), 422
     secret = secrets.token_urlsafe(32)
-    client_id = store_client(program, redirects, form, secret)
+    client_id = store_client(program, redirects, logout, form, secret)
     facts = {"program": program, "issuer": issuer(), "client_id": client_id, "secret": secret}
     return render_template("openid/made.html", **facts)
 
 
-def store_client(program: sqlite3.Row, redirects: str, form: Form, secret: str) -> str:
+def store_client(program: sqlite3.Row, redirects: str, logout: str, form: Form, secret: str) -> str:
     """Replaces an earlier secret; the client id stays. Returns that."""
     email = form.values["email"] if form.values["email"] in EMAILS else "none"
     with transaction():
         row = fetch_row(
-            "INSERT INTO openid_clients VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (program_id)"
+            "INSERT INTO openid_clients VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (program_id)"
             " DO UPDATE SET secret_digest = excluded.secret_digest, redirects = excluded.redirects,"
-            " needs_pkce = excluded.needs_pkce, email = excluded.email RETURNING client_id",
+            " needs_pkce = excluded.needs_pkce, email = excluded.email,"
+            " logout_address = excluded.logout_address RETURNING client_id",
             (
                 program["id"], f"{program['name']}-{secrets.token_hex(4)}", digest(secret),
-                redirects, form.values["pkce"] != "no", email,
+                redirects, form.values["pkce"] != "no", email, logout,
             ),
         )  # fmt: skip
         record("openid_set_up", require_member().username, program["name"])
@@ -621,6 +629,14 @@ def parse_redirects(text: str) -> str:
     if not 1 <= len(lines) <= 10 or not all(may_return_to(line) for line in lines):
         raise Mistake("redirects", "openid-redirects")
     return "\n".join(lines)
+
+
+def parse_logout(text: str) -> str:
+    """Raises Mistake."""
+    address = text.strip()
+    if address and not (address.startswith("http") and may_return_to(address)):
+        raise Mistake("logout", "openid-logout")
+    return address
 
 
 def may_return_to(address: str) -> bool:
@@ -637,17 +653,104 @@ def may_return_to(address: str) -> bool:
     return is_app or (is_web and bool(host) and "@" not in parts.netloc)
 
 
+# Telling programs of a sign-out (OpenID Connect Back-Channel Logout 1.0) -------------------------
+#
+# What has to be told is written down in the transaction that signs somebody out, and told after it.
+# What fails is tried once more at the next write.
+
+LOGOUT_TRIES, LOGOUT_PATIENCE = 2, 3  # seconds
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+
+
+def note_logouts(author_id: int | None, program_id: int | None = None) -> None:
+    """Of a member, or everybody; at one program, or all. In the caller's transaction."""
+    get_db().execute(
+        "INSERT INTO openid_logouts (program_id, public_id, created_at)"
+        " SELECT program_id, public_id, ?1 FROM openid_clients, authors"
+        " WHERE logout_address != '' AND (?2 IS NULL OR authors.id = ?2)"
+        " AND (?3 IS NULL OR program_id = ?3)",
+        (now(), author_id, program_id),
+    )
+    g.has_logouts = True
+
+
+def access_changed(program_id: int) -> None:
+    """Whoever may no longer use the program is told to it. In the caller's transaction."""
+    out = "SELECT id FROM authors WHERE removed_at IS NULL AND id NOT IN"
+    out += " (SELECT author_id FROM may_use WHERE program_id = ?)"
+    for row in fetch_rows(out, (program_id,)):
+        note_logouts(row["id"], program_id)
+
+
+@openid.record_once
+def tell_programs_afterwards(state: BlueprintSetupState) -> None:
+    state.app.teardown_appcontext(tell_programs)
+
+
+def tell_programs(_: BaseException | None = None) -> None:
+    if not g.pop("has_logouts", False) or get_db().in_transaction:
+        return
+    down: set[int] = (
+        set()
+    )  # programs that don't answer are asked once, however many were signed out
+    with suppress(sqlite3.Error):
+        for row in take_logouts():
+            is_told = row["program_id"] not in down and tell_program(row)
+            down |= set() if is_told else {row["program_id"]}
+            if is_told or row["tries"] >= LOGOUT_TRIES:
+                with transaction() as db:
+                    db.execute("DELETE FROM openid_logouts WHERE id = ?", (row["id"],))
+                    if not is_told:
+                        record("openid_logout_failed", None, row["name"])
+
+
+def take_logouts() -> list[sqlite3.Row]:
+    """Those that are due, counted as tried."""
+    with transaction() as db:
+        due = [row["id"] for row in fetch_rows("SELECT id FROM openid_logouts LIMIT 100")]
+        counted = "UPDATE openid_logouts SET tries = tries + 1 WHERE id = ?"
+        db.executemany(counted, [(one,) for one in due])
+    return fetch_rows(
+        "SELECT openid_logouts.*, client_id, logout_address, name FROM openid_logouts"
+        " JOIN openid_clients USING (program_id) JOIN programs ON programs.id = program_id"
+        f" WHERE openid_logouts.id IN ({', '.join('?' * len(due))})",
+        tuple(due),
+    )
+
+
+def tell_program(row: sqlite3.Row) -> bool:
+    key = find_signing_key()
+    claims = {
+        "iss": issuer(), "aud": row["client_id"], "sub": row["public_id"], "iat": now(),
+        "exp": now() + 2 * MINUTE, "jti": secrets.token_hex(16), "events": {LOGOUT_EVENT: {}},
+    }  # fmt: skip
+    signed = jwt.encode({"alg": "RS256", "kid": key.kid or "", "typ": "logout+jwt"}, claims, key)
+    try:
+        answer = requests.post(
+            row["logout_address"],
+            data={"logout_token": signed},
+            timeout=LOGOUT_PATIENCE,
+            allow_redirects=False,
+        )
+    except requests.RequestException:
+        return False
+    return answer.status_code in (200, 204)
+
+
 # Housekeeping -------------------------------------------------------------------------------------
 
 
 def prune() -> None:
     for table in ("openid_codes", "openid_tokens"):
         get_db().execute(f"DELETE FROM {table} WHERE expires_at <= ?", (now(),))
+    if fetch_row("SELECT 1 FROM openid_logouts"):
+        g.has_logouts = True
 
 
 def forget(author_id: int) -> None:
     for table in ("openid_codes", "openid_tokens"):
         get_db().execute(f"DELETE FROM {table} WHERE author_id = ?", (author_id,))
+    note_logouts(author_id)
 
 
 openid.register_blueprint(of_admins)
@@ -657,12 +760,19 @@ feature = Feature(
         "openid-long": "That address is too long. Go back to the program and try again.",
         "openid-unknown": "The program sent you here with something that we don't know. Tell an"
         " admin: its client id and return address must be as they stand on its page.",
+        "openid-logout": "Write the whole address, such as https://photos.example.org/logout, or"
+        " leave it empty.",
         "openid-redirects": "Write 1 to 10 whole addresses, one a line, such as"
         " https://photos.example.org/callback.",
     },
-    events={"openid_set_up": "{actor} set up OpenID Connect for {subject}"},
+    events={
+        "openid_set_up": "{actor} set up OpenID Connect for {subject}",
+        "openid_logout_failed": "{subject} couldn't be told of a sign-out",
+    },
     slots={"program": "openid/_program.html"},
     prune=prune,
     forget=forget,
-    left_out=("openid_codes", "openid_tokens"),
+    signed_out=note_logouts,
+    access_changed=access_changed,
+    left_out=("openid_codes", "openid_tokens", "openid_logouts"),
 )

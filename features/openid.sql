@@ -5,7 +5,17 @@ CREATE TABLE openid_clients (
     secret_digest TEXT NOT NULL,  -- SHA-256 of 256 random bits
     redirects TEXT NOT NULL,  -- the addresses that may be returned to, one a line
     needs_pkce INTEGER NOT NULL,  -- 0: the program can't; it then has to send a nonce
-    email TEXT NOT NULL  -- what it's told: none, unverified or verified
+    email TEXT NOT NULL,  -- what it's told: none, unverified or verified
+    logout_address TEXT NOT NULL  -- where it hears of sign-outs; may be empty
+) STRICT;
+
+-- Sign-outs that a program has to be told of.
+CREATE TABLE openid_logouts (
+    id INTEGER PRIMARY KEY,
+    program_id INTEGER NOT NULL REFERENCES openid_clients ON DELETE CASCADE,
+    public_id TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- Codes and tokens are kept as SHA-256, and end with the device they came from.

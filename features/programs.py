@@ -15,7 +15,7 @@ from app import ROW_ID, require_admin, require_member
 from foundation.clock import now
 from foundation.command import command
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
-from foundation.feature import Feature
+from foundation.feature import Feature, gather
 from foundation.forms import Form, Mistake, parse_line
 from foundation.forward_auth import Answer, ForwardAuth, is_navigation, read_program, wants_redirect
 from foundation.journal import record
@@ -158,6 +158,7 @@ def program(name: str) -> ResponseReturnValue:
             "UPDATE programs SET title = ?, address = ?, host = ?, for_all = ? WHERE id = ?",
             (title, address, host_of(address), form.values["who"] != "chosen", found["id"]),
         )
+        tell_features(found["id"])
         record("program_changed", require_member().username, name)
     notify("done-program-changed")
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
@@ -240,9 +241,15 @@ def drop(name: str, row_id: int) -> ResponseReturnValue:
     with transaction() as db:
         dropped = "DELETE FROM program_members WHERE program_id = ? AND author_id = ?"
         if db.execute(dropped, (found["id"], row_id)).rowcount:
+            tell_features(found["id"])
             record("program_members_changed", require_member().username, name)
     notify("done-member-dropped")
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
+
+
+def tell_features(program_id: int) -> None:
+    for access_changed in gather("access_changed"):
+        access_changed(program_id)
 
 
 def forget(author_id: int) -> None:

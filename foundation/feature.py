@@ -44,6 +44,8 @@ class Feature(NamedTuple):
     signed_out: Callable[[int | None], None] | None = None
     # Before a member ends devices: the digests of their sessions, in the caller's transaction.
     ended: Callable[[list[str]], None] | None = None
+    # After who may use a program has changed: its id, in the caller's transaction.
+    access_changed: Callable[[int], None] | None = None
     # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
     must_confirm: Callable[[Member], str | None] | None = None
     # What /auth does more or otherwise. It's mixed in, so it has to pass on by super().

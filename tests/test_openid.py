@@ -7,9 +7,10 @@ import json
 import re
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -519,6 +520,116 @@ def test_a_program_may_ask_for_a_fresh_sign_in(
             else True
         )
         assert code
+
+
+# Telling programs of a sign-out -------------------------------------------------------------------
+
+
+class Listener(BaseHTTPRequestHandler):
+    """Where a program hears of sign-outs."""
+
+    heard: ClassVar[list[str]] = []
+    status: ClassVar[int] = 200
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.heard.append(parse_qs(body)["logout_token"][0])
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def listening() -> Iterator[str]:
+    Listener.heard.clear()
+    Listener.status = 200
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/logout"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def told_program(group: Group, ada: Browser, listening: str) -> Program:
+    register(ada, "photos")
+    return Program(group, ada, logout=listening)
+
+
+OUT = ["removed", "signed out everywhere", "no longer chosen", "left", "all others ended"]
+LEAVING: dict[str, Callable[[Group, Browser, Browser], object]] = ENDS | {
+    "left": lambda group, ada, grace: grace.post("/leave"),
+    "all others ended": lambda group, ada, grace: grace.post("/devices/end-others"),
+}
+
+
+@pytest.mark.parametrize("what", OUT)
+def test_programs_are_told_who_was_signed_out(
+    group: Group, ada: Browser, told_program: Program, what: str
+) -> None:
+    grace = group.join(GRACE, "grace")
+    sub = told_program.read_id(told_program.tokens(grace))["sub"]
+    LEAVING[what](group, ada, grace)
+
+    told_ones = [told_program.read_id({"id_token": heard}) for heard in Listener.heard]
+    (claims,) = [one for one in told_ones if one["sub"] == sub]
+    assert claims["events"] == {"http://schemas.openid.net/event/backchannel-logout": {}}
+    assert (claims["iss"], claims["aud"]) == ("http://localhost:8000", told_program.id)
+    assert "nonce" not in claims
+    assert claims["jti"]
+    assert group.rows("SELECT 1 FROM openid_logouts") == []
+
+
+def test_everybody_signed_out_is_told_too(
+    group: Group, ada: Browser, told_program: Program
+) -> None:
+    group.join(GRACE, "grace")
+    assert group.command("sign-out", "--all").exit_code == 0
+    subs = {told_program.read_id({"id_token": heard})["sub"] for heard in Listener.heard}
+    assert subs == {sub for (sub,) in group.rows("SELECT public_id FROM authors")}
+
+
+def test_signing_out_of_one_device_tells_nobody(
+    group: Group, ada: Browser, told_program: Program
+) -> None:
+    ada.post("/logout")
+    assert Listener.heard == []
+
+
+def test_a_program_that_is_down_is_asked_once_more(
+    group: Group, ada: Browser, told_program: Program
+) -> None:
+    group.join(GRACE, "grace")
+    Listener.status = 500
+    assert group.command("remove", "grace").exit_code == 0
+    assert group.rows("SELECT tries FROM openid_logouts") == [(1,)]
+    Listener.status = 200
+    ada.post("/invite", phone=f"+{MALLORY}")  # the next write
+    assert len(Listener.heard) == 2
+    assert group.rows("SELECT 1 FROM openid_logouts") == []
+
+
+def test_the_journal_says_that_a_program_was_not_told(
+    group: Group, ada: Browser, told_program: Program
+) -> None:
+    group.join(GRACE, "grace")
+    Listener.status = 302
+    group.command("remove", "grace")
+    ada.post("/invite", phone=f"+{MALLORY}")
+    assert len(Listener.heard) == 2
+    assert group.rows("SELECT 1 FROM openid_logouts") == []
+    assert "photos couldn&#39;t be told of a sign-out" in ada.get("/admin/journal").text
+
+
+@pytest.mark.parametrize("address", ["x", "javascript:alert(1)", "http://a.example.org", "//a"])
+def test_where_sign_outs_cannot_be_told(group: Group, ada: Browser, address: str) -> None:
+    register(ada, "photos")
+    answer = ada.post("/admin/programs/photos/openid", redirects=BACK, logout=address)
+    assert (answer.status_code, shown("openid-logout") in answer.text) == (422, True)
 
 
 # Keys, and what is stored -------------------------------------------------------------------------

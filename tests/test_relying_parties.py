@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from .conftest import GRACE, ROOT, Group, Served, find_port, require_program
+from .conftest import ADA, GRACE, ROOT, Group, Served, find_port, require_program
+from .test_browser import House, chromium, house, press  # noqa: F401 - fixtures
 from .test_proxies import running
 
 APACHE = """
@@ -93,7 +94,7 @@ def apache(served: Served, local: Group, tmp_path: Path) -> Iterator[str]:
     if not Path(MODULES, "mod_auth_openidc.so").exists():
         require_program("mod_auth_openidc")
     url = f"http://localhost:{port}"
-    client = set_up(local, f"{url}/callback")
+    client = set_up(local, f"{url}/callback", logout=f"{url}/callback?logout=backchannel")
     pages = tmp_path / "pages"
     pages.mkdir()
     (pages / "index.html").write_text("The club's page.")
@@ -120,7 +121,42 @@ def test_a_page_of_apache_for_members(served: Served, local: Group, apache: str)
     grace = let_in(served, local)
     page = grace.get(apache, timeout=20)
     assert (page.status_code, page.text) == (200, "The club's page.")
+    assert local.command("remove", "grace").exit_code == 0  # and Apache is told
+    assert urlsplit(grace.get(apache, timeout=20).url).path == "/signup"
+
+
+def test_the_whole_way_in_a_browser(
+    house: House, served: Served, local: Group, apache: str
+) -> None:
+    """From a page for members over the sign-up form to that page: no form leads to another site, so
+    there is a page between. And out of it, when removed."""
+    local.invite(GRACE)
+    local.text(GRACE)
+    grace = house.window().new_page()
+    house.expected.add(404)  # Apache has no icon
+    grace.goto(apache)
+    grace.get_by_label("Your phone number").fill(f"+{GRACE}")
+    grace.get_by_label("Username").fill("grace")
+    grace.get_by_label("PIN").fill(local.vonage.pin_of(GRACE))
+    grace.get_by_role("button", name="Sign in", exact=True).click()
+    grace.wait_for_url(f"{apache}/")
+    assert grace.locator("body").inner_text() == "The club's page."
+
     assert local.command("remove", "grace").exit_code == 0
-    again = requests.Session()
-    again.cookies.update({"session": grace.cookies["session"]})
-    assert urlsplit(again.get(apache, timeout=20).url).path == "/signup"
+    grace.goto(apache)
+    assert grace.get_by_role("heading", level=1).inner_text() == "Sign in"
+
+
+def test_its_pages(house: House, local: Group) -> None:
+    set_up(local, "https://club.example.org/callback")
+    ada = house.let_in(ADA, "ada")
+    ada.goto(f"{house.group}/admin/programs/club")
+    house.look(ada, "openid")
+    press(ada, "Change it, or make a new secret", "link")
+    house.look(ada, "openid-set-up")
+    ada.get_by_label("Where it may return to").fill("club.example.org")
+    press(ada, "Save and show a new secret")
+    house.look(ada, "openid-wrong")
+    ada.get_by_label("Where it may return to").fill("https://club.example.org/callback")
+    press(ada, "Save and show a new secret")
+    house.look(ada, "openid-made")
