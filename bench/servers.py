@@ -55,8 +55,8 @@ class Running(NamedTuple):
         return max(int(find(r"VmHWM:\s+(\d+)", status)) for status in told) / 1024
 
     def whole(self, kind: str = "Pss") -> float:
-        """Of all processes together, now, in MiB: what several share is divided among them. "Pss_Anon"
-        is without mapped files."""
+        """Of all processes together, now, in MiB: what several share is divided among them.
+        "Pss_Anon" is without mapped files."""
         told = [(process / "smaps_rollup").read_text() for process in self.processes()]
         return sum(int(find(rf"\n{kind}:\s+(\d+)", rollup)) for rollup in told) / 1024
 
