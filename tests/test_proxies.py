@@ -166,11 +166,15 @@ class Guarded:
 
 
 @contextmanager
-def running(command: list[str], port: int, log: Path) -> Iterator[None]:
+def running(
+    command: list[str], port: int, log: Path, environment: dict[str, str] | None = None
+) -> Iterator[None]:
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
         try:
-            wait_for(lambda: process.poll() is not None or is_open(port))
+            wait_for(lambda: process.poll() is not None or is_open(port), seconds=60)
             assert process.poll() is None, log.read_text()
             yield
         finally:

@@ -2,8 +2,10 @@
 played by requests."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from playwright.sync_api import Page
 
-from .conftest import ADA, GRACE, ROOT, Group, Served, find_port, require_program
+from .conftest import ADA, GRACE, ROOT, Group, Served, find_port, require_program, wait_for
 from .test_browser import House, chromium, house, press  # noqa: F401 - fixtures
 from .test_proxies import running
 
@@ -98,15 +101,7 @@ def apache(served: Served, local: Group, tmp_path: Path) -> Iterator[str]:
     pages = tmp_path / "pages"
     pages.mkdir()
     (pages / "index.html").write_text("The club's page.")
-    recipe = read_recipe("Apache")
-    for old, new in {
-        "https://group.example.org": served.url,
-        "https://club.example.org": url,
-        "the client id": client.id,
-        "the client secret": client.secret,
-    }.items():
-        assert old in recipe
-        recipe = recipe.replace(old, new)
+    recipe = fill_in(read_recipe("Apache"), served, "https://club.example.org", url, client)
     config = APACHE.format(port=port, folder=tmp_path, modules=MODULES, recipe=recipe)
     (tmp_path / "apache.conf").write_text(config)
     command = [program, "-f", str(tmp_path / "apache.conf"), "-D", "FOREGROUND"]
@@ -125,6 +120,81 @@ def test_a_page_of_apache_for_members(served: Served, local: Group, apache: str)
     assert urlsplit(grace.get(apache, timeout=20).url).path == "/signup"
 
 
+HUB = """
+c.JupyterHub.bind_url = "{url}"
+c.JupyterHub.hub_port = {hub}
+c.JupyterHub.redirect_to_server = False
+c.JupyterHub.db_url = "sqlite:///{folder}/hub.sqlite"
+c.JupyterHub.cookie_secret_file = "{folder}/cookie-secret"
+c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{api}"
+c.ConfigurableHTTPProxy.pid_file = "{folder}/proxy.pid"
+c.ConfigurableHTTPProxy.command = ["{proxy}"]
+{recipe}
+"""
+
+
+@pytest.fixture
+def hub(served: Served, local: Group, tmp_path: Path) -> Iterator[str]:
+    """JupyterHub's address."""
+    port = find_port()
+    url = f"http://localhost:{port}"
+    recipe = fill_in(
+        read_recipe("JupyterHub"),
+        served,
+        "https://hub.example.org",
+        url,
+        set_up(local, f"{url}/hub/oauth_callback"),
+    )
+    facts = {"hub": find_port(), "api": find_port(), "folder": tmp_path, "recipe": recipe}
+    facts |= {"url": url, "proxy": require_program("configurable-http-proxy")}
+    (tmp_path / "hub.py").write_text(HUB.format(**facts))
+    command = [sys.executable, "-m", "jupyterhub", "-f", str(tmp_path / "hub.py")]
+    keyed = {"JUPYTERHUB_CRYPT_KEY": "0" * 64}
+    with running(command, port, tmp_path / "hub.log", os.environ | keyed):
+        wait_for(lambda: requests.get(f"{url}/hub/api", timeout=5).ok, seconds=60)
+        yield url
+
+
+def fill_in(recipe: str, served: Served, address: str, url: str, client: Client) -> str:
+    """A recipe of the docs with what is different on this machine."""
+    for old, new in {
+        "https://group.example.org": served.url,
+        address: url,
+        "the client id": client.id,
+        "the client secret": client.secret,
+    }.items():
+        assert old in recipe
+        recipe = recipe.replace(old, new)
+    return recipe
+
+
+def test_jupyterhub(house: House, local: Group, hub: str) -> None:
+    grace = house.window().new_page()
+    house.expected |= {403, 404}
+    local.invite(GRACE)
+    local.text(GRACE)
+    grace.goto(f"{hub}/hub/oauth_login")
+    sign_up(grace, local.vonage.pin_of(GRACE))
+    grace.wait_for_url(re.compile(f"{hub}/hub/"))
+    grace.goto(f"{hub}/hub/home")
+    assert "grace" in grace.content()
+
+    assert local.command("remove", "grace").exit_code == 0
+
+    def is_out() -> bool:
+        grace.goto(f"{hub}/hub/home")
+        return "grace" not in grace.content()
+
+    wait_for(is_out, seconds=20)
+
+
+def sign_up(page: Page, pin: str) -> None:
+    page.get_by_label("Your phone number").fill(f"+{GRACE}")
+    page.get_by_label("Username").fill("grace")
+    page.get_by_label("PIN").fill(pin)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+
 def test_the_whole_way_in_a_browser(
     house: House, served: Served, local: Group, apache: str
 ) -> None:
@@ -135,10 +205,7 @@ def test_the_whole_way_in_a_browser(
     grace = house.window().new_page()
     house.expected.add(404)  # Apache has no icon
     grace.goto(apache)
-    grace.get_by_label("Your phone number").fill(f"+{GRACE}")
-    grace.get_by_label("Username").fill("grace")
-    grace.get_by_label("PIN").fill(local.vonage.pin_of(GRACE))
-    grace.get_by_role("button", name="Sign in", exact=True).click()
+    sign_up(grace, local.vonage.pin_of(GRACE))
     grace.wait_for_url(f"{apache}/")
     assert grace.locator("body").inner_text() == "The club's page."
 
