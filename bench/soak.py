@@ -148,9 +148,11 @@ class Soak:
             with self.lock:
                 cookie = self.seen.members.pop(name)
             answer = self.insist(lambda: self.post(f"/members/{row}/remove", self.ada))
-            if answer is not None:
+            if answer is not None and answer.status_code == 303:
                 self.seen.removed[name] = cookie
                 self.seen.counts["removals"] += 1
+            elif answer is not None and answer.status_code != 404:  # a lost answer, asked again
+                self.seen.wrong.append(f"removal: {answer.status_code}")
         time.sleep(0.2)
 
     def anybody(self) -> tuple[str, str]:

@@ -108,8 +108,8 @@ def store(member: Member, program: str, name: str, password: str) -> None:
             raise Mistake("form", "app-passwords-many")
         db.execute(
             "INSERT INTO app_passwords (digest, author_id, program_id, name, created_at, used_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (digest_password(password), member.id, found["id"], name, now(), now()),
+            " VALUES (?, ?, ?, ?, ?, 0)",
+            (digest_password(password), member.id, found["id"], name, now()),
         )
         record("app_password_made", member.username, program)
 
@@ -204,7 +204,7 @@ feature = Feature(
         "app-passwords-many": "You have 50 app passwords. End one that you no longer use.",
         "program-not-yours": "Choose one of your programs.",
         "new-app-password": "You made an app password",
-        "done-app-password-ended": "That password is ended.",
+        "done-app-password-ended": "Done. That password no longer works.",
     },
     events={
         "app_password_made": "{actor} made an app password for {subject}",

@@ -5,7 +5,7 @@ CREATE TABLE app_passwords (
     program_id INTEGER NOT NULL REFERENCES programs ON DELETE CASCADE,
     name TEXT NOT NULL,  -- where its owner uses it, such as "Calendar on my phone"
     created_at INTEGER NOT NULL,
-    used_at INTEGER NOT NULL  -- to the day
+    used_at INTEGER NOT NULL  -- to the day; 0: never
 ) STRICT;
 
 CREATE INDEX app_passwords_of_member ON app_passwords (author_id);

@@ -9,6 +9,7 @@ import json
 import re
 import secrets
 import sqlite3
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -475,7 +476,8 @@ def token() -> ResponseReturnValue:
 @for_machines
 def userinfo() -> ResponseReturnValue:
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
-    held = find_token(text.strip(), "access") if scheme.lower() == "bearer" else None
+    given = text.strip() if scheme.lower() == "bearer" else request.form.get("access_token", "")
+    held = find_token(given, "access")
     person = held.find_person() if held else None
     if held is None or person is None:
         return {"error": "invalid_token"}, 401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}
@@ -494,30 +496,42 @@ def authorize_by_form() -> ResponseReturnValue:
 
 @openid.get("/openid/authorize")
 def authorize() -> ResponseReturnValue:
-    member = current_member()
-    if len(request.query_string) > LONGEST_NEXT:
-        abort(400, "openid-long")
+    client, member = require_program(), current_member()
     find_signing_key()
-    client = find_client(request.args.get("client_id", ""))
-    if client is None or not client.check_redirect_uri(request.args.get("redirect_uri", "")):
-        abort(400, "openid-unknown")  # nobody to tell it, so it's said here
+    back = request.args["redirect_uri"]
     try:
+        refuse_request_objects()
         grant = server.get_consent_grant(end_user=member)
     except OAuth2Error as error:
-        return answer_with(request.args["redirect_uri"], error=error.error)
+        return answer_with(back, error=error.error)
     except ValueError:  # Authlib would quote what can't be quoted
-        return answer_with(request.args["redirect_uri"], error="invalid_request")
-    wait_for = why_to_sign_in(member)
-    if wait_for is not None:
-        if "none" in request.args.get("prompt", "").split():
-            return answer_with(grant.redirect_uri, error="login_required")
-        return redirect(wait_for, 303)
-    member = require_member()
+        return answer_with(back, error="invalid_request")
+    place = where_to_sign_in(member)
+    if place is not None:
+        is_silent = "none" in request.args.get("prompt", "").split()
+        return answer_with(back, error="login_required") if is_silent else redirect(place, 303)
     if find_person(this_digest(), client.row["program_id"]) is None:
-        return answer_with(grant.redirect_uri, error="access_denied")
-    answer = server.create_authorization_response(grant_user=member, grant=grant)
-    code = parse_qs(urlsplit(answer.headers["Location"]).query)["code"][-1]
-    return answer_with(grant.redirect_uri, code=code)
+        return answer_with(back, error="access_denied")
+    answer = server.create_authorization_response(grant_user=require_member(), grant=grant)
+    return answer_with(back, code=parse_qs(urlsplit(answer.headers["Location"]).query)["code"][-1])
+
+
+def require_program() -> Client:
+    """One that is known, and may be returned to where it says. Otherwise there is nobody to tell
+    what is wrong, so it's said here."""
+    if len(request.query_string) > LONGEST_NEXT or len(way_back()) > LONGEST_NEXT:
+        abort(400, "openid-long")
+    client = find_client(request.args.get("client_id", ""))
+    if client is None or not client.check_redirect_uri(request.args.get("redirect_uri", "")):
+        abort(400, "openid-unknown")
+    return client
+
+
+def refuse_request_objects() -> None:
+    """OpenID Connect Core 1.0, 6.1: who doesn't support them says so."""
+    for name in ("request", "request_uri"):
+        if name in request.args:
+            raise OAuth2Error(error=f"{name}_not_supported")
 
 
 def answer_with(redirect_uri: str, **facts: str) -> ResponseReturnValue:
@@ -536,25 +550,27 @@ class VerbatimRedirect(Response):
         return headers
 
 
-def why_to_sign_in(member: Member | None) -> str | None:
-    """Where to sign in, or to prove that one sits here, before going on; None: it's fine."""
+def where_to_sign_in(member: Member | None) -> str | None:
+    """Or to prove that one sits here, before going on. None: it's fine."""
     if member is None:
         return f"/signup?{urlencode({'next': way_back()})}"
     longest = request.args.get("max_age", "")
     is_fresh = not longest.isdecimal() or now() - find_auth_time() <= int(longest[:9])
     if is_fresh and "login" not in request.args.get("prompt", "").split():
         return None
-    place = next((p for ask in gather("must_confirm") if (p := ask(member))), "/signup")
+    places = [must_confirm(member, 0) for must_confirm in gather("must_confirm")]
+    place = next(filter(None, places), "/signup")
     return f"{place}?{urlencode({'next': way_back()})}"
 
 
 def way_back() -> str:
-    """Over a page of ours, see `go_on`. Having signed in within the last minute is then as good as
-    `prompt=login`, or one would be asked for ever."""
-    asked = [*request.args.items(multi=True)]
-    if "login" in request.args.get("prompt", "").split():
-        asked = [pair for pair in asked if pair[0] not in ("prompt", "max_age")]
-        asked.append(("max_age", str(MINUTE)))
+    """Over a page of ours, see `go_on`. Having signed in within the last minute is then good enough
+    for `prompt=login` and any `max_age`, or one would be asked for ever."""
+    asked = request.args.to_dict()
+    is_by_prompt = "login" in asked.pop("prompt", "").split()
+    if is_by_prompt or "max_age" in asked:
+        longest = "" if is_by_prompt else asked.get("max_age", "")[:9]
+        asked["max_age"] = str(max(MINUTE, int(longest) if longest.isdecimal() else 0))
     return f"/openid/go-on?{urlencode(asked)}"
 
 
@@ -656,9 +672,11 @@ def may_return_to(address: str) -> bool:
 # Telling programs of a sign-out (OpenID Connect Back-Channel Logout 1.0) -------------------------
 #
 # What has to be told is written down in the transaction that signs somebody out, and told after it.
-# What fails is tried once more at the next write.
+# What fails is tried once more, at the first write after a minute.
 
-LOGOUT_TRIES, LOGOUT_PATIENCE = 2, 3  # seconds
+LOGOUT_TRIES = 2
+LOGOUT_PATIENCE = 3  # seconds
+LOGOUT_PAUSE = MINUTE  # before it is tried again
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 
@@ -674,12 +692,10 @@ def note_logouts(author_id: int | None, program_id: int | None = None) -> None:
     g.has_logouts = True
 
 
-def access_changed(program_id: int) -> None:
-    """Whoever may no longer use the program is told to it. In the caller's transaction."""
-    out = "SELECT id FROM authors WHERE removed_at IS NULL AND id NOT IN"
-    out += " (SELECT author_id FROM may_use WHERE program_id = ?)"
-    for row in fetch_rows(out, (program_id,)):
-        note_logouts(row["id"], program_id)
+def access_lost(program_id: int, authors: Iterable[int]) -> None:
+    """These may no longer use the program. In the caller's transaction."""
+    for author_id in authors:
+        note_logouts(author_id, program_id)
 
 
 @openid.record_once
@@ -688,34 +704,48 @@ def tell_programs_afterwards(state: BlueprintSetupState) -> None:
 
 
 def tell_programs(_: BaseException | None = None) -> None:
+    """A program that doesn't answer is tried once a round, so the others aren't kept waiting."""
     if not g.pop("has_logouts", False) or get_db().in_transaction:
         return
-    down: set[int] = (
-        set()
-    )  # programs that don't answer are asked once, however many were signed out
+    down: set[int] = set()
     with suppress(sqlite3.Error):
         for row in take_logouts():
-            is_told = row["program_id"] not in down and tell_program(row)
-            down |= set() if is_told else {row["program_id"]}
-            if is_told or row["tries"] >= LOGOUT_TRIES:
-                with transaction() as db:
-                    db.execute("DELETE FROM openid_logouts WHERE id = ?", (row["id"],))
-                    if not is_told:
-                        record("openid_logout_failed", None, row["name"])
+            if row["program_id"] in down:
+                continue
+            if tell_program(row):
+                settle_logout(row["id"])
+            else:
+                down.add(row["program_id"])
+                note_failure(row)
 
 
 def take_logouts() -> list[sqlite3.Row]:
-    """Those that are due, counted as tried."""
-    with transaction() as db:
-        due = [row["id"] for row in fetch_rows("SELECT id FROM openid_logouts LIMIT 100")]
-        counted = "UPDATE openid_logouts SET tries = tries + 1 WHERE id = ?"
-        db.executemany(counted, [(one,) for one in due])
+    """Those that are due. Nobody else takes them for a minute."""
+    with transaction():
+        taken = fetch_rows(
+            "UPDATE openid_logouts SET next_at = ?2 WHERE id IN (SELECT id FROM openid_logouts"
+            " WHERE next_at <= ?1 ORDER BY id LIMIT 50) RETURNING id",
+            (now(), now() + LOGOUT_PAUSE),
+        )
     return fetch_rows(
         "SELECT openid_logouts.*, client_id, logout_address, name FROM openid_logouts"
         " JOIN openid_clients USING (program_id) JOIN programs ON programs.id = program_id"
-        f" WHERE openid_logouts.id IN ({', '.join('?' * len(due))})",
-        tuple(due),
+        f" WHERE openid_logouts.id IN ({', '.join('?' * len(taken))}) ORDER BY openid_logouts.id",
+        tuple(row["id"] for row in taken),
     )
+
+
+def settle_logout(row_id: int) -> None:
+    with transaction() as db:
+        db.execute("DELETE FROM openid_logouts WHERE id = ?", (row_id,))
+
+
+def note_failure(row: sqlite3.Row) -> None:
+    with transaction() as db:
+        db.execute("UPDATE openid_logouts SET tries = tries + 1 WHERE id = ?", (row["id"],))
+        given_up = "DELETE FROM openid_logouts WHERE id = ? AND tries >= ?"
+        if db.execute(given_up, (row["id"], LOGOUT_TRIES)).rowcount:
+            record("openid_logout_failed", None, row["name"])
 
 
 def tell_program(row: sqlite3.Row) -> bool:
@@ -743,8 +773,9 @@ def tell_program(row: sqlite3.Row) -> bool:
 def prune() -> None:
     for table in ("openid_codes", "openid_tokens"):
         get_db().execute(f"DELETE FROM {table} WHERE expires_at <= ?", (now(),))
-    if fetch_row("SELECT 1 FROM openid_logouts"):
-        g.has_logouts = True
+    get_db().execute("DELETE FROM openid_logouts WHERE created_at <= ?", (now() - DAY,))
+    if fetch_row("SELECT 1 FROM openid_logouts WHERE next_at <= ?", (now(),)):
+        g.has_logouts = True  # told after the caller's transaction, see tell_programs
 
 
 def forget(author_id: int) -> None:
@@ -758,8 +789,9 @@ feature = Feature(
     openid,
     sentences={
         "openid-long": "That address is too long. Go back to the program and try again.",
-        "openid-unknown": "The program sent you here with something that we don't know. Tell an"
-        " admin: its client id and return address must be as they stand on its page.",
+        "openid-unknown": "Something is wrong with how that program is set up, so we can't sign you"
+        " in to it. Please tell an admin: its client id and return address must match the ones on"
+        " its page.",
         "openid-logout": "Write the whole address, such as https://photos.example.org/logout, or"
         " leave it empty.",
         "openid-redirects": "Write 1 to 10 whole addresses, one a line, such as"
@@ -773,6 +805,6 @@ feature = Feature(
     prune=prune,
     forget=forget,
     signed_out=note_logouts,
-    access_changed=access_changed,
+    access_lost=access_lost,
     left_out=("openid_codes", "openid_tokens", "openid_logouts"),
 )

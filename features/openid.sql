@@ -15,6 +15,7 @@ CREATE TABLE openid_logouts (
     program_id INTEGER NOT NULL REFERENCES openid_clients ON DELETE CASCADE,
     public_id TEXT NOT NULL,
     created_at INTEGER NOT NULL,
+    next_at INTEGER NOT NULL DEFAULT 0,  -- not told before this
     tries INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 

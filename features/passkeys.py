@@ -368,10 +368,11 @@ def finish(known: sqlite3.Row, count: int, challenge: bytes, session_id: str) ->
     return owner
 
 
-def must_confirm(member: Member) -> str | None:
-    """Where to confirm first, for a member with a passkey who did not do so lately."""
+def must_confirm(member: Member, within: int = CONFIRMED_FOR) -> str | None:
+    """Where to confirm first, for a member with a passkey who did not do so within so many
+    seconds."""
     lately = now() - session.get("passkey_confirmed_at", 0)
-    if 0 <= lately < CONFIRMED_FOR or find_host() is None or not find_passkeys(member.id):
+    if 0 <= lately < within or find_host() is None or not find_passkeys(member.id):
         return None
     return "/passkeys/confirm"
 

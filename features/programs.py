@@ -16,7 +16,7 @@ from foundation.clock import now
 from foundation.command import command
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.feature import Feature, gather
-from foundation.forms import Form, Mistake, parse_line
+from foundation.forms import Form, Mistake
 from foundation.forward_auth import Answer, ForwardAuth, is_navigation, read_program, wants_redirect
 from foundation.journal import record
 from foundation.notices import notify
@@ -45,8 +45,8 @@ def parse_name(text: str) -> str:
 
 
 def parse_title(text: str) -> str:
-    title = parse_line("title", text, LONGEST_TITLE, "program-title")
-    if not title:
+    title = " ".join(text.split())
+    if not 1 <= len(title) <= LONGEST_TITLE or not title.isprintable():
         raise Mistake("title", "program-title")
     return title
 
@@ -73,7 +73,8 @@ def host_of(address: str) -> str:
 
 
 def bare_host(host: str, scheme: str) -> str:
-    return host.strip().lower().removesuffix({"https": ":443", "http": ":80"}.get(scheme, ":443"))
+    port = {"http": ":80"}.get(scheme, ":443")
+    return host.strip().lower().removesuffix(port).rstrip(".")
 
 
 class Wanted(NamedTuple):
@@ -90,7 +91,7 @@ def read_wanted(form: Form) -> Wanted:
         form.read("name", parse_name),
         form.read("title", parse_title),
         form.read("address", parse_address),
-        is_for_all=form.values["who"] != "chosen",
+        is_for_all=form.values["who"] == "all",
     )
 
 
@@ -119,7 +120,10 @@ def show_overview(form: Form, status: int = 200) -> ResponseReturnValue:
     return render_template("programs/overview.html", form=form, programs=found), status
 
 
-COUNT_CHOSEN = "(SELECT count(*) FROM program_members WHERE program_id = programs.id) AS chosen"
+COUNT_CHOSEN = (
+    "(SELECT count(*) FROM program_members JOIN authors ON authors.id = author_id"
+    " WHERE program_id = programs.id AND (ends_at IS NULL OR ends_at > unixepoch())) AS chosen"
+)
 
 
 def add_program(wanted: Wanted, actor: str | None) -> None:
@@ -154,11 +158,12 @@ def program(name: str) -> ResponseReturnValue:
     if form.errors:
         return show_program(found, form, status=422)
     with transaction() as db:
+        before = find_users(found["id"])
         db.execute(
             "UPDATE programs SET title = ?, address = ?, host = ?, for_all = ? WHERE id = ?",
-            (title, address, host_of(address), form.values["who"] != "chosen", found["id"]),
+            (title, address, host_of(address), form.values["who"] == "all", found["id"]),
         )
-        tell_features(found["id"])
+        tell_who_lost(found["id"], before)
         record("program_changed", require_member().username, name)
     notify("done-program-changed")
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
@@ -215,7 +220,8 @@ def choose(name: str) -> ResponseReturnValue:
         form.refuse(Mistake("username", "no-such-member"))
     if form.errors:
         about = Form("title", "address", "who")
-        about.values = {"title": found["title"], "address": found["address"], "who": "chosen"}
+        who = "all" if found["for_all"] else "chosen"
+        about.values = {"title": found["title"], "address": found["address"], "who": who}
         return show_program(found, about, form, 422)
     notify("done-member-chosen", username)
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
@@ -239,17 +245,29 @@ def choose_member(found: sqlite3.Row, username: str, actor: str | None) -> bool:
 def drop(name: str, row_id: int) -> ResponseReturnValue:
     found = require_program(name)
     with transaction() as db:
+        before = find_users(found["id"])
         dropped = "DELETE FROM program_members WHERE program_id = ? AND author_id = ?"
         if db.execute(dropped, (found["id"], row_id)).rowcount:
-            tell_features(found["id"])
+            tell_who_lost(found["id"], before)
             record("program_members_changed", require_member().username, name)
     notify("done-member-dropped")
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
 
 
-def tell_features(program_id: int) -> None:
-    for access_changed in gather("access_changed"):
-        access_changed(program_id)
+def find_users(program_id: int) -> set[int]:
+    """The members who may use it."""
+    rows = fetch_rows(
+        "SELECT author_id FROM may_use JOIN authors ON authors.id = author_id"
+        f" WHERE program_id = ?2 AND {IS_MEMBER}",
+        (now(), program_id),
+    )
+    return {row["author_id"] for row in rows}
+
+
+def tell_who_lost(program_id: int, before: set[int]) -> None:
+    lost = sorted(before - find_users(program_id))
+    for access_lost in gather("access_lost") if lost else []:
+        access_lost(program_id, lost)
 
 
 def forget(author_id: int) -> None:
@@ -352,7 +370,8 @@ def choose_command(name: str, username: str) -> None:
 def list_command() -> None:
     """List the programs, each with who may use it."""
     for row in fetch_rows(f"SELECT *, {COUNT_CHOSEN} FROM programs ORDER BY name"):
-        whom = "all members" if row["for_all"] else f"{row['chosen']} chosen members"
+        count = f"{row['chosen']} chosen member" + ("" if row["chosen"] == 1 else "s")
+        whom = "all members" if row["for_all"] else count
         click.echo(f"{row['name']}: {row['title']}, {row['address']}, for {whom}")
 
 
@@ -382,10 +401,10 @@ feature = Feature(
         "program-address": "Type the whole address, like https://wiki.example.org.",
         "no-such-member": "There is no member with that name.",
         "done-program-added": "The program is registered. Below is how to set it up.",
-        "done-program-changed": "Changed. It holds from the next request on.",
+        "done-program-changed": "Saved. It counts from the next click.",
         "done-program-removed": "The program is removed. Its proxy now lets nobody in.",
         "done-member-chosen": "{name} may use it.",
-        "done-member-dropped": "Done. It holds from the next request on.",
+        "done-member-dropped": "Done. They're out from their next click.",
     },
     events={
         "program_added": "{actor} registered the program {subject}",

@@ -44,10 +44,11 @@ class Feature(NamedTuple):
     signed_out: Callable[[int | None], None] | None = None
     # Before a member ends devices: the digests of their sessions, in the caller's transaction.
     ended: Callable[[list[str]], None] | None = None
-    # After who may use a program has changed: its id, in the caller's transaction.
-    access_changed: Callable[[int], None] | None = None
+    # After members lost the right to use a program: its id and theirs, in the caller's transaction.
+    access_lost: Callable[[int, list[int]], None] | None = None
     # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
-    must_confirm: Callable[[Member], str | None] | None = None
+    # Takes how many seconds ago is recent enough, too.
+    must_confirm: Callable[..., str | None] | None = None
     # What /auth does more or otherwise. It's mixed in, so it has to pass on by super().
     forward_auth: type[ForwardAuth] | None = None
     check: Callable[[], str | None] | None = None  # for `flask doctor`: what is wrong

@@ -16,7 +16,8 @@ GAP = re.compile("\x1a([a-z_]+)\x1a")  # a control character, which HTML doesn't
 
 def render_form(template: str, form: Form, **facts: str | None) -> str:
     """The page of a form. It's kept as an outline if it depends on nothing but the settings, the
-    form's mistakes and what was typed; `facts` are whatever else the template needs."""
+    form's mistakes and what was typed; `facts` are whatever else the template needs. The template
+    may show what was typed, but not test it: a gap is never empty."""
     is_special = any(facts.values()) or any(form.waits.values()) or has_notice()
     if is_special or current_member():
         return render_template(template, form=form, **facts)

@@ -23,6 +23,9 @@ PAUSE = 0.0001
 
 
 class Queue:
+    """One for each process: a lock on a file belongs to who opened it, and would be shared by a
+    process that was forked afterwards."""
+
     def __init__(self, database: Path) -> None:
         self.file = os.open(f"{database}.queue", os.O_RDWR | os.O_CREAT, 0o600)
         self.lock = threading.Lock()
@@ -42,7 +45,8 @@ class Queue:
 
     @contextmanager
     def turn(self, ends_at: float) -> Iterator[None]:
-        """The place at the head of the queue; after `ends_at`, it goes without."""
+        """The place at the head of the queue. Who waited until `ends_at` goes without: then nothing
+        is held, and SQLite itself says whether it can be written."""
         is_ours = self.lock.acquire(timeout=self.patience)
         try:
             while time.monotonic() < ends_at and not self.lock_file():

@@ -207,6 +207,8 @@ def test_its_last_use_is_noted_once_a_day(group: Group) -> None:
         ada = group.join(ADA, "ada", bound=True)
         register(ada, "wiki")
         password, used = make(ada), "SELECT used_at FROM app_passwords"
+        assert group.one(used) == 0
+        ask(group, "program=wiki", "ada", password)
         first = group.one(used)
         clock.shift(DAY - 1)
         ask(group, "program=wiki", "ada", password)

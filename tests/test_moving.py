@@ -1,5 +1,5 @@
 """Copies, restoring one, and moving house: the lines of docs/running.md, run as they stand there.
-Only sudo, systemctl, scp and the service's own user stand for something else."""
+Only sudo, systemctl, ssh and the service's own user stand for something else."""
 
 import os
 import re
@@ -50,15 +50,16 @@ class Machine:
         for line in lines:
             command = line.removeprefix("sudo ")
             if command.startswith("systemctl "):
-                self.systemctl(command.removesuffix(" trusted-group"))
+                self.systemctl(command.split()[1])
                 continue
             assert not command.startswith("sudo")
-            command = re.sub(
-                r"^scp -p (.*) new-machine:(\S+)$", rf"cp -p \1 {self.other}\2", command
+            command = re.sub("ssh new-machine '(.*)'", rf"(cd {self.other}/root && \1)", command)
+            command = command.replace("tar -C / ", f"tar -C {self.root} ")
+            command = command.replace(" -o trusted-group", "").replace(
+                "trusted-group: ", f"{os.getuid()} "
             )
-            command = command.replace(" -o trusted-group", "")
-            command = re.sub(r" /(srv|var|root)/", rf" {self.root}/\1/", command)
-            subprocess.run(["sh", "-ec", command], check=True, timeout=20)
+            command = re.sub(r" /(srv|var)/", rf" {self.root}/\1/", command)
+            subprocess.run(["sh", "-ec", command], check=True, timeout=20, cwd=self.root / "root")
 
 
 @pytest.fixture
@@ -117,10 +118,10 @@ def test_everybody_stays_signed_in_on_another_machine(
 
     def systemctl_of(machine: list[Machine]) -> Callable[[str], None]:
         def systemctl(word: str) -> None:
-            if word == "systemctl stop":
+            if word == "disable":
                 running.pop().stop()
                 return
-            assert word == "systemctl start"
+            assert word == "enable"
             env = {k: v or "" for k, v in dotenv_values(env_of(machine[0])).items()}
             env["DATABASE"] = str(machine[0].database)
             running.append(Served(env, vonage, tmp_path / "server.log"))
@@ -134,7 +135,7 @@ def test_everybody_stays_signed_in_on_another_machine(
     machines[0].append(Machine(tmp_path / "old", systemctl_of(machines[0]), tmp_path / "new"))
     (old,), (new,) = machines
     env_of(old).write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    old.systemctl("systemctl start")
+    old.systemctl("enable")
     here = running[0]
     grace, url = sign_up(here, GRACE, "grace"), here.url
     here.command("invite", f"+{MALLORY}")

@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +38,8 @@ CHALLENGE = (
 
 class Program:
     """As a program asks, with its secret."""
+
+    verifier = VERIFIER
 
     def __init__(self, group: Group, ada: Browser, name: str = "photos", **how: str) -> None:
         self.group, self.back = group, how.pop("back", BACK)
@@ -489,6 +492,21 @@ def test_prompt_none_asks_nobody(group: Group, photos: Program, grace: Browser) 
     assert facts == {"error": "login_required", "state": "a state & more"}
 
 
+def test_nobody_is_asked_for_ever(group: Group, photos: Program, grace: Browser) -> None:
+    passkey = Passkey()
+    add(grace, passkey)
+    for changes in ({"max_age": "0"}, {"prompt": "login"}, {"prompt": "login", "max_age": "0"}):
+        with time_machine.travel(time.time() + 10, tick=False) as clock:
+            use(grace, passkey, "confirm")  # a moment ago, which is not enough here
+            clock.shift(2)
+            sent = photos.send(grace, **changes)
+            assert sent.location.startswith("/passkeys/confirm?next="), changes
+            way = parse_qs(urlsplit(sent.location).query)["next"][0]
+            use(grace, passkey, "confirm")
+            clock.shift(30)
+            assert told(grace.get(way.replace("go-on", "authorize")))["code"]
+
+
 @pytest.mark.parametrize("changes", [{"prompt": "login"}, {"max_age": "0"}, {"max_age": "1000"}])
 def test_a_program_may_ask_for_a_fresh_sign_in(
     group: Group, changes: dict[str, str | None]
@@ -608,7 +626,10 @@ def test_a_program_that_is_down_is_asked_once_more(
     assert group.command("remove", "grace").exit_code == 0
     assert group.rows("SELECT tries FROM openid_logouts") == [(1,)]
     Listener.status = 200
-    ada.post("/invite", phone=f"+{MALLORY}")  # the next write
+    ada.post("/devices/renew")  # a write, but too soon
+    assert len(Listener.heard) == 1
+    with time_machine.travel(time.time() + MINUTE, tick=True):
+        ada.post("/devices/renew")
     assert len(Listener.heard) == 2
     assert group.rows("SELECT 1 FROM openid_logouts") == []
 
@@ -619,10 +640,41 @@ def test_the_journal_says_that_a_program_was_not_told(
     group.join(GRACE, "grace")
     Listener.status = 302
     group.command("remove", "grace")
-    ada.post("/invite", phone=f"+{MALLORY}")
+    with time_machine.travel(time.time() + MINUTE, tick=True):
+        ada.post("/devices/renew")
     assert len(Listener.heard) == 2
     assert group.rows("SELECT 1 FROM openid_logouts") == []
     assert "photos couldn&#39;t be told of a sign-out" in ada.get("/admin/journal").text
+
+
+def test_a_program_that_is_down_is_tried_once_a_round(
+    group: Group, ada: Browser, told_program: Program
+) -> None:
+    """Whatever many were signed out meanwhile; and once it is up, it is told of all."""
+    for number, name in (("12025550171", "one"), ("12025550172", "two"), (GRACE, "grace")):
+        group.join(number, name)
+    Listener.status = 500
+    change = {"title": "x", "address": "https://photos.example.org", "who": "chosen"}
+    choose(ada, "photos", "ada")
+    ada.post("/admin/programs/photos", **change)
+    assert len(Listener.heard) == 1
+    Listener.status = 200
+    with time_machine.travel(time.time() + MINUTE, tick=True):
+        ada.post("/devices/renew")
+    assert len(Listener.heard) == 4
+    assert group.rows("SELECT 1 FROM openid_logouts") == []
+
+
+def test_who_kept_the_access_is_not_told_of(
+    group: Group, ada: Browser, told_program: Program
+) -> None:
+    group.join(GRACE, "grace")
+    change = {"title": "Another", "address": "https://photos.example.org", "who": "all"}
+    ada.post("/admin/programs/photos", **change)
+    assert Listener.heard == []
+    choose(ada, "photos", "ada")
+    ada.post("/admin/programs/photos", **change | {"who": "chosen"})
+    assert len(Listener.heard) == 1  # of Grace
 
 
 @pytest.mark.parametrize("address", ["x", "javascript:alert(1)", "http://a.example.org", "//a"])

@@ -80,6 +80,7 @@ BAD: list[tuple[dict[str, str], str]] = [
     ({"name": "wiki/../x"}, "program-name"),
     ({"title": ""}, "program-title"),
     ({"title": "x" * 41}, "program-title"),
+    ({"title": " "}, "program-title"),
     ({"title": "a\x00b"}, "program-title"),
     ({"address": "wiki.example.org"}, "program-address"),
     ({"address": "http://wiki.example.org"}, "program-address"),
@@ -105,6 +106,15 @@ def test_what_cannot_be_registered(
     assert answer.status_code == 422
     assert shown(sentence) in answer.text
     assert group.rows("SELECT 1 FROM programs") == []
+
+
+def test_what_is_not_said_opens_nothing(group: Group, ada: Browser) -> None:
+    register(ada, who="")
+    assert asked(ada, "program=wiki") == (403, None)
+    register(ada, "photos", title="Club 2020-2024")
+    change = {"title": "The club", "address": "https://photos.example.org"}
+    assert ada.post("/admin/programs/photos", **change).status_code == 303
+    assert asked(ada, "program=photos") == (403, None)
 
 
 def test_a_name_is_registered_once(group: Group, ada: Browser) -> None:
@@ -156,7 +166,7 @@ def test_on_the_command_line(group: Group, ada: Browser) -> None:
     assert (code, "/auth?program=wiki" in told) == (0, True)
     assert run("choose", "wiki", "ADA") == (0, "ada may use Our wiki.\n")
     assert asked(ada, "program=wiki") == (200, "ada")
-    assert run("list")[1] == "wiki: Our wiki, https://wiki.example.org, for 1 chosen members\n"
+    assert run("list")[1] == "wiki: Our wiki, https://wiki.example.org, for 1 chosen member\n"
     for words in (["choose", "wiki", "!"], ["choose", "no", "ada"], ["remove", "no"]):
         assert run(*words)[0] == 1
     assert run("add", "wiki", "x", "https://wiki.example.org")[0] == 1
@@ -197,7 +207,7 @@ def test_an_unknown_program_is_closed_to_all(group: Group, ada: Browser, query: 
     assert asked(group.browser(), query) == (401, None)
 
 
-HOSTS = ["wiki.example.org", "WIKI.example.org", "wiki.example.org:443"]
+HOSTS = ["wiki.example.org", "WIKI.example.org", "wiki.example.org:443", "wiki.example.org."]
 
 
 @pytest.mark.parametrize("host", HOSTS)
