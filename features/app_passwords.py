@@ -5,6 +5,7 @@ makes one for one program, sees it once, and ends it like a device. `/auth?progr
 import base64
 import binascii
 import hashlib
+import json
 import secrets
 import sqlite3
 from contextlib import suppress
@@ -21,7 +22,7 @@ from foundation.forms import Form, Mistake, parse_line
 from foundation.forward_auth import Answer, ForwardAuth, is_browser, read_program
 from foundation.journal import record
 from foundation.notices import notify
-from foundation.sessions import IS_MEMBER, Member
+from foundation.sessions import IS_MEMBER, Member, this_digest
 
 app_passwords = Blueprint("app_passwords", __name__)
 
@@ -107,9 +108,9 @@ def store(member: Member, program: str, name: str, password: str) -> None:
         if len(find_app_passwords(member)) >= MOST_PASSWORDS:
             raise Mistake("form", "app-passwords-many")
         db.execute(
-            "INSERT INTO app_passwords (digest, author_id, program_id, name, created_at, used_at)"
-            " VALUES (?, ?, ?, ?, ?, 0)",
-            (digest_password(password), member.id, found["id"], name, now()),
+            "INSERT INTO app_passwords (digest, author_id, program_id, added_by, name, created_at,"
+            " used_at) VALUES (?, ?, ?, ?, ?, ?, 0)",
+            (digest_password(password), member.id, found["id"], this_digest(), name, now()),
         )
         record("app_password_made", member.username, program)
 
@@ -134,6 +135,18 @@ def forget(author_id: int | None) -> None:
     """All of a member's, or everybody's."""
     theirs = "DELETE FROM app_passwords WHERE author_id = ?1 OR ?1 IS NULL"
     get_db().execute(theirs, (author_id,))
+
+
+def forget_those_of(sessions: list[str]) -> None:
+    """A device was ended by its owner: whoever had it may have made passwords on it."""
+    gone = "DELETE FROM app_passwords WHERE added_by IN (SELECT value FROM json_each(?))"
+    get_db().execute(gone, (json.dumps(sessions),))
+
+
+def access_lost(program_id: int, authors: list[int]) -> None:
+    """Who may use it again makes new ones."""
+    gone = "DELETE FROM app_passwords WHERE program_id = ? AND author_id = ?"
+    get_db().executemany(gone, [(program_id, author_id) for author_id in authors])
 
 
 # What a proxy asks --------------------------------------------------------------------------------
@@ -214,6 +227,8 @@ feature = Feature(
     arrivals=NEW_APP_PASSWORDS,
     forget=forget,
     signed_out=forget,
+    ended=forget_those_of,
+    access_lost=access_lost,
     left_out=("app_passwords",),
     forward_auth=AppPasswordAuth,
 )

@@ -3,6 +3,7 @@ CREATE TABLE app_passwords (
     digest TEXT NOT NULL UNIQUE,  -- SHA-256 of 128 random bits
     author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
     program_id INTEGER NOT NULL REFERENCES programs ON DELETE CASCADE,
+    added_by TEXT NOT NULL,  -- the session of the device that made it
     name TEXT NOT NULL,  -- where its owner uses it, such as "Calendar on my phone"
     created_at INTEGER NOT NULL,
     used_at INTEGER NOT NULL  -- to the day; 0: never

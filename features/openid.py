@@ -3,12 +3,14 @@ keep a secret. Authlib speaks the protocol; what it asks (who is this, may they,
 is answered here. Needs the feature `programs`."""
 
 import base64
+import functools
 import hashlib
 import hmac
 import json
 import re
 import secrets
 import sqlite3
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ from authlib.oidc.core.grants import OpenIDCode
 from cryptography.fernet import Fernet, InvalidToken
 from flask import (
     Blueprint,
+    Flask,
     Response,
     abort,
     current_app,
@@ -248,6 +251,11 @@ class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
     def authenticate_refresh_token(self, refresh_token: str) -> Held | None:
         return find_token(refresh_token, "refresh")
 
+    def create_token_response(self) -> Any:
+        with transaction():  # or the device could be signed out in between
+            prune()
+            return super().create_token_response()
+
     def authenticate_user(self, refresh_token: Held) -> Person | None:
         return refresh_token.find_person()
 
@@ -363,26 +371,42 @@ server.register_grant(RefreshGrant)
 # The signing key ----------------------------------------------------------------------------------
 
 
-def vault() -> Fernet:
-    key = derive_key(current_app.config["SECRET_KEY"], "openid keys")
-    return Fernet(base64.urlsafe_b64encode(key))
+def vault(secret: str) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(derive_key(secret, "openid keys")))
 
 
 def find_signing_key() -> RSAKey:
-    """The newest. With a new SECRET_KEY nobody can read the old ones: then there is a new one, and
-    all codes and tokens end."""
+    """The newest. The first is made when it's first needed; one that can't be read (another process
+    still has another SECRET_KEY) is a fault of this moment, and nobody's token ends by it."""
     newest = find_newest_key()
-    with suppress(InvalidToken):
-        if newest is not None:
-            return RSAKey.import_key(json.loads(vault().decrypt(newest["private"].encode())))
+    if newest is not None:
+        return read_key(newest["private"], current_app.config["SECRET_KEY"])
     made, private = make_key()
-    with transaction() as db:
-        if find_newest_key() == newest:  # nobody else was faster
-            for table in ("openid_keys", "openid_codes", "openid_tokens") if newest else ():
-                db.execute(f"DELETE FROM {table}")
+    with transaction():
+        if find_newest_key() is None:  # nobody else was faster
             store_key(made, private)
-            return made
     return find_signing_key()
+
+
+@functools.lru_cache(maxsize=4)
+def read_key(private: str, secret: str) -> RSAKey:
+    """Kept, because reading one costs as much as a hundred pages."""
+    return RSAKey.import_key(json.loads(vault(secret).decrypt(private.encode())))
+
+
+@openid.record_once
+def drop_keys_of_old_secret(state: BlueprintSetupState) -> None:
+    """At each start: with a new SECRET_KEY nobody can read them, so all codes and tokens end."""
+    secret = state.app.config["SECRET_KEY"]
+    with state.app.app_context(), suppress(sqlite3.OperationalError):  # an older database has none
+        newest = find_newest_key()
+        try:
+            if newest is not None:
+                read_key(newest["private"], secret)
+        except InvalidToken:
+            with transaction() as db:
+                for table in ("openid_keys", "openid_codes", "openid_tokens"):
+                    db.execute(f"DELETE FROM {table}")
 
 
 def find_newest_key() -> sqlite3.Row | None:
@@ -392,7 +416,8 @@ def find_newest_key() -> sqlite3.Row | None:
 def make_key() -> tuple[RSAKey, str]:
     """With its private half as the database keeps it."""
     made = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True)
-    return made, vault().encrypt(json.dumps(made.as_dict(private=True)).encode()).decode()
+    private = json.dumps(made.as_dict(private=True)).encode()
+    return made, vault(current_app.config["SECRET_KEY"]).encrypt(private).decode()
 
 
 def store_key(made: RSAKey, private: str) -> None:
@@ -404,7 +429,6 @@ def store_key(made: RSAKey, private: str) -> None:
 
 def find_public_keys() -> list[dict[str, Any]]:
     """The newest, and those that were the newest a short while ago."""
-    find_signing_key()
     rows = fetch_rows(
         "SELECT public FROM openid_keys AS key WHERE NOT EXISTS (SELECT 1 FROM openid_keys"
         " WHERE id > key.id AND created_at <= ?) ORDER BY id DESC",
@@ -464,7 +488,6 @@ def jwks() -> ResponseReturnValue:
 @openid.post("/openid/token")
 @for_machines
 def token() -> ResponseReturnValue:
-    find_signing_key()  # before the tokens: with a new SECRET_KEY, all that there are end
     try:
         answer: Response = server.create_token_response()
     except ValueError:  # Authlib would quote what can't be quoted
@@ -497,7 +520,6 @@ def authorize_by_form() -> ResponseReturnValue:
 @openid.get("/openid/authorize")
 def authorize() -> ResponseReturnValue:
     client, member = require_program(), current_member()
-    find_signing_key()
     back = request.args["redirect_uri"]
     try:
         refuse_request_objects()
@@ -510,9 +532,10 @@ def authorize() -> ResponseReturnValue:
     if place is not None:
         is_silent = "none" in request.args.get("prompt", "").split()
         return answer_with(back, error="login_required") if is_silent else redirect(place, 303)
-    if find_person(this_digest(), client.row["program_id"]) is None:
-        return answer_with(back, error="access_denied")
-    answer = server.create_authorization_response(grant_user=require_member(), grant=grant)
+    with transaction():  # or the device could be signed out in between
+        if find_person(this_digest(), client.row["program_id"]) is None:
+            return answer_with(back, error="access_denied")
+        answer = server.create_authorization_response(grant_user=require_member(), grant=grant)
     return answer_with(back, code=parse_qs(urlsplit(answer.headers["Location"]).query)["code"][-1])
 
 
@@ -616,6 +639,7 @@ def set_up(name: str) -> ResponseReturnValue:
     if form.errors:
         return render_template("openid/set_up.html", form=form, program=program), 422
     secret = secrets.token_urlsafe(32)
+    find_signing_key()  # the first program waits for it, and no stranger
     client_id = store_client(program, redirects, logout, form, secret)
     facts = {"program": program, "issuer": issuer(), "client_id": client_id, "secret": secret}
     return render_template("openid/made.html", **facts)
@@ -659,14 +683,15 @@ def may_return_to(address: str) -> bool:
     """https; http on one's own machine; or an app's own scheme, which has a dot in it."""
     try:
         parts = urlsplit(address)
-        host = parts.hostname or ""
+        host, _ = parts.hostname or "", parts.port
     except ValueError:
         return False
     if not re.fullmatch(r"[!-~]{1,500}", address) or re.search(r"[\\<>\"'#*]", address):
         return False
     is_web = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
     is_app = re.fullmatch(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+", parts.scheme) is not None
-    return is_app or (is_web and bool(host) and "@" not in parts.netloc)
+    is_host = all(0 < len(label) < 64 for label in host.split(".")) and parts.netloc[-1:] != ":"
+    return is_app or (is_web and is_host and "@" not in parts.netloc)
 
 
 # Telling programs of a sign-out (OpenID Connect Back-Channel Logout 1.0) -------------------------
@@ -704,19 +729,31 @@ def tell_programs_afterwards(state: BlueprintSetupState) -> None:
 
 
 def tell_programs(_: BaseException | None = None) -> None:
-    """A program that doesn't answer is tried once a round, so the others aren't kept waiting."""
-    if not g.pop("has_logouts", False) or get_db().in_transaction:
-        return
+    """In a thread of its own, so nobody's page waits for another program; a command does."""
+    if g.pop("has_logouts", False):
+        app = current_app._get_current_object()  # type: ignore[attr-defined]
+        threading.Thread(target=tell_all, args=(app,), name="telling programs").start()
+
+
+def tell_all(app: Flask) -> None:
+    with app.app_context():
+        try:
+            while rows := take_logouts():
+                tell_each(rows)
+        except Exception:
+            app.logger.error("Programs could not be told of a sign-out.")
+
+
+def tell_each(rows: list[sqlite3.Row]) -> None:
+    """A program that doesn't answer is asked once a round, for all that it should be told."""
     down: set[int] = set()
-    with suppress(sqlite3.Error):
-        for row in take_logouts():
-            if row["program_id"] in down:
-                continue
-            if tell_program(row):
-                settle_logout(row["id"])
-            else:
-                down.add(row["program_id"])
-                note_failure(row)
+    for row in rows:
+        if row["program_id"] not in down and not tell_program(row):
+            down.add(row["program_id"])
+            untold = [r["id"] for r in rows if r["program_id"] == row["program_id"]]
+            note_failure(row["name"], [one for one in untold if one >= row["id"]])
+        elif row["program_id"] not in down:
+            settle_logout(row["id"])
 
 
 def take_logouts() -> list[sqlite3.Row]:
@@ -740,12 +777,14 @@ def settle_logout(row_id: int) -> None:
         db.execute("DELETE FROM openid_logouts WHERE id = ?", (row_id,))
 
 
-def note_failure(row: sqlite3.Row) -> None:
+def note_failure(program: str, rows: list[int]) -> None:
+    ids = json.dumps(rows)
     with transaction() as db:
-        db.execute("UPDATE openid_logouts SET tries = tries + 1 WHERE id = ?", (row["id"],))
-        given_up = "DELETE FROM openid_logouts WHERE id = ? AND tries >= ?"
-        if db.execute(given_up, (row["id"], LOGOUT_TRIES)).rowcount:
-            record("openid_logout_failed", None, row["name"])
+        which = "WHERE id IN (SELECT value FROM json_each(?))"
+        db.execute(f"UPDATE openid_logouts SET tries = tries + 1 {which}", (ids,))
+        given_up = f"DELETE FROM openid_logouts {which} AND tries >= ?"
+        if db.execute(given_up, (ids, LOGOUT_TRIES)).rowcount:
+            record("openid_logout_failed", None, program)
 
 
 def tell_program(row: sqlite3.Row) -> bool:
@@ -756,15 +795,16 @@ def tell_program(row: sqlite3.Row) -> bool:
     }  # fmt: skip
     signed = jwt.encode({"alg": "RS256", "kid": key.kid or "", "typ": "logout+jwt"}, claims, key)
     try:
-        answer = requests.post(
+        with requests.post(
             row["logout_address"],
             data={"logout_token": signed},
             timeout=LOGOUT_PATIENCE,
             allow_redirects=False,
-        )
-    except requests.RequestException:
+            stream=True,  # whatever more it says is not read
+        ) as answer:
+            return answer.status_code in (200, 204)
+    except (requests.RequestException, ValueError, OSError):  # urllib3 has errors of its own, too
         return False
-    return answer.status_code in (200, 204)
 
 
 # Housekeeping -------------------------------------------------------------------------------------
@@ -773,7 +813,6 @@ def tell_program(row: sqlite3.Row) -> bool:
 def prune() -> None:
     for table in ("openid_codes", "openid_tokens"):
         get_db().execute(f"DELETE FROM {table} WHERE expires_at <= ?", (now(),))
-    get_db().execute("DELETE FROM openid_logouts WHERE created_at <= ?", (now() - DAY,))
     if fetch_row("SELECT 1 FROM openid_logouts WHERE next_at <= ?", (now(),)):
         g.has_logouts = True  # told after the caller's transaction, see tell_programs
 

@@ -67,14 +67,12 @@ def parse_address(text: str) -> str:
 
 
 def host_of(address: str) -> str:
-    """As a proxy names it: in small letters, and without the scheme's own port."""
-    parts = urlsplit(address)
-    return bare_host(parts.netloc, parts.scheme)
+    return (urlsplit(address).hostname or "").rstrip(".")
 
 
-def bare_host(host: str, scheme: str) -> str:
-    port = {"http": ":80"}.get(scheme, ":443")
-    return host.strip().lower().removesuffix(port).rstrip(".")
+def bare_host(named: str) -> str:
+    """As a proxy names it, without a port."""
+    return re.sub(r":[0-9]*$", "", named.strip().lower()).rstrip(".")
 
 
 class Wanted(NamedTuple):
@@ -316,10 +314,9 @@ class ProgramAuth(ForwardAuth):
     def admit(self, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer:
         name, db = read_program(environ), self.app.extensions["connections"].db
         if name is None:
-            host = environ.get("HTTP_X_FORWARDED_HOST")
-            scheme = environ.get("HTTP_X_FORWARDED_PROTO", "https")
+            hosts = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")
             guarded = "SELECT 1 FROM programs WHERE host = ?"
-            if host and db.execute(guarded, (bare_host(host, scheme),)).fetchone():
+            if any(h and db.execute(guarded, (bare_host(h),)).fetchone() for h in hosts):
                 return "403 Forbidden", {}
             return super().admit(environ, row)
         if db.execute(MAY_USE, (name, row["author_id"])).fetchone():

@@ -3,7 +3,7 @@ CREATE TABLE programs (
     name TEXT NOT NULL UNIQUE,  -- in addresses, such as /auth?program=wiki
     title TEXT NOT NULL,  -- what members read
     address TEXT NOT NULL,  -- where its button leads
-    host TEXT NOT NULL,  -- of the address, as proxies name it
+    host TEXT NOT NULL,  -- of the address, without a port
     for_all INTEGER NOT NULL,  -- 0: for chosen members
     created_at INTEGER NOT NULL
 ) STRICT;

@@ -108,9 +108,12 @@ def wants_redirect(environ: WSGIEnvironment) -> bool:
 
 def read_program(environ: WSGIEnvironment) -> str | None:
     """Which program the proxy asks for. "" if it can't be told, which is none that there is."""
-    parts = environ.get("QUERY_STRING", "").split("&")
-    named = [part.removeprefix("program=") for part in parts if part.startswith("program")]
-    return None if not named else named[0] if len(named) == 1 else ""
+    query = environ.get("QUERY_STRING", "")
+    if "program" not in query:
+        return None
+    named = [part for part in query.split("&") if "program" in part]
+    is_clear = len(named) == 1 and named[0].startswith("program=")
+    return named[0].removeprefix("program=") if is_clear else ""
 
 
 def is_browser(environ: WSGIEnvironment) -> bool:

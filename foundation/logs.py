@@ -10,6 +10,7 @@ def keep_secrets_out_of_logs(app: Flask) -> None:
     """The SDK logs PINs, phone numbers and credentials. Flask logs the address it serves, and the
     webhook's address contains its token."""
     logging.getLogger("vonage").addFilter(drop_record)
+    logging.getLogger("authlib").setLevel(logging.WARNING)  # below that, it logs tokens
     logging.getLogger("werkzeug").addFilter(hide_token)
     app.logger.addFilter(hide_token)
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from foundation.queueing import open_beside
+
 CORE = "core"
 
 
@@ -160,7 +162,7 @@ def lock_database(path: Path, for_server: bool) -> int:
     """Hold the lock file beside the database until this process ends, and the one it becomes by
     exec; return its descriptor. A server shares it with nobody; those who migrate share it with
     each other, as every step is a transaction. Raises DatabaseInUse."""
-    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = open_beside(path, "lock")
     try:
         fcntl.flock(lock, (fcntl.LOCK_EX if for_server else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except OSError as error:

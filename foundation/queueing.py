@@ -27,7 +27,7 @@ class Queue:
     process that was forked afterwards."""
 
     def __init__(self, database: Path) -> None:
-        self.file = os.open(f"{database}.queue", os.O_RDWR | os.O_CREAT, 0o600)
+        self.file = open_beside(database, "queue")
         self.lock = threading.Lock()
         self.patience: float = PATIENCE
 
@@ -63,6 +63,16 @@ class Queue:
         except BlockingIOError:
             return False
         return True
+
+
+def open_beside(database: Path, suffix: str) -> int:
+    """A lock file; its descriptor. Who runs a command as root leaves it to the database's owner, or
+    the service couldn't open it."""
+    file = os.open(f"{database}.{suffix}", os.O_RDWR | os.O_CREAT, 0o600)
+    if os.geteuid() == 0:
+        owner = database.stat()
+        os.fchown(file, owner.st_uid, owner.st_gid)
+    return file
 
 
 def begins(db: sqlite3.Connection, ends_at: float) -> bool:

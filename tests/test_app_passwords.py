@@ -1,5 +1,6 @@
 """App passwords: made once, seen once, good for one program, and ended like a device."""
 
+import hashlib
 import re
 import sqlite3
 from base64 import b64encode
@@ -141,7 +142,18 @@ def test_whoever_may_no_longer_use_the_program_is_out(
     assert ask(group, "program=calendar", "grace", password).status_code == 200
     row = group.one("SELECT id FROM authors WHERE username = 'grace'")
     ada.post(f"/admin/programs/calendar/members/{row}/drop")
-    assert ask(group, "program=calendar", "grace", password).status_code == 403
+    assert ask(group, "program=calendar", "grace", password).status_code == 401
+    choose(ada, "calendar", "grace")
+    assert ask(group, "program=calendar", "grace", password).status_code == 401
+
+
+def test_it_ends_with_the_device_that_made_it(group: Group, grace: Browser) -> None:
+    laptop = group.join(GRACE, "grace", bound=True)
+    stolen, own = make(grace, name="x"), make(laptop, name="y")
+    digest = hashlib.sha256(grace.cookie().encode()).hexdigest()
+    assert laptop.post(f"/devices/{digest[:16]}/end").status_code == 303
+    assert ask(group, "program=wiki", "grace", stolen).status_code == 401
+    assert ask(group, "program=wiki", "grace", own).status_code == 200
 
 
 WRONG = ["", "x", "a" * 5000, "aaaa-aaaa-aaaa-aaaa-aaaa-aaaa-aa", "%00", "é", "' OR 1=1 --"]

@@ -4,6 +4,7 @@ are in test_relying_parties."""
 import base64
 import hashlib
 import json
+import logging
 import re
 import sqlite3
 import threading
@@ -548,8 +549,10 @@ class Listener(BaseHTTPRequestHandler):
 
     heard: ClassVar[list[str]] = []
     status: ClassVar[int] = 200
+    go_on: ClassVar[threading.Event] = threading.Event()
 
     def do_POST(self) -> None:
+        self.go_on.wait(2)
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.heard.append(parse_qs(body)["logout_token"][0])
         self.send_response(self.status)
@@ -563,6 +566,7 @@ class Listener(BaseHTTPRequestHandler):
 def listening() -> Iterator[str]:
     Listener.heard.clear()
     Listener.status = 200
+    Listener.go_on.set()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -570,6 +574,13 @@ def listening() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def wait_until_told() -> None:
+    """Programs are told in a thread of its own."""
+    for thread in threading.enumerate():
+        if thread.name == "telling programs":
+            thread.join(timeout=20)
 
 
 @pytest.fixture
@@ -592,6 +603,7 @@ def test_programs_are_told_who_was_signed_out(
     grace = group.join(GRACE, "grace")
     sub = told_program.read_id(told_program.tokens(grace))["sub"]
     LEAVING[what](group, ada, grace)
+    wait_until_told()
 
     told_ones = [told_program.read_id({"id_token": heard}) for heard in Listener.heard]
     (claims,) = [one for one in told_ones if one["sub"] == sub]
@@ -607,6 +619,7 @@ def test_everybody_signed_out_is_told_too(
 ) -> None:
     group.join(GRACE, "grace")
     assert group.command("sign-out", "--all").exit_code == 0
+    wait_until_told()
     subs = {told_program.read_id({"id_token": heard})["sub"] for heard in Listener.heard}
     assert subs == {sub for (sub,) in group.rows("SELECT public_id FROM authors")}
 
@@ -615,6 +628,7 @@ def test_signing_out_of_one_device_tells_nobody(
     group: Group, ada: Browser, told_program: Program
 ) -> None:
     ada.post("/logout")
+    wait_until_told()
     assert Listener.heard == []
 
 
@@ -624,12 +638,15 @@ def test_a_program_that_is_down_is_asked_once_more(
     group.join(GRACE, "grace")
     Listener.status = 500
     assert group.command("remove", "grace").exit_code == 0
+    wait_until_told()
     assert group.rows("SELECT tries FROM openid_logouts") == [(1,)]
     Listener.status = 200
     ada.post("/devices/renew")  # a write, but too soon
+    wait_until_told()
     assert len(Listener.heard) == 1
     with time_machine.travel(time.time() + MINUTE, tick=True):
         ada.post("/devices/renew")
+        wait_until_told()
     assert len(Listener.heard) == 2
     assert group.rows("SELECT 1 FROM openid_logouts") == []
 
@@ -640,8 +657,10 @@ def test_the_journal_says_that_a_program_was_not_told(
     group.join(GRACE, "grace")
     Listener.status = 302
     group.command("remove", "grace")
+    wait_until_told()
     with time_machine.travel(time.time() + MINUTE, tick=True):
         ada.post("/devices/renew")
+        wait_until_told()
     assert len(Listener.heard) == 2
     assert group.rows("SELECT 1 FROM openid_logouts") == []
     assert "photos couldn&#39;t be told of a sign-out" in ada.get("/admin/journal").text
@@ -657,10 +676,12 @@ def test_a_program_that_is_down_is_tried_once_a_round(
     change = {"title": "x", "address": "https://photos.example.org", "who": "chosen"}
     choose(ada, "photos", "ada")
     ada.post("/admin/programs/photos", **change)
+    wait_until_told()
     assert len(Listener.heard) == 1
     Listener.status = 200
     with time_machine.travel(time.time() + MINUTE, tick=True):
         ada.post("/devices/renew")
+        wait_until_told()
     assert len(Listener.heard) == 4
     assert group.rows("SELECT 1 FROM openid_logouts") == []
 
@@ -671,9 +692,11 @@ def test_who_kept_the_access_is_not_told_of(
     group.join(GRACE, "grace")
     change = {"title": "Another", "address": "https://photos.example.org", "who": "all"}
     ada.post("/admin/programs/photos", **change)
+    wait_until_told()
     assert Listener.heard == []
     choose(ada, "photos", "ada")
     ada.post("/admin/programs/photos", **change | {"who": "chosen"})
+    wait_until_told()
     assert len(Listener.heard) == 1  # of Grace
 
 
@@ -682,6 +705,40 @@ def test_where_sign_outs_cannot_be_told(group: Group, ada: Browser, address: str
     register(ada, "photos")
     answer = ada.post("/admin/programs/photos/openid", redirects=BACK, logout=address)
     assert (answer.status_code, shown("openid-logout") in answer.text) == (422, True)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://a..b/x", f"https://{'x' * 64}.org", "https://a.org:x"]
+)
+def test_an_address_that_no_library_can_ask_is_refused(
+    group: Group, ada: Browser, address: str
+) -> None:
+    register(ada, "photos")
+    answer = ada.post("/admin/programs/photos/openid", redirects=BACK, logout=address)
+    assert answer.status_code == 422
+
+
+def test_everybody_is_told_of_however_many_they_are(
+    group: Group, ada: Browser, told_program: Program
+) -> None:
+    with sqlite3.connect(group.app.config["DATABASE"]) as db:
+        names = [(f"member-{n}",) for n in range(120)]
+        db.executemany("INSERT INTO authors (username, joined_at) VALUES (?, 0)", names)
+    db.close()
+    assert group.command("sign-out", "--all").exit_code == 0
+    wait_until_told()
+    assert len(Listener.heard) == 121
+
+
+def test_no_page_waits_for_a_program_that_hangs(
+    group: Group, ada: Browser, told_program: Program
+) -> None:
+    """It hangs until the page is there."""
+    Listener.go_on.clear()
+    assert ada.post("/devices/end-others").status_code == 303
+    Listener.go_on.set()
+    wait_until_told()
+    assert len(Listener.heard) == 1
 
 
 # Keys, and what is stored -------------------------------------------------------------------------
@@ -712,6 +769,32 @@ def test_a_new_secret_key_makes_a_new_key_and_ends_all_tokens(
     again = photos.group.browser()
     again.client.set_cookie("session", grace.cookie())
     assert photos.read_id(photos.tokens(again))["sub"] == old["sub"]
+
+
+def test_no_request_ends_tokens_or_makes_keys(
+    group: Group, photos: Program, grace: Browser, settings: dict[str, str]
+) -> None:
+    """While one process still has another SECRET_KEY, or a stranger asks."""
+    other = create_app(settings)
+    other.config["SECRET_KEY"] = "x" * 32 + "12345678"
+    tokens, keys = photos.tokens(grace), group.rows("SELECT * FROM openid_keys")
+    for app in (other, group.app):
+        stranger = app.test_client(use_cookies=False)
+        for ask in (stranger.get, stranger.post):
+            for path in ("/openid/jwks", "/openid/token", "/openid/authorize", "/openid/userinfo"):
+                ask(path)
+    assert group.rows("SELECT * FROM openid_keys") == keys
+    assert photos.userinfo(tokens).status_code == 200
+
+
+def test_tokens_are_in_no_log(
+    photos: Program, grace: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    tokens = photos.tokens(grace)
+    photos.refresh(tokens)
+    for token in ("access_token", "refresh_token", "id_token"):
+        assert tokens[token] not in caplog.text
 
 
 def test_keys_rotate_without_signing_anybody_out(group: Group) -> None:

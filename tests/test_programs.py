@@ -198,7 +198,8 @@ def test_who_may_and_who_may_not(group: Group, ada: Browser, grace: Browser) -> 
 @pytest.mark.parametrize(
     "query",
     ["program=none", "program=", "program", "program=wiki&program=wiki", "programs=wiki"]
-    + ["program=wiki%00", "program=WIKI", "program=wiki'--", "program[]=wiki", "program=%77iki"],
+    + ["program=wiki%00", "program=WIKI", "program=wiki'--", "program[]=wiki", "program=%77iki"]
+    + ["amp;program=wiki", "x=1&amp;program=wiki", "PROGRAM=x&program"],
 )
 def test_an_unknown_program_is_closed_to_all(group: Group, ada: Browser, query: str) -> None:
     register(ada)
@@ -208,6 +209,7 @@ def test_an_unknown_program_is_closed_to_all(group: Group, ada: Browser, query: 
 
 
 HOSTS = ["wiki.example.org", "WIKI.example.org", "wiki.example.org:443", "wiki.example.org."]
+HOSTS += ["wiki.example.org:8443", "wiki.example.org, x", "x, wiki.example.org:80"]
 
 
 @pytest.mark.parametrize("host", HOSTS)

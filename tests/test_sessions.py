@@ -184,7 +184,8 @@ def test_who_is_asking_costs_one_select_and_a_page_view_writes_nothing(
 
     with group.app.app_context():
         get_db().set_trace_callback(None)
-    asked, listed, new = statements
+    asked, listed, new, programs = statements
+    assert programs.startswith("SELECT title, address FROM programs")
     assert new.startswith("SELECT 'new-device'")
     assert asked.startswith("SELECT author_id, username, data, seen_at FROM sessions JOIN")
     assert listed.startswith("SELECT authors.username, inviters.username")
