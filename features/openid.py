@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 from wsgiref.types import WSGIEnvironment
 
@@ -397,8 +397,9 @@ def read_key(private: str, secret: str) -> RSAKey:
 @openid.record_once
 def drop_keys_of_old_secret(state: BlueprintSetupState) -> None:
     """At each start: with a new SECRET_KEY nobody can read them, so all codes and tokens end."""
-    secret = state.app.config["SECRET_KEY"]
-    with state.app.app_context(), suppress(sqlite3.OperationalError):  # an older database has none
+    app = cast(Flask, state.app)
+    secret = app.config["SECRET_KEY"]
+    with app.app_context(), suppress(sqlite3.OperationalError):  # an older database has none
         newest = find_newest_key()
         try:
             if newest is not None:
