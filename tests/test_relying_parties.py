@@ -117,7 +117,7 @@ def test_a_page_of_apache_for_members(served: Served, local: Group, apache: str)
     page = grace.get(apache, timeout=20)
     assert (page.status_code, page.text) == (200, "The club's page.")
     assert local.command("remove", "grace").exit_code == 0  # and Apache is told
-    assert urlsplit(grace.get(apache, timeout=20).url).path == "/signup"
+    wait_for(lambda: urlsplit(grace.get(apache, timeout=20).url).path == "/signup")
 
 
 HUB = """
@@ -210,7 +210,12 @@ def test_the_whole_way_in_a_browser(
     assert grace.locator("body").inner_text() == "The club's page."
 
     assert local.command("remove", "grace").exit_code == 0
-    grace.goto(apache)
+
+    def is_out() -> bool:
+        grace.goto(apache)
+        return "The club's page." not in grace.content()
+
+    wait_for(is_out)
     assert grace.get_by_role("heading", level=1).inner_text() == "Sign in"
 
 
