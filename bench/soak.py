@@ -65,9 +65,9 @@ class Seen:
     gave_up: list[str] = field(default_factory=list)  # phones
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    memory: list[tuple[float, float]] = field(default_factory=list)  # minutes, MiB
-    mapped: list[tuple[float, float]] = field(default_factory=list)
-    wal: list[tuple[float, float]] = field(default_factory=list)
+    memory: list[tuple[int, float]] = field(default_factory=list)  # after which start, MiB
+    mapped: list[tuple[int, float]] = field(default_factory=list)
+    wal: list[tuple[int, float]] = field(default_factory=list)
 
 
 class Soak:
@@ -196,7 +196,7 @@ class Soak:
         began = time.monotonic()
         with ExitStack() as stack, log.open("wb") as output:
             stack.callback(self.over.set)
-            while (left := minutes * 60 - (time.monotonic() - began)) > 1:
+            while (left := minutes * 60 - (time.monotonic() - began)) > 30:
                 command = ours("wsgi:create_app", 8)
                 with running(command, self.world.settings, self.port, output) as served:
                     self.seen.counts["starts"] += 1
@@ -204,7 +204,7 @@ class Soak:
                         threads = [threading.Thread(target=self.repeat, args=(p,)) for p in people]
                         for thread in threads:
                             thread.start()
-                    self.watch(served, began, min(RESTART_AFTER, left))
+                    self.watch(served, min(RESTART_AFTER, left))
             self.over.set()
             for thread in threads:
                 thread.join()
@@ -217,16 +217,16 @@ class Soak:
                 self.seen.wrong.append(f"{act.__name__}: {error!r}")
                 time.sleep(1)
 
-    def watch(self, served: Running, began: float, seconds: float) -> None:
+    def watch(self, served: Running, seconds: float) -> None:
+        start = self.seen.counts["starts"]
         wal = Path(f"{self.world.settings['DATABASE']}-wal")
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(min(5, max(0, until - time.monotonic())))
-            minute = (time.monotonic() - began) / 60
             own = served.whole("Pss_Anon")
-            self.seen.memory.append((minute, own))
-            self.seen.mapped.append((minute, served.whole() - own))
-            self.seen.wal.append((minute, wal.stat().st_size / 2**20))
+            self.seen.memory.append((start, own))
+            self.seen.mapped.append((start, served.whole() - own))
+            self.seen.wal.append((start, wal.stat().st_size / 2**20))
 
     # Afterwards
 
@@ -261,8 +261,9 @@ class Soak:
         return answer.headers.get("Remote-User")
 
 
-def mean_of_minute(points: list[tuple[float, float]], minute: int) -> float:
-    return statistics.mean(value for at, value in points if minute - 1 <= at < minute)
+def mean_after(points: list[tuple[int, float]], start: int) -> float:
+    """Over the two minutes from one start to the next, as memory grows while caches fill."""
+    return statistics.mean(value for after, value in points if after == start)
 
 
 def find_odd_lines(log: Path) -> tuple[Counter[str], list[str]]:
@@ -293,18 +294,19 @@ def main() -> None:
 
 
 def report(seen: Seen, minutes: int, lost: list[str], lines: Counter[str], odd: list[str]) -> None:
-    early = min(5, minutes)
-    memory = [mean_of_minute(seen.memory, minute) for minute in (early, minutes)]
-    mapped = [mean_of_minute(seen.mapped, minute) for minute in (early, minutes)]
-    wal = [mean_of_minute(seen.wal, minute) for minute in (early, minutes)]
+    last = seen.counts["starts"]
+    first = min(3, last)  # which has the fifth minute
+    memory = [mean_after(seen.memory, start) for start in (first, last)]
+    mapped = [mean_after(seen.mapped, start) for start in (first, last)]
+    wal = [mean_after(seen.wal, start) for start in (first, last)]
     happened = ", ".join(f"{what} {count:,}" for what, count in sorted(seen.counts.items()))
     text = [
         f"{describe_machine()} {minutes} minutes: {happened}; gave up after three PINs:"
         f" {len(seen.gave_up)}. Lost: {len(lost)}. Wrong answers: {len(seen.wrong)}.",
-        f"Memory of all processes together, MiB: minute {early} {memory[0]:.1f}, minute {minutes}"
-        f" {memory[1]:.1f} ({memory[1] / memory[0]:.3f} times); besides, of mapped files (programs,"
-        f" and the database, which grows) {mapped[0]:.1f}, {mapped[1]:.1f}. WAL, MiB: {wal[0]:.1f},"
-        f" {wal[1]:.1f}.",
+        f"Memory of all processes together, MiB: after start {first} {memory[0]:.1f} on average,"
+        f" after start {last} {memory[1]:.1f} ({memory[1] / memory[0]:.3f} times); besides, of mapped"
+        f" files (programs, and the database, which grows) {mapped[0]:.1f}, {mapped[1]:.1f}."
+        f" WAL, MiB: {wal[0]:.1f}, {wal[1]:.1f}.",
         f"Lines in the log: {', '.join(f'{kind} {n}' for kind, n in lines.items())};"
         f" not understood: {len(odd)}.",
     ]
