@@ -304,8 +304,8 @@ def report(seen: Seen, minutes: int, lost: list[str], lines: Counter[str], odd: 
         f"{describe_machine()} {minutes} minutes: {happened}; gave up after three PINs:"
         f" {len(seen.gave_up)}. Lost: {len(lost)}. Wrong answers: {len(seen.wrong)}.",
         f"Memory of all processes together, MiB: after start {first} {memory[0]:.1f} on average,"
-        f" after start {last} {memory[1]:.1f} ({memory[1] / memory[0]:.3f} times); besides, of mapped"
-        f" files (programs, and the database, which grows) {mapped[0]:.1f}, {mapped[1]:.1f}."
+        f" after start {last} {memory[1]:.1f} ({memory[1] / memory[0]:.3f} times); besides, of"
+        f" mapped files (programs, and the database, which grows) {mapped[0]:.1f}, {mapped[1]:.1f}."
         f" WAL, MiB: {wal[0]:.1f}, {wal[1]:.1f}.",
         f"Lines in the log: {', '.join(f'{kind} {n}' for kind, n in lines.items())};"
         f" not understood: {len(odd)}.",

@@ -42,10 +42,11 @@ from flask import (
 from flask.sansio.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from joserfc import jwt
-from joserfc.jwk import RSAKey
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet, RSAKey
 from werkzeug.datastructures import Headers
 
-from app import require_admin, require_member
+from app import logout, require_admin, require_member
 from foundation.clock import DAY, MINUTE, now
 from foundation.command import command
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
@@ -460,6 +461,7 @@ def discovery() -> ResponseReturnValue:
         token_endpoint=f"{base}/openid/token",
         userinfo_endpoint=f"{base}/openid/userinfo",
         jwks_uri=f"{base}/openid/jwks",
+        end_session_endpoint=f"{base}/openid/logout",
         response_types_supported=["code"],
         response_modes_supported=["query"],
         grant_types_supported=["authorization_code", "refresh_token"],
@@ -612,6 +614,41 @@ def go_on() -> ResponseReturnValue:
     client = find_client(request.args.get("client_id", "")) or abort(400, "openid-unknown")
     onward = f"/openid/authorize?{urlencode([*request.args.items(multi=True)])}"
     return render_template("openid/go_on.html", title=client.row["title"], onward=onward)
+
+
+@openid.route("/openid/logout", methods=["GET", "POST"])
+def end_session() -> ResponseReturnValue:
+    """A program signs somebody out here, too (OpenID Connect RP-Initiated Logout 1.0). It's asked
+    first, as anybody can send a link."""
+    title, onward = find_way_on()
+    if current_member() is None:
+        return render_template("openid/go_on.html", title=title, onward=onward, is_out=True)
+    if request.method != "POST":
+        return render_template("openid/logout.html", title=title, kept=request.args)
+    logout()
+    return render_template("openid/go_on.html", title=title, onward=onward, is_out=True)
+
+
+def find_way_on() -> tuple[str, str]:
+    """Back to the program, if it says who it is, and an address of its own; otherwise to our start
+    page."""
+    client = find_client(request.values.get("client_id", "") or read_hint())
+    wanted = request.values.get("post_logout_redirect_uri", "")
+    if client is None or not (wanted == client.row["address"] or client.check_redirect_uri(wanted)):
+        return current_app.config["GROUP_NAME"], "/"
+    state = {"state": request.values["state"]} if "state" in request.values else {}
+    mark = "&" if "?" in wanted else "?"
+    return client.row["title"], f"{wanted}{mark}{urlencode(state)}" if state else wanted
+
+
+def read_hint() -> str:
+    """Whom an ID token of ours, also an old one, was made for."""
+    try:
+        keys = KeySet.import_key_set({"keys": find_public_keys()})
+        hint = jwt.decode(request.values.get("id_token_hint", ""), keys, algorithms=["RS256"])
+    except (JoseError, ValueError):
+        return ""
+    return str(hint.claims.get("aud", ""))
 
 
 # Setting a program up -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ import time_machine
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
+from markupsafe import escape
 from werkzeug.test import TestResponse
 
 from foundation.clock import DAY, MINUTE
@@ -739,6 +741,38 @@ def test_no_page_waits_for_a_program_that_hangs(
     Listener.go_on.set()
     wait_until_told()
     assert len(Listener.heard) == 1
+
+
+# A program signs out here, too --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["client_id", "id_token_hint"])
+def test_a_program_may_ask_to_sign_out_here(
+    group: Group, photos: Program, grace: Browser, how: str
+) -> None:
+    said = {"client_id": photos.id, "id_token_hint": photos.tokens(grace)["id_token"]}
+    query = {how: said[how], "post_logout_redirect_uri": BACK, "state": "a&b"}
+    asked = grace.get(f"/openid/logout?{urlencode(query)}")
+    assert "signed out of Our photos" in asked.text
+    assert grace.username() == "grace"  # a link alone signs nobody out
+    kept = dict(re.findall(r'name="(\w+)" value="([^"]*)"', asked.text))
+    gone = grace.post("/openid/logout", **{name: unescape(value) for name, value in kept.items()})
+    assert f'url={escape(f"{BACK}?state=a%26b")}"' in gone.text
+    assert grace.username() is None
+
+
+@pytest.mark.parametrize(
+    ("client_id", "address"),
+    [("", BACK), ("x", BACK), ("own", "https://evil.example"), ("own", ""), ("own", "//evil")],
+)
+def test_signing_out_leads_to_no_other_place(
+    photos: Program, grace: Browser, client_id: str, address: str
+) -> None:
+    said = photos.id if client_id == "own" else client_id
+    form = {"client_id": said, "post_logout_redirect_uri": address, "id_token_hint": "x.y.z"}
+    assert 'content="0; url=/"' in grace.post("/openid/logout", **form).text
+    assert grace.username() is None
+    assert 'content="0; url=/"' in grace.get(f"/openid/logout?{urlencode(form)}").text
 
 
 # Keys, and what is stored -------------------------------------------------------------------------

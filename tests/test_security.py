@@ -121,6 +121,7 @@ POSTS += [f"/admin/programs/x{more}" for more in ("", "/remove", "/members", "/m
 POSTS += ["/admin/programs/x/openid"]
 OF_PROGRAMS = {"/openid/token", "/openid/userinfo", "/openid/authorize"}
 OF_SCRIPTS = [f"/passkeys/{act}" for act in ("options", "add", "confirm", "sign-in")]
+OF_SCRIPTS += ["/openid/logout"]  # which answers with a page, whoever asks
 
 
 @pytest.mark.parametrize("path", [*POSTS, *OF_SCRIPTS])
