@@ -123,20 +123,33 @@ def find_client(client_id: str) -> Client | None:
     return Client(row) if row else None
 
 
-class Held:
-    """A code or a token that was found."""
+class Token:
+    """A token that was found."""
+
+    def __init__(self, row: sqlite3.Row) -> None:
+        self.row = row
+
+    def get_scope(self) -> str:
+        return str(self.row["scope"])
+
+    def check_client(self, client: Client) -> bool:
+        return bool(self.row["program_id"] == client.row["program_id"])
+
+    def find_person(self) -> "Person | None":
+        return find_person(self.row["session_digest"], self.row["program_id"])
+
+
+class Code(Token):
+    """A code that was found."""
 
     code_challenge_method = "S256"
 
     def __init__(self, row: sqlite3.Row) -> None:
-        self.row = row
-        self.code_challenge = row["challenge"] if "challenge" in row.keys() else None  # noqa: SIM118
+        super().__init__(row)
+        self.code_challenge = row["challenge"]
 
     def get_redirect_uri(self) -> str:
         return str(self.row["redirect_uri"])
-
-    def get_scope(self) -> str:
-        return str(self.row["scope"])
 
     def get_nonce(self) -> str | None:
         return self.row["nonce"] or None
@@ -149,12 +162,6 @@ class Held:
 
     def get_amr(self) -> None:
         return None
-
-    def check_client(self, client: Client) -> bool:
-        return bool(self.row["program_id"] == client.row["program_id"])
-
-    def find_person(self) -> "Person | None":
-        return find_person(self.row["session_digest"], self.row["program_id"])
 
 
 class Person(NamedTuple):
@@ -220,14 +227,14 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
                 ),
             )  # fmt: skip
 
-    def query_authorization_code(self, code: str, client: Client) -> Held | None:
+    def query_authorization_code(self, code: str, client: Client) -> Code | None:
         row = fetch_row(
             "SELECT * FROM openid_codes WHERE digest = ? AND program_id = ? AND expires_at > ?",
             (digest(code), client.row["program_id"], now()),
         )
-        return Held(row) if row else None
+        return Code(row) if row else None
 
-    def authenticate_user(self, authorization_code: Held) -> Person | None:
+    def authenticate_user(self, authorization_code: Code) -> Person | None:
         return authorization_code.find_person()
 
     def create_token_response(self) -> Any:
@@ -242,14 +249,14 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
             db.execute("DELETE FROM openid_tokens WHERE code_digest = ?", (code,))
         raise InvalidGrantError("This code was used before.")
 
-    def delete_authorization_code(self, authorization_code: Held) -> None:
+    def delete_authorization_code(self, authorization_code: Code) -> None:
         """It stays until it expires, so that a second use is known for one."""
 
 
 class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 
-    def authenticate_refresh_token(self, refresh_token: str) -> Held | None:
+    def authenticate_refresh_token(self, refresh_token: str) -> Token | None:
         return find_token(refresh_token, "refresh")
 
     def create_token_response(self) -> Any:
@@ -257,19 +264,19 @@ class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
             prune()
             return super().create_token_response()
 
-    def authenticate_user(self, refresh_token: Held) -> Person | None:
+    def authenticate_user(self, refresh_token: Token) -> Person | None:
         return refresh_token.find_person()
 
-    def revoke_old_credential(self, refresh_token: Held) -> None:
+    def revoke_old_credential(self, refresh_token: Token) -> None:
         """It is good as long as the device is: the program has a secret to keep it with."""
 
 
-def find_token(token: str, kind: str) -> Held | None:
+def find_token(token: str, kind: str) -> Token | None:
     row = fetch_row(
         "SELECT * FROM openid_tokens WHERE digest = ? AND kind = ? AND expires_at > ?",
         (digest(token), kind, now()),
     )
-    return Held(row) if row else None
+    return Token(row) if row else None
 
 
 class Pkce(CodeChallenge):  # type: ignore[misc]
