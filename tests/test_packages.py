@@ -93,7 +93,7 @@ def test_nothing_is_imported_that_is_not_named(part: str) -> None:
     foreign = found - ours - set(sys.stdlib_module_names) - {"__future__"}
     assert foreign
     for module in foreign:
-        owners = {canonicalize_name(name) for name in packages.get(module, [])}
+        owners = {canonicalize_name(name) for name in packages.get(module, [module])}
         assert owners & named, f"{module} is imported, and no list names it"
 
 
