@@ -19,7 +19,7 @@ from app import require_member, sign_in_as
 from foundation.clock import MINUTE, now
 from foundation.database import fetch_row, get_db, transaction
 from foundation.digests import keyed_digest, session_digest
-from foundation.feature import Feature, gather
+from foundation.feature import Feature, find_confirmation
 from foundation.forms import Form, Mistake, drop_invisible, read_digits
 from foundation.journal import record
 from foundation.sessions import (
@@ -103,9 +103,8 @@ def show_offer(offer: sqlite3.Row, form: Form, status: int = 200) -> ResponseRet
 @another_device.post("/devices/add")
 def make_offer() -> ResponseReturnValue:
     member = require_member()
-    for must_confirm in gather("must_confirm"):
-        if place := must_confirm(member):
-            return redirect(f"{place}?next=/devices/add", 303)
+    if place := find_confirmation(member):
+        return redirect(f"{place}?next=/devices/add", 303)
     offer_id = secrets.token_hex(16)
     with transaction() as db:
         prune()

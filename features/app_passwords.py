@@ -4,7 +4,6 @@ makes one for one program, sees it once, and ends it like a device. `/auth?progr
 
 import base64
 import binascii
-import hashlib
 import json
 import secrets
 import sqlite3
@@ -17,7 +16,8 @@ from flask.typing import ResponseReturnValue
 from app import ROW_ID, require_member
 from foundation.clock import DAY, now
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
-from foundation.feature import Feature, gather
+from foundation.digests import random_digest
+from foundation.feature import Feature, find_confirmation
 from foundation.forms import Form, Mistake, parse_line
 from foundation.forward_auth import Answer, ForwardAuth, is_browser, read_program
 from foundation.journal import record
@@ -37,9 +37,9 @@ def make_password() -> str:
 
 
 def digest_password(password: str) -> str:
-    """However it was typed. Not keyed: 128 random bits can't be guessed from their hash."""
+    """However it was typed."""
     plain = "".join(password.split()).replace("-", "").lower()
-    return hashlib.sha256(plain.encode()).hexdigest()
+    return random_digest(plain)
 
 
 # On a member's devices page -----------------------------------------------------------------------
@@ -72,9 +72,8 @@ def ask() -> ResponseReturnValue:
 @app_passwords.post("/app-passwords")
 def make() -> ResponseReturnValue:
     member, form = require_member(), Form("program", "name")
-    for must_confirm in gather("must_confirm"):
-        if place := must_confirm(member):
-            return redirect(f"{place}?next=/app-passwords", 303)
+    if place := find_confirmation(member):
+        return redirect(f"{place}?next=/app-passwords", 303)
     name = form.read("name", parse_name)
     password = make_password()
     if not form.errors:

@@ -93,16 +93,8 @@ def serve_command(host: str, port: int, workers: int, threads: int, factory: str
         raise click.ClickException("Another server is using this database.") from None
     write_served(lock, Path(current_app.root_path))
     os.set_inheritable(lock, True)  # granian holds it from here on
-    granian = [
-        sys.executable,
-        "-m",
-        "foundation.serving",
-        "--interface",
-        "wsgi",
-        "--no-ws",
-        "--factory",
-    ]
-    granian += ["--host", address, "--port", str(port), "--workers", str(workers)]
+    granian = [sys.executable, "-m", "foundation.serving", "--interface", "wsgi", "--factory"]
+    granian += ["--no-ws", "--host", address, "--port", str(port), "--workers", str(workers)]
     # Threads wait for Vonage, not for the processor, so there are more of them than processors.
     granian += ["--blocking-threads", str(threads), "--workers-kill-timeout", "20", factory]
     os.execv(granian[0], granian)

@@ -4,7 +4,6 @@ is answered here. Needs the feature `programs`."""
 
 import base64
 import functools
-import hashlib
 import hmac
 import json
 import re
@@ -50,8 +49,8 @@ from app import logout, require_admin, require_member
 from foundation.clock import DAY, MINUTE, now
 from foundation.command import command
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
-from foundation.digests import derive_key
-from foundation.feature import Feature, gather
+from foundation.digests import derive_key, random_digest
+from foundation.feature import Feature, find_confirmation
 from foundation.forms import Form, Mistake
 from foundation.guards import LONGEST_NEXT, for_machines
 from foundation.journal import record
@@ -67,11 +66,6 @@ CODE_LIFETIME = MINUTE
 ACCESS_LIFETIME = 10 * MINUTE
 KEY_STAYS = DAY  # after the next one came, so that programs can still check what it signed
 SCOPES = ("openid", "profile", "email", "groups", "offline_access")
-
-
-def digest(text: str) -> str:
-    """Of what is random already, so it needs no key."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def issuer() -> str:
@@ -102,7 +96,7 @@ class Client(ClientMixin):  # type: ignore[misc]
         return redirect_uri in self.row["redirects"].split("\n")
 
     def check_client_secret(self, client_secret: str) -> bool:
-        return hmac.compare_digest(digest(client_secret), self.row["secret_digest"])
+        return hmac.compare_digest(random_digest(client_secret), self.row["secret_digest"])
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
         return method in ("client_secret_basic", "client_secret_post")
@@ -220,7 +214,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
                 " redirect_uri, scope, nonce, challenge, auth_time, expires_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    digest(code), request.client.row["program_id"], this_digest(),
+                    random_digest(code), request.client.row["program_id"], this_digest(),
                     request.user.id, request.payload.redirect_uri, request.scope,
                     asked.get("nonce"), asked.get("code_challenge"), find_auth_time(),
                     now() + CODE_LIFETIME,
@@ -230,7 +224,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
     def query_authorization_code(self, code: str, client: Client) -> Code | None:
         row = fetch_row(
             "SELECT * FROM openid_codes WHERE digest = ? AND program_id = ? AND expires_at > ?",
-            (digest(code), client.row["program_id"], now()),
+            (random_digest(code), client.row["program_id"], now()),
         )
         return Code(row) if row else None
 
@@ -274,7 +268,7 @@ class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
 def find_token(token: str, kind: str) -> Token | None:
     row = fetch_row(
         "SELECT * FROM openid_tokens WHERE digest = ? AND kind = ? AND expires_at > ?",
-        (digest(token), kind, now()),
+        (random_digest(token), kind, now()),
     )
     return Token(row) if row else None
 
@@ -346,7 +340,7 @@ class Server(AuthorizationServer):  # type: ignore[misc]
                     db.execute(
                         "INSERT INTO openid_tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                         (
-                            digest(text), kind, code, began["program_id"],
+                            random_digest(text), kind, code, began["program_id"],
                             began["session_digest"], began["author_id"], token["scope"],
                             began["auth_time"], ends_at,
                         ),
@@ -540,8 +534,9 @@ def authorize() -> ResponseReturnValue:
         return answer_with(back, error="invalid_request")
     place = where_to_sign_in(member)
     if place is not None:
-        is_silent = "none" in request.args.get("prompt", "").split()
-        return answer_with(back, error="login_required") if is_silent else redirect(place, 303)
+        if asks_to("none"):
+            return answer_with(back, error="login_required")
+        return redirect(place, 303)
     with transaction():  # or the device could be signed out in between
         if find_person(this_digest(), client.row["program_id"]) is None:
             return answer_with(back, error="access_denied")
@@ -572,8 +567,13 @@ def answer_with(redirect_uri: str, **facts: str) -> ResponseReturnValue:
     goes out as it was registered: Python would write app.immich:///x as app.immich:/x."""
     state = {"state": request.args["state"]} if "state" in request.args else {}
     said = {name: fact for name, fact in facts.items() if fact} | state | {"iss": issuer()}
-    mark = "&" if "?" in redirect_uri else "?"
-    return VerbatimRedirect("", 303, {"Location": f"{redirect_uri}{mark}{urlencode(said)}"})
+    return VerbatimRedirect("", 303, {"Location": with_query(redirect_uri, said)})
+
+
+def with_query(address: str, facts: dict[str, str]) -> str:
+    """The address letter by letter, and the facts at its end."""
+    mark = "&" if "?" in address else "?"
+    return f"{address}{mark}{urlencode(facts)}" if facts else address
 
 
 class VerbatimRedirect(Response):
@@ -589,18 +589,22 @@ def where_to_sign_in(member: Member | None) -> str | None:
         return f"/signup?{urlencode({'next': way_back()})}"
     longest = request.args.get("max_age", "")
     is_fresh = not longest.isdecimal() or now() - find_auth_time() <= int(longest[:9])
-    if is_fresh and "login" not in request.args.get("prompt", "").split():
+    if is_fresh and not asks_to("login"):
         return None
-    places = [must_confirm(member, 0) for must_confirm in gather("must_confirm")]
-    place = next(filter(None, places), "/signup")
+    place = find_confirmation(member, 0) or "/signup"
     return f"{place}?{urlencode({'next': way_back()})}"
+
+
+def asks_to(prompt: str) -> bool:
+    return prompt in request.args.get("prompt", "").split()
 
 
 def way_back() -> str:
     """Over a page of ours, see `go_on`. Having signed in within the last minute is then good enough
     for `prompt=login` and any `max_age`, or one would be asked for ever."""
     asked = request.args.to_dict()
-    is_by_prompt = "login" in asked.pop("prompt", "").split()
+    asked.pop("prompt", "")
+    is_by_prompt = asks_to("login")
     if is_by_prompt or "max_age" in asked:
         longest = "" if is_by_prompt else asked.get("max_age", "")[:9]
         asked["max_age"] = str(max(MINUTE, int(longest) if longest.isdecimal() else 0))
@@ -644,8 +648,7 @@ def find_way_on() -> tuple[str, str]:
     if client is None or not (wanted == client.row["address"] or client.check_redirect_uri(wanted)):
         return current_app.config["GROUP_NAME"], "/"
     state = {"state": request.values["state"]} if "state" in request.values else {}
-    mark = "&" if "?" in wanted else "?"
-    return client.row["title"], f"{wanted}{mark}{urlencode(state)}" if state else wanted
+    return client.row["title"], with_query(wanted, state)
 
 
 def read_hint() -> str:
@@ -700,7 +703,7 @@ def store_client(program: sqlite3.Row, redirects: str, logout: str, form: Form, 
             " needs_pkce = excluded.needs_pkce, email = excluded.email,"
             " logout_address = excluded.logout_address RETURNING client_id",
             (
-                program["id"], f"{program['name']}-{secrets.token_hex(4)}", digest(secret),
+                program["id"], f"{program['name']}-{secrets.token_hex(4)}", random_digest(secret),
                 redirects, form.values["pkce"] != "no", email, logout,
             ),
         )  # fmt: skip

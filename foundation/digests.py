@@ -26,4 +26,9 @@ def phone_digest(phone: str) -> str:
 def session_digest(sid: str) -> str:
     """Not keyed: a session id is 256 random bits, so its hash cannot be reversed, and sessions
     survive a change of SECRET_KEY."""
-    return hashlib.sha256(sid.encode()).hexdigest()
+    return random_digest(sid)
+
+
+def random_digest(secret: str) -> str:
+    """SHA-256 of what is random already (128 bits or more), so it needs no key."""
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -82,6 +82,12 @@ def gather(hook: str) -> list[Any]:
     return [one for one in found if one]
 
 
+def find_confirmation(member: Member, *within: int) -> str | None:
+    """Where that member has to confirm first, see `must_confirm`."""
+    places = (must_confirm(member, *within) for must_confirm in gather("must_confirm"))
+    return next((place for place in places if place), None)
+
+
 def find_arrivals(member: Member) -> list[sqlite3.Row]:
     """What is new of the member's own within a week, all in one statement."""
     facts = {"now": now(), "week_ago": now() - 7 * DAY, "member": member.id, "this": this_digest()}
