@@ -47,7 +47,7 @@ test: .venv/tests-installed .venv/npm-installed
 	@$(find_chromium)
 	$(BIN)/pytest -m "not slow" -n auto --dist worksteal --cov --cov-report=term-missing --cov-fail-under=95
 
-test-slow: .venv/tests-installed .venv/npm-installed
+test-slow: .venv/tests-installed .venv/npm-installed .venv/synapse-installed
 	$(BIN)/pytest -m slow -rs --capture=tee-sys
 
 lint: .venv/tests-installed
@@ -60,7 +60,7 @@ docs: .venv/installed
 
 # Each list by itself, in its own folder, so that no path of this machine gets into it.
 lock: .venv/lock-installed
-	for list in requirements tests/requirements bench/requirements tests/lock; do \
+	for list in requirements tests/requirements bench/requirements tests/lock tests/synapse; do \
 		(cd $$(dirname $$list) && CUSTOM_COMPILE_COMMAND="make lock" $(CURDIR)/.venv/lock/bin/pip-compile --quiet \
 			--upgrade --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 			--no-emit-trusted-host --output-file $$(basename $$list).txt $$(basename $$list).in) || exit 1; \
@@ -108,6 +108,11 @@ NO_DOTENV = "import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')"
 .venv/lock-installed: .venv/installed tests/lock.txt
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --disable-pip-version-check --require-hashes --quiet -r tests/lock.txt
+	@touch $@
+
+.venv/synapse-installed: .venv/installed tests/synapse.txt
+	$(PYTHON) -m venv .venv/synapse
+	.venv/synapse/bin/python -m pip install --disable-pip-version-check --require-hashes --quiet -r tests/synapse.txt
 	@touch $@
 
 # The validator and Lighthouse. Without npm, the tests that need them are skipped.

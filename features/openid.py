@@ -132,6 +132,10 @@ class Token:
     def find_person(self) -> "Person | None":
         return find_person(self.row["session_digest"], self.row["program_id"])
 
+    def name_session(self) -> str:
+        """What the program knows this device by (the claim `sid`), and no other program."""
+        return random_digest(f"{self.row['session_digest']} {self.row['program_id']}")[:32]
+
 
 class Code(Token):
     """A code that was found."""
@@ -239,6 +243,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
             claim = "UPDATE openid_codes SET used_at = ? WHERE digest = ? AND used_at IS NULL"
             is_ours = db.execute(claim, (now(), code)).rowcount > 0
             if is_ours:
+                remember_sign_in(self.request.authorization_code)
                 return super().create_token_response()
             db.execute("DELETE FROM openid_tokens WHERE code_digest = ?", (code,))
         raise InvalidGrantError("This code was used before.")
@@ -302,6 +307,10 @@ class IdToken(OpenIDCode):  # type: ignore[misc]
     def get_client_claims(self, client: Client) -> dict[str, Any]:
         aud = client.get_client_id()
         return {"iss": issuer(), "aud": aud, "exp": now() + ACCESS_LIFETIME, "iat": now()}
+
+    def get_authorization_code_claims(self, authorization_code: Code) -> dict[str, Any]:
+        claims: dict[str, Any] = super().get_authorization_code_claims(authorization_code)
+        return claims | {"sid": authorization_code.name_session()}
 
     def generate_user_info(self, user: Person, scope: str) -> dict[str, Any]:
         return describe_person(user, scope)
@@ -473,14 +482,14 @@ def discovery() -> ResponseReturnValue:
         scopes_supported=SCOPES,
         claims_supported=[
             "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "name",
-            "preferred_username", "groups", "email", "email_verified",
+            "preferred_username", "groups", "email", "email_verified", "sid",
         ],
         authorization_response_iss_parameter_supported=True,
         request_parameter_supported=False,
         request_uri_parameter_supported=False,
         claims_parameter_supported=False,
         backchannel_logout_supported=True,
-        backchannel_logout_session_supported=False,
+        backchannel_logout_session_supported=True,
     )  # fmt: skip
 
 
@@ -753,15 +762,34 @@ LOGOUT_PAUSE = MINUTE  # before it is tried again
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 
-def note_logouts(author_id: int | None, program_id: int | None = None) -> None:
-    """Of a member, or everybody; at one program, or all. In the caller's transaction."""
+def remember_sign_in(code: Code) -> None:
+    """So that the program can be told when this device is out. In the caller's transaction."""
     get_db().execute(
-        "INSERT INTO openid_logouts (program_id, public_id, created_at)"
-        " SELECT program_id, public_id, ?1 FROM openid_clients, authors"
-        " WHERE logout_address != '' AND (?2 IS NULL OR authors.id = ?2)"
-        " AND (?3 IS NULL OR program_id = ?3)",
-        (now(), author_id, program_id),
+        "INSERT OR REPLACE INTO openid_sessions VALUES (?, ?, ?, ?, ?)",
+        (
+            code.name_session(), code.row["program_id"], code.row["author_id"],
+            code.row["session_digest"], now() + 365 * DAY,
+        ),
+    )  # fmt: skip
+
+
+def note_logouts(author_id: int | None, program_id: int | None = None) -> None:
+    """Of a member, or everybody: on the devices that are signed out now; at one program, on all.
+    Where we know of no device, the program hears of the member. In the caller's transaction."""
+    which = (
+        " FROM openid_clients JOIN authors LEFT JOIN openid_sessions AS held"
+        " ON held.program_id = openid_clients.program_id AND held.author_id = authors.id"
+        " WHERE logout_address != '' AND (?1 IS NULL OR authors.id = ?1)"
+        " AND (?2 IS NULL OR openid_clients.program_id = ?2) AND (?2 IS NOT NULL OR"
+        " sid IS NULL OR NOT EXISTS (SELECT 1 FROM sessions WHERE id_digest = session_digest))"
     )
+    get_db().execute(
+        "INSERT INTO openid_logouts (program_id, public_id, sid, created_at)"
+        f" SELECT openid_clients.program_id, public_id, coalesce(sid, ''), ?3{which}",
+        (author_id, program_id, now()),
+    )
+    told = f"DELETE FROM openid_sessions WHERE sid IN (SELECT sid{which})"
+    get_db().execute(told, (author_id, program_id))
     g.has_logouts = True
 
 
@@ -841,6 +869,7 @@ def tell_program(row: sqlite3.Row) -> bool:
         "iss": issuer(), "aud": row["client_id"], "sub": row["public_id"], "iat": now(),
         "exp": now() + 2 * MINUTE, "jti": secrets.token_hex(16), "events": {LOGOUT_EVENT: {}},
     }  # fmt: skip
+    claims |= {"sid": row["sid"]} if row["sid"] else {}
     signed = jwt.encode({"alg": "RS256", "kid": key.kid or "", "typ": "logout+jwt"}, claims, key)
     try:
         with requests.post(
@@ -859,7 +888,7 @@ def tell_program(row: sqlite3.Row) -> bool:
 
 
 def prune() -> None:
-    for table in ("openid_codes", "openid_tokens"):
+    for table in ("openid_codes", "openid_tokens", "openid_sessions"):
         get_db().execute(f"DELETE FROM {table} WHERE expires_at <= ?", (now(),))
     if fetch_row("SELECT 1 FROM openid_logouts WHERE next_at <= ?", (now(),)):
         g.has_logouts = True  # told after the caller's transaction, see tell_programs
@@ -893,5 +922,5 @@ feature = Feature(
     forget=forget,
     signed_out=note_logouts,
     access_lost=access_lost,
-    left_out=("openid_codes", "openid_tokens", "openid_logouts"),
+    left_out=("openid_codes", "openid_tokens", "openid_logouts", "openid_sessions"),
 )

@@ -591,10 +591,9 @@ def told_program(group: Group, ada: Browser, listening: str) -> Program:
     return Program(group, ada, logout=listening)
 
 
-OUT = ["removed", "signed out everywhere", "no longer chosen", "left", "all others ended"]
+OUT = ["removed", "signed out everywhere", "no longer chosen", "left"]
 LEAVING: dict[str, Callable[[Group, Browser, Browser], object]] = ENDS | {
     "left": lambda group, ada, grace: grace.post("/leave"),
-    "all others ended": lambda group, ada, grace: grace.post("/devices/end-others"),
 }
 
 
@@ -603,17 +602,50 @@ def test_programs_are_told_who_was_signed_out(
     group: Group, ada: Browser, told_program: Program, what: str
 ) -> None:
     grace = group.join(GRACE, "grace")
-    sub = told_program.read_id(told_program.tokens(grace))["sub"]
+    known = told_program.read_id(told_program.tokens(grace))
     LEAVING[what](group, ada, grace)
     wait_until_told()
 
-    told_ones = [told_program.read_id({"id_token": heard}) for heard in Listener.heard]
-    (claims,) = [one for one in told_ones if one["sub"] == sub]
+    (claims,) = [one for one in read_heard(told_program) if one["sub"] == known["sub"]]
+    assert claims["sid"] == known["sid"]
     assert claims["events"] == {"http://schemas.openid.net/event/backchannel-logout": {}}
     assert (claims["iss"], claims["aud"]) == ("http://localhost:8000", told_program.id)
     assert "nonce" not in claims
     assert claims["jti"]
     assert group.rows("SELECT 1 FROM openid_logouts") == []
+
+
+def read_heard(program: Program) -> list[dict[str, Any]]:
+    return [program.read_id({"id_token": heard}) for heard in Listener.heard]
+
+
+def test_ending_all_other_devices_tells_of_those(
+    group: Group, ada: Browser, told_program: Program
+) -> None:
+    """Not of the one that is kept, and of each once."""
+    phone, tablet = (group.join(GRACE, "grace", bound=is_second) for is_second in (False, True))
+    kept, ended = (told_program.read_id(told_program.tokens(one)) for one in (phone, tablet))
+    assert kept["sid"] != ended["sid"]
+    for _ in range(2):
+        phone.post("/devices/end-others")
+        wait_until_told()
+    assert [one.get("sid") for one in read_heard(told_program)] == [ended["sid"]]
+
+    Listener.heard.clear()
+    assert group.command("remove", "grace").exit_code == 0
+    wait_until_told()
+    assert [one.get("sid") for one in read_heard(told_program)] == [kept["sid"]]
+
+
+def test_two_programs_know_a_device_by_two_names(group: Group, ada: Browser) -> None:
+    for name in ("photos", "wiki"):
+        register(ada, name)
+    grace = group.join(GRACE, "grace")
+    programs = [Program(group, ada, name) for name in ("photos", "wiki")]
+    sids = [one.read_id(one.tokens(grace))["sid"] for one in programs]
+    assert len(set(sids)) == 2
+    again = programs[0].read_id(programs[0].tokens(grace))["sid"]
+    assert again == sids[0]
 
 
 def test_everybody_signed_out_is_told_too(
@@ -622,7 +654,7 @@ def test_everybody_signed_out_is_told_too(
     group.join(GRACE, "grace")
     assert group.command("sign-out", "--all").exit_code == 0
     wait_until_told()
-    subs = {told_program.read_id({"id_token": heard})["sub"] for heard in Listener.heard}
+    subs = {one["sub"] for one in read_heard(told_program)}
     assert subs == {sub for (sub,) in group.rows("SELECT public_id FROM authors")}
 
 

@@ -15,7 +15,7 @@ from docs.licences import PAGE, read_locked, text_of_page
 
 from .conftest import ROOT
 
-LISTS = ("requirements", "tests/requirements", "tests/lock", "bench/requirements")
+LISTS = ("requirements", "tests/requirements", "tests/lock", "tests/synapse", "bench/requirements")
 # What each folder may import: what its own list names, and those before it.
 NAMED_IN = {
     "program": ("requirements",),

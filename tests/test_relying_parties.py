@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -186,6 +186,67 @@ def test_jupyterhub(house: House, local: Group, hub: str) -> None:
         return "grace" not in grace.content()
 
     wait_for(is_out, seconds=20)
+
+
+SYNAPSE = """
+server_name: localhost
+public_baseurl: {url}/
+pid_file: {folder}/synapse.pid
+listeners:
+  - {{port: {port}, bind_addresses: [127.0.0.1], type: http, resources: [{{names: [client]}}]}}
+database: {{name: sqlite3, args: {{database: {folder}/synapse.db}}}}
+media_store_path: {folder}/media
+signing_key_path: {folder}/signing.key
+macaroon_secret_key: anything
+form_secret: anything
+report_stats: false
+trusted_key_servers: []
+sso: {{client_whitelist: ["{url}/"]}}
+{recipe}
+"""
+
+
+@pytest.fixture
+def synapse(served: Served, local: Group, tmp_path: Path) -> Iterator[str]:
+    """A Matrix server's address. Its packages have an environment of their own."""
+    python, port = ROOT / ".venv" / "synapse" / "bin" / "python", find_port()
+    if not python.exists():
+        require_program("matrix-synapse")
+    url = f"http://localhost:{port}"
+    room = f"{url}/_synapse/client/oidc"
+    client = set_up(local, f"{room}/callback", logout=f"{room}/backchannel_logout")
+    recipe = fill_in(read_recipe("Synapse"), served, "https://chat.example.org", url, client)
+    facts = {"url": url, "port": port, "folder": tmp_path, "recipe": recipe}
+    (tmp_path / "synapse.yaml").write_text(SYNAPSE.format(**facts))
+    command = [str(python), "-m", "synapse.app.homeserver", "-c", str(tmp_path / "synapse.yaml")]
+    subprocess.run([*command, "--generate-keys"], check=True, timeout=60)
+    with running(command, port, tmp_path / "synapse.log"):
+        yield url
+
+
+@pytest.mark.slow
+def test_synapse(house: House, local: Group, synapse: str) -> None:
+    """A chat program keeps its own tokens, which end when the member is removed."""
+    house.expected.add(404)  # where the chat program would stand
+    local.invite(GRACE)
+    local.text(GRACE)
+    grace = house.window().new_page()
+    login = f"{synapse}/_matrix/client/v3/login"
+    grace.goto(f"{login}/sso/redirect?redirectUrl={synapse}/chat")
+    sign_up(grace, local.vonage.pin_of(GRACE))
+    grace.wait_for_url(re.compile("loginToken="))
+    given = parse_qs(urlsplit(grace.url).query)["loginToken"][0]
+    answer = requests.post(login, json={"type": "m.login.token", "token": given}, timeout=20).json()
+    assert answer["user_id"] == "@grace:localhost"
+
+    def may_chat() -> bool:
+        held = {"Authorization": f"Bearer {answer['access_token']}"}
+        me = f"{synapse}/_matrix/client/v3/account/whoami"
+        return requests.get(me, headers=held, timeout=20).status_code == 200
+
+    assert may_chat()
+    assert local.command("remove", "grace").exit_code == 0
+    wait_for(lambda: not may_chat())
 
 
 def sign_up(page: Page, pin: str) -> None:
