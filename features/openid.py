@@ -52,7 +52,7 @@ from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.digests import derive_key, random_digest
 from foundation.feature import Feature, find_confirmation
 from foundation.forms import Form, Mistake
-from foundation.guards import LONGEST_NEXT, for_machines
+from foundation.guards import LONGEST_NEXT, for_machines, is_cross_site
 from foundation.journal import record
 from foundation.sessions import IS_MEMBER, Member, current_member, is_admin, this_digest
 from foundation.settings import is_loopback
@@ -526,8 +526,12 @@ def userinfo() -> ResponseReturnValue:
 @openid.post("/openid/authorize")
 @for_machines
 def authorize_by_form() -> ResponseReturnValue:
-    """A form of another site, so without our cookie: on by GET, where there is one."""
-    return redirect(f"/openid/authorize?{urlencode([*request.form.items(multi=True)])}", 303)
+    return ask_again_by_get()
+
+
+def ask_again_by_get() -> ResponseReturnValue:
+    """After a form of another site, which comes without our cookie."""
+    return redirect(f"{request.path}?{urlencode([*request.form.items(multi=True)])}", 303)
 
 
 @openid.get("/openid/authorize")
@@ -637,9 +641,12 @@ def go_on() -> ResponseReturnValue:
 
 
 @openid.route("/openid/logout", methods=["GET", "POST"])
+@for_machines
 def end_session() -> ResponseReturnValue:
     """A program signs somebody out here, too (OpenID Connect RP-Initiated Logout 1.0). It's asked
-    first, as anybody can send a link."""
+    first, as anybody can send a link or a form."""
+    if request.method == "POST" and is_cross_site():
+        return ask_again_by_get()
     title, onward = find_way_on()
     if current_member() is None:
         return render_template("openid/go_on.html", title=title, onward=onward, is_out=True)

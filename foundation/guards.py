@@ -29,19 +29,18 @@ def guard() -> None:
         abort(404)  # Werkzeug would tidy the path, with an address built from Host
     if request.method == "POST" and request.endpoint is not None:
         view = current_app.view_functions[request.endpoint]
-        if not getattr(view, "is_for_machines", False):
-            refuse_cross_site()
+        if not getattr(view, "is_for_machines", False) and is_cross_site():
+            abort(403, "cross-site")
 
 
-def refuse_cross_site() -> None:
+def is_cross_site() -> bool:
     """Browsers say where a POST comes from, so forms need no token: `Sec-Fetch-Site` (Fetch
     Metadata), or `Origin` in older ones. A caller that sends neither isn't a member's browser."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is None:
         origin = request.headers.get("Origin")
         site = "same-origin" if origin == current_app.config["BASE_URL"] else "cross-site"
-    if site not in ("same-origin", "none"):
-        abort(403, "cross-site")
+    return site not in ("same-origin", "none")
 
 
 LONGEST_NEXT = 2000

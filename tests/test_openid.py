@@ -807,6 +807,15 @@ def test_signing_out_leads_to_no_other_place(
     assert 'content="0; url=/"' in grace.get(f"/openid/logout?{urlencode(form)}").text
 
 
+def test_a_form_of_another_site_signs_nobody_out(photos: Program, grace: Browser) -> None:
+    form = {"client_id": photos.id, "post_logout_redirect_uri": BACK}
+    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    answer = grace.client.post("/openid/logout", data=form, headers=elsewhere)
+    assert (answer.status_code, answer.location) == (303, f"/openid/logout?{urlencode(form)}")
+    assert grace.username() == "grace"
+    assert "signed out of Our photos" in grace.get(answer.location).text
+
+
 # Keys, and what is stored -------------------------------------------------------------------------
 
 

@@ -119,9 +119,8 @@ POSTS += ["/passkeys/1/rename", "/passkeys/1/remove"]
 POSTS += ["/admin/programs", "/app-passwords", "/app-passwords/1/end"]
 POSTS += [f"/admin/programs/x{more}" for more in ("", "/remove", "/members", "/members/1/drop")]
 POSTS += ["/admin/programs/x/openid"]
-OF_PROGRAMS = {"/openid/token", "/openid/userinfo", "/openid/authorize"}
+OF_PROGRAMS = {f"/openid/{what}" for what in ("token", "userinfo", "authorize", "logout")}
 OF_SCRIPTS = [f"/passkeys/{act}" for act in ("options", "add", "confirm", "sign-in")]
-OF_SCRIPTS += ["/openid/logout"]  # which answers with a page, whoever asks
 
 
 @pytest.mark.parametrize("path", [*POSTS, *OF_SCRIPTS])
