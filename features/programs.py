@@ -312,9 +312,12 @@ class ProgramAuth(ForwardAuth):
     member, but not where the proxy guards a registered program and doesn't say so."""
 
     def admit(self, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer:
-        name, db = read_program(environ), self.app.extensions["connections"].db
+        name = read_program(environ)
+        if name is None and "HTTP_X_FORWARDED_HOST" not in environ:
+            return super().admit(environ, row)
+        db = self.app.extensions["connections"].db
         if name is None:
-            hosts = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")
+            hosts = environ["HTTP_X_FORWARDED_HOST"].split(",")
             guarded = "SELECT 1 FROM programs WHERE host = ?"
             if any(h and db.execute(guarded, (bare_host(h),)).fetchone() for h in hosts):
                 return "403 Forbidden", {}
