@@ -6,6 +6,7 @@
 # make lint       check style and types
 # make docs       write .env.example and docs/settings.md from the settings' help texts
 # make upgrade    get the newest version, install what it needs, restart the service
+# make translations  bring the catalogs of translations/ up to date with the sentences
 # make lock       pin and hash the newest of every package that the lists name
 # make pictures   make the README's pictures, from what the browser tests see
 # make bench      measure, and write bench/RESULTS.md (needs wrk)
@@ -30,16 +31,16 @@ command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/
 	|| echo "Chromium is missing, so the tests in a real browser are skipped (apt-get install chromium)."
 endef
 
-.PHONY: demo setup serve docs test test-slow lint lock pictures bench soak install upgrade
+.PHONY: demo setup serve docs translations test test-slow lint lock pictures bench soak install upgrade
 .DEFAULT_GOAL = demo
 
-demo: .venv/installed
+demo: install
 	@exec $(BIN)/python -m simulator
 
-setup: .venv/installed
+setup: install
 	@$(BIN)/python -m features.setup
 
-serve: .venv/installed
+serve: install
 	@$(BIN)/flask init-db
 	@exec $(BIN)/flask serve --host $(HOST) --port $(PORT) --workers $(WORKERS) --threads $(THREADS) $(APP)
 
@@ -57,6 +58,9 @@ lint: .venv/tests-installed
 
 docs: .venv/installed
 	$(BIN)/python -m docs.settings
+
+translations: .venv/installed
+	$(BIN)/python -m translations
 
 # Each list by itself, in its own folder, so that no path of this machine gets into it.
 lock: .venv/lock-installed
@@ -79,7 +83,7 @@ bench: .venv/bench-installed
 soak: .venv/bench-installed
 	$(BIN)/python -m bench.soak
 
-install: .venv/installed
+install: .venv/installed .venv/translated
 
 # `make` reads the new makefile before it installs.
 upgrade:
@@ -101,7 +105,12 @@ NO_DOTENV = "import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')"
 	@echo $(NO_DOTENV) > $$($(BIN)/python -c "import site; print(site.getsitepackages()[0])")/trusted_group.pth
 	@touch $@
 
-.venv/tests-installed: .venv/installed tests/requirements.txt
+# The catalogs, as the program reads them.
+.venv/translated: .venv/installed $(wildcard translations/*/LC_MESSAGES/messages.po)
+	@$(BIN)/pybabel -q compile --directory translations
+	@touch $@
+
+.venv/tests-installed: .venv/installed .venv/translated tests/requirements.txt
 	$(INSTALL) --quiet -r tests/requirements.txt
 	@touch $@
 

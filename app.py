@@ -22,7 +22,7 @@ from flask import request, url_for
 from flask.typing import ResponseReturnValue
 from vonage_http_client.errors import NotFoundError
 from vonage_sms import SmsMessage
-from vonage_verify import SmsChannel, VerifyRequest
+from vonage_verify import Locale, SmsChannel, VerifyRequest
 
 from foundation.answers import add_answers
 from foundation.clock import DAY, MINUTE, now
@@ -37,8 +37,10 @@ from foundation.guards import for_machines, guard, parse_next
 from foundation.inbound import Inbound, act_once, claim_message, count_in_journal, is_signed
 from foundation.inbound import STALE_AFTER, parse_delivery, parse_inbound, plain, prune_inbound
 from foundation.inbound import read_fields, show_presence, sum_up, webhook_token, webhook_url
-from foundation.journal import correct_parts, count_texts_of_today, prune_journal, record
-from foundation.journal import record_daily, refund
+from foundation.journal import correct_parts, count_pins_lately, count_texts_of_today
+from foundation.journal import find_counted, has_pin_since, prune_journal, record, record_daily
+from foundation.journal import refund
+from foundation.languages import LOCALES, add_languages, languages
 from foundation.logs import keep_secrets_out_of_logs
 from foundation.notices import notify
 from foundation.outlines import render_form
@@ -50,7 +52,8 @@ from foundation.sessions import drop_session, is_admin, longest_session, name_de
 from foundation.sessions import unused_until
 from foundation.settings import gather_settings, read_settings
 from foundation.texts import end_cooldown, prune_cooldowns, quotes_us, seconds_until_text
-from foundation.texts import start_cooldown, write_hint, write_invite
+from foundation.texts import parse_text_language, start_cooldown, write_hint, write_invite
+from foundation.texts import write_own_words
 from foundation.usernames import parse_username
 from foundation.visitor import create_visitor, find_visitor
 from foundation.vonage import GSM_7, PinRejected, PinStillRunning, SentInPart, Vonage, VonageError
@@ -88,7 +91,8 @@ def create_app(
     open_database(app, [feature.name for feature in features])
     with app.app_context():
         drop_invites_of_old_key()
-    for blueprint in (pages, webhooks, admin, root_files):
+    add_languages(app)
+    for blueprint in (pages, webhooks, admin, root_files, languages):
         app.register_blueprint(blueprint)
     app.before_request(guard)
     fill_templates(app, features)
@@ -150,14 +154,14 @@ def invite_friend() -> ResponseReturnValue:
     done = "done-invited" if wish.is_texted else "done-invited-self"
     if wish.is_texted:
         try:
-            send_invite(invite_id, wish.phone, inviter.username)
+            send_invite(invite_id, wish.phone, inviter.username, wish.language)
         except VonageError:  # the invite stays; its line on the page says what is wrong
             done = "done-invited-only"
     notify(done)
     return redirect(url_for(invites_page(inviter), new=invite_id), 303)
 
 
-INVITE_FIELDS = ("phone", "username", "note", "ends_on", "send")
+INVITE_FIELDS = ("phone", "username", "note", "ends_on", "send", "language")
 INVITES_A_DAY = 3  # of a member who is no admin
 
 
@@ -184,6 +188,7 @@ class Wish(NamedTuple):
     note: str | None = None
     ends_at: int | None = None  # a guest's last second
     is_texted: bool = True  # False: the inviter sends the words themselves
+    language: str | None = None  # of the texts; None: the group's
 
 
 def read_wish(form: Form) -> Wish:
@@ -195,6 +200,7 @@ def read_wish(form: Form) -> Wish:
         form.read("note", parse_note) or None,
         end_of_day(last_day) if last_day else None,
         is_texted=form.values["send"] != "self",
+        language=form.read("language", parse_text_language) or None,
     )
 
 
@@ -210,7 +216,7 @@ def create_invite(wish: Wish, inviter: Member | None) -> int:
     """Store an invite and return its id. Raises Mistake."""
     require_fitting_end(wish)
     actor = inviter and inviter.username
-    parts = count_parts(write_invite(actor)) if wish.is_texted else 0
+    parts = count_parts(write_invite(actor, wish.language)) if wish.is_texted else 0
     with transaction():
         prune()
         wait = seconds_until_text(wish.phone) if parts else None
@@ -298,10 +304,12 @@ def insert_invite(wish: Wish, inviter: Member | None) -> int:
     expires_at = now() + current_app.config["INVITE_DAYS"] * DAY
     return insert_row(
         "INSERT INTO whitelist (phone_digest, phone_hint, username, note, ends_at, invited_by,"
-        " delivery, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        " delivery, language, created_at, expires_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
             phone_digest(wish.phone), wish.phone[-2:], wish.username, wish.note, wish.ends_at,
-            inviter and inviter.id, None if wish.is_texted else "self", now(), expires_at,
+            inviter and inviter.id, None if wish.is_texted else "self", wish.language,
+            now(), expires_at,
         ),
     )  # fmt: skip
 
@@ -311,10 +319,12 @@ def why_over_budget(parts: int = 1) -> str | None:
     return "budget-spent" if spent else None
 
 
-def send_invite(invite_id: int, phone: str, inviter: str | None = None) -> None:
+def send_invite(
+    invite_id: int, phone: str, inviter: str | None = None, language: str | None = None
+) -> None:
     """Text the invite. Raises VonageError; the invite stays, and its state says what is wrong."""
     try:
-        message_ids = send_text(phone, write_invite(inviter))
+        message_ids = send_text(phone, write_invite(inviter, language))
     except VonageError as error:
         with transaction() as db:
             db.execute("UPDATE whitelist SET delivery = ? WHERE id = ?", (error.reason, invite_id))
@@ -388,6 +398,7 @@ def show_invites(form: Form, status: int = 200) -> ResponseReturnValue:
         pin_lifetime=PIN_LIFETIME,
         texts=count_texts_of_today(),
         new=request.args.get("new", type=int),
+        write_own_words=write_own_words,
         now=now(),
     )
     return page, status
@@ -397,7 +408,7 @@ def find_invite_to_repeat(member: Member) -> dict[str, str]:
     """What "Invite again" fills into the form: all that the earlier invite says, but for the
     number, which nobody keeps."""
     row = fetch_row(
-        "SELECT username, note, ends_at, delivery FROM whitelist"
+        "SELECT username, note, ends_at, delivery, language FROM whitelist"
         " WHERE id = ? AND (? OR invited_by = ?)",
         (read_id("again"), is_admin(member), member.id),
     )
@@ -408,6 +419,7 @@ def find_invite_to_repeat(member: Member) -> dict[str, str]:
         "note": row["note"] or "",
         "ends_on": last_day_of(row["ends_at"]),
         "send": "self" if row["delivery"] == "self" else "text",
+        "language": row["language"] or "",
     }
 
 
@@ -498,30 +510,24 @@ def note_late_reply(message: Inbound) -> None:
             note_reply(invite["id"], "replied-late")
 
 
-def has_pin_since(invite_id: int, at: int) -> bool:
-    sent = "SELECT 1 FROM journal WHERE invite_id = ? AND event = 'pin_sent' AND at >= ?"
-    return fetch_row(sent, (invite_id, at)) is not None
-
-
 def note_reply(invite_id: int, state: str) -> None:
     get_db().execute("UPDATE whitelist SET replied = ? WHERE id = ?", (state, invite_id))
 
 
 def answer_without_word(message: Inbound) -> None:
     """A friend replied without the word: tell the admin, and once the friend."""
-    hint = write_hint()
-    invite = count_hint(message, count_parts(hint))
+    invite = count_hint(message)
     if invite is None:
         return
     try:
-        send_text(message.phone, hint)
+        send_text(message.phone, write_hint(invite["language"]))
     except VonageError as error:
         if error.sent_nothing:
             with transaction():
                 refund("hint_sent", "hint_refused", invite["id"], None, error.reason)
 
 
-def count_hint(message: Inbound, parts: int) -> sqlite3.Row | None:
+def count_hint(message: Inbound) -> sqlite3.Row | None:
     """The invite, if a hint is due; it is counted then, before it is sent."""
     with transaction() as db:
         invite = find_invite(message.phone)
@@ -531,6 +537,7 @@ def count_hint(message: Inbound, parts: int) -> sqlite3.Row | None:
         if invite["pin_ends_at"] and invite["pin_ends_at"] > now():
             return None  # "Thanks!": the friend has a PIN already
         note_reply(invite["id"], "replied-otherwise")
+        parts = count_parts(write_hint(invite["language"]))
         if invite["hinted_at"] or why_over_budget(parts):
             return None
         db.execute("UPDATE whitelist SET hinted_at = ? WHERE id = ?", (now(), invite["id"]))
@@ -542,6 +549,7 @@ class PinOrder(NamedTuple):
     """A PIN that is counted, and that Vonage has not been asked for yet."""
 
     invite_id: int
+    language: str | None  # as the invite says
     previous_request_id: str | None  # the number's last one that we know of
     is_resumed: bool  # this message was counted before: we failed or crashed after that
 
@@ -573,7 +581,7 @@ def count_pin(message: Inbound) -> PinOrder | None:
         if invite is None:
             record_daily("word_from_stranger", message.phone[-2:])
             return None
-        counted = find_counted(invite["id"], message.claim)
+        counted = find_counted(invite["id"], message.claim, STALE_AFTER)
         if is_settled(message, invite, counted):
             return None
         is_resumed = counted is not None and abs(now() - counted["at"]) < PIN_LIFETIME
@@ -590,7 +598,7 @@ def count_pin(message: Inbound) -> PinOrder | None:
                 (invite["id"],),
             )
             record("pin_sent", None, name, invite["id"], message.claim, parts=1)
-        return PinOrder(invite["id"], invite["request_id"], is_resumed)
+        return PinOrder(invite["id"], invite["language"], invite["request_id"], is_resumed)
 
 
 def is_settled(message: Inbound, invite: sqlite3.Row, counted: sqlite3.Row | None) -> bool:
@@ -615,16 +623,6 @@ def find_invite(phone: str) -> sqlite3.Row | None:
     )
 
 
-def find_counted(invite_id: int, message_digest: str) -> sqlite3.Row | None:
-    """When this message was counted, and whether it is the last one counted for the invite."""
-    return fetch_row(
-        "SELECT at, id = (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id = ?1)"
-        " AS is_newest FROM journal WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
-        " AND at > ?3 ORDER BY id DESC",
-        (invite_id, message_digest, now() - STALE_AFTER),
-    )
-
-
 def why_no_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
     """Why no PIN may be sent for this invite now, or None."""
     if invite["tries"] >= TRIES_PER_INVITE:
@@ -635,12 +633,8 @@ def why_no_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
         return "name-given-away"
     if invite["pins_sent"] >= PINS_PER_INVITE:
         return "pins-spent"
-    lately = count_rows(
-        "SELECT count(*) FROM journal"
-        " WHERE event = 'pin_sent' AND invite_id = ? AND abs(at - ?) < ?",
-        (invite["id"], now(), 10 * MINUTE),
-    )
-    return "pins-too-fast" if lately >= PINS_PER_TEN_MINUTES else why_over_budget()
+    is_fast = count_pins_lately(invite["id"], 10 * MINUTE) >= PINS_PER_TEN_MINUTES
+    return "pins-too-fast" if is_fast else why_over_budget()
 
 
 def is_name_used_since_stop(invite: sqlite3.Row) -> bool:
@@ -665,12 +659,12 @@ def start_or_restart_pin(phone: str, order: PinOrder) -> StartedPin:
     counted this message before, we started it just before crashing: reuse it. Any other belongs to
     an earlier PIN, and the friend has asked for a new one."""
     try:
-        return StartedPin(start_pin(phone))
+        return StartedPin(start_pin(phone, order.language))
     except PinStillRunning as running:
         if order.is_resumed and running.request_id != order.previous_request_id:
             return StartedPin(running.request_id)
         cancel_pin(running.request_id)
-        return StartedPin(start_pin(phone), running.request_id)
+        return StartedPin(start_pin(phone, order.language), running.request_id)
 
 
 @transaction()
@@ -1272,11 +1266,13 @@ def send_text(phone: str, text: str) -> list[str]:
         return [str(part.message_id) for part in vonage.sms.send(message).messages]
 
 
-def start_pin(phone: str) -> str:
+def start_pin(phone: str, language: str | None = None) -> str:
     """Have a PIN texted to `phone`; return the request_id. Raises VonageError."""
+    locale = LOCALES.get(language or current_app.config["LANGUAGE"])
     order = VerifyRequest(
         brand=current_app.config["GROUP_NAME"],
         workflow=[SmsChannel(to=phone)],
+        locale=Locale(locale) if locale else None,
         channel_timeout=PIN_LIFETIME,
         code_length=6,
     )

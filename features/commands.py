@@ -22,6 +22,7 @@ from foundation.database import transaction
 from foundation.feature import Feature, gather
 from foundation.forms import Mistake
 from foundation.inbound import webhook_url
+from foundation.languages import LANGUAGES
 from foundation.migrations import CORE, DatabaseInUse, MigrationFailed, find_versions, lock_database
 from foundation.migrations import locked_for_migration, migrate
 from foundation.phones import parse_known_phone, parse_phone
@@ -36,21 +37,22 @@ feature = Feature(commands)
 @command(commands, "invite")
 @click.argument("phone")
 @click.option("--username", help="The only name the invite is good for. Admins need it.")
+@click.option("--language", type=click.Choice([*LANGUAGES]), help="Of the texts.")
 @click.option("--anyway", is_flag=True, help="Even if there may be no such number.")
-def invite_command(phone: str, username: str | None, anyway: bool) -> None:
+def invite_command(phone: str, username: str | None, language: str | None, anyway: bool) -> None:
     """Invite PHONE, such as +12025550100. The first admin gets in this way."""
     try:
         digits = parse_phone(phone) if anyway else parse_known_phone(phone)
         if username is not None and not username.strip():
             raise Mistake("username", "username-missing")
         name = parse_new_username(username) if username is not None else None
-        invite_id = create_invite(Wish(digits, name), None)
+        invite_id = create_invite(Wish(digits, name, language=language), None)
     except Mistake as mistake:
         wait = f" Wait {mistake.wait} seconds." if mistake.wait else ""
         raise click.ClickException(say(mistake.sentence) + wait) from None
     whom = f"The number ending in {digits[-2:]} is invited" + (f" as {name}" if name else "")
     try:
-        send_invite(invite_id, digits)
+        send_invite(invite_id, digits, language=language)
     except VonageError as error:
         raise click.ClickException(f"{whom}, but: {say(error.reason)}") from None
     ends_at = now() + current_app.config["INVITE_DAYS"] * DAY

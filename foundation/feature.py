@@ -17,11 +17,13 @@ from foundation.clock import DAY, add_times, now
 from foundation.database import get_db
 from foundation.forward_auth import ForwardAuth
 from foundation.journal import EVENTS
+from foundation.languages import LANGUAGES, RIGHT_TO_LEFT, current_language
 from foundation.notices import take_notice
 from foundation.sentences import SENTENCES, is_sentence, say
 from foundation.sessions import Member, current_member, is_admin, this_digest
 from foundation.settings import SETTINGS, Setting
 
+ADMIN_PAGES = {"/admin": "Invites"}  # and those of the features
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -32,7 +34,7 @@ class Feature(NamedTuple):
     settings: Mapping[str, Setting] = NOTHING
     sentences: Mapping[str, str] = NOTHING  # by name, see foundation/sentences.py
     events: Mapping[str, str] = NOTHING  # the words of its journal lines, see foundation/journal.py
-    navigation: Mapping[str, str] = NOTHING  # links for members, by address
+    navigation: Mapping[str, str] = NOTHING  # links for members, by address: English, as all these
     admin_pages: Mapping[str, str] = NOTHING  # links on the admins' pages, by address
     slots: Mapping[str, str] = NOTHING  # by place ("devices"), a template to show there
     # What home tells a member of the last week: SQL for a sentence's name, a name, and seconds ago.
@@ -103,7 +105,8 @@ def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
     def describe_visitor() -> dict[str, Any]:
         member = current_member()
         here = request.path if has_request_context() else ""  # commands render texts
-        return {"member": member, "is_admin": is_admin(member), "here": here, **known}
+        who = {"member": member, "is_admin": is_admin(member), "language": current_language()}
+        return {**who, "here": here, **known}
 
     add_times(app)
 
@@ -111,13 +114,19 @@ def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
 def gather_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
     """What templates know of features, and how they look up what those bring."""
     navigation: list[tuple[str, str]] = []
-    admin_pages: list[tuple[str, str]] = [("/admin", "Invites")]
+    admin_pages = [*ADMIN_PAGES.items()]
     slots: dict[str, list[str]] = {}
     for feature in features:
         navigation += feature.navigation.items()
         admin_pages += feature.admin_pages.items()
         for place, template in feature.slots.items():
             slots.setdefault(place, []).append(template)
-    lookups: dict[str, Any] = {"say": say, "is_sentence": is_sentence, "take_notice": take_notice}
+    lookups: dict[str, Any] = {
+        "languages": LANGUAGES,
+        "right_to_left": RIGHT_TO_LEFT,
+        "say": say,
+        "is_sentence": is_sentence,
+        "take_notice": take_notice,
+    }
     lookups["find_arrivals"] = find_arrivals
     return {"navigation": navigation, "admin_pages": admin_pages, "slots": slots, **lookups}

@@ -5,11 +5,12 @@ from urllib.parse import urlsplit
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from foundation.answers import SecurityHeaders, Templates
+from foundation.answers import SecurityHeaders
 from foundation.clock import DAY
 from foundation.forward_auth import ForwardAuth
 from foundation.phones import example_phone
 from foundation.settings import is_loopback
+from foundation.templates import Templates
 
 MAX_BODY = 16 * 1024  # bytes; no form and no webhook of ours comes near it
 
@@ -32,6 +33,7 @@ def configure_flask(app: Flask) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         EXAMPLE_PHONE=example_phone(app.config["DEFAULT_REGION"]),
         VISITOR_COOKIE_NAME="__Host-visitor" if https else "visitor",
+        LANGUAGE_COOKIE_NAME="__Host-language" if https else "language",
         NOTICE_COOKIE_NAME="__Host-notice" if https else "notice",
     )
 

@@ -8,6 +8,7 @@ from flask import current_app
 
 from foundation.clock import DAY, now
 from foundation.database import count_rows, fetch_row, get_db
+from foundation.languages import translate
 from foundation.sentences import say
 
 JOURNAL_LIFETIME = 365 * DAY
@@ -56,6 +57,7 @@ EVENTS = {
     "webhook_stale, no subject": "A reply arrived more than 30 minutes late",
     "key_changed": "SECRET_KEY was changed, so all open invites were dropped",
 }
+WHOM = "(number ending in {digits})"  # after such a line, while the invite is open
 
 
 def record(
@@ -85,15 +87,17 @@ def word_event(line: sqlite3.Row) -> str:
     name += "" if line["subject"] else ", no subject"
     # Most events never have the one or the other, and have words for the plain name only.
     plain = (name.replace(", no actor", ""), name.replace(", no subject", ""), line["event"])
-    words = next((events[n] for n in (name, *plain) if n in events), line["event"])
+    words = translate(next((events[n] for n in (name, *plain) if n in events), line["event"]))
     facts = {"actor": line["actor"], "subject": line["subject"]}
     if "{reason}" in words:
         facts["reason"] = say(line["detail"])
     if "{count}" in words:
         counts = read_counts(line)
         facts |= {"count": sum(counts.values()), "which": ", ".join(sorted(counts))}
-    is_named = line["subject"] or not line["phone_hint"]
-    return words.format(**facts) + ("" if is_named else f" (number ending in {line['phone_hint']})")
+    whom = ""
+    if line["phone_hint"] and not line["subject"]:
+        whom = " " + translate(WHOM).format(digits=line["phone_hint"])
+    return words.format(**facts) + whom
 
 
 def record_daily(event: str, which: str = "", count: int = 1) -> None:
@@ -150,4 +154,28 @@ def refund(sent: str, refused: str, invite_id: int, detail: str | None, reason: 
         "UPDATE journal SET event = ?, detail = ?, parts = 0 WHERE id ="
         " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ? AND detail IS ?)",
         (refused, reason, sent, invite_id, detail),
+    )
+
+
+def count_pins_lately(invite_id: int, seconds: int) -> int:
+    return count_rows(
+        "SELECT count(*) FROM journal"
+        " WHERE event = 'pin_sent' AND invite_id = ? AND abs(at - ?) < ?",
+        (invite_id, now(), seconds),
+    )
+
+
+def has_pin_since(invite_id: int, at: int) -> bool:
+    sent = "SELECT 1 FROM journal WHERE invite_id = ? AND event = 'pin_sent' AND at >= ?"
+    return fetch_row(sent, (invite_id, at)) is not None
+
+
+def find_counted(invite_id: int, message_digest: str, lately: int) -> sqlite3.Row | None:
+    """When this message was counted, within the last so many seconds, and whether it is the last
+    one counted for the invite."""
+    return fetch_row(
+        "SELECT at, id = (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id = ?1)"
+        " AS is_newest FROM journal WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
+        " AND at > ?3 ORDER BY id DESC",
+        (invite_id, message_digest, now() - lately),
     )

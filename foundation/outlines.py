@@ -8,6 +8,7 @@ from flask import current_app, render_template
 from markupsafe import escape
 
 from foundation.forms import Form
+from foundation.languages import current_language
 from foundation.notices import has_notice
 from foundation.sessions import current_member
 
@@ -16,13 +17,13 @@ GAP = re.compile("\x1a([a-z_]+)\x1a")  # a control character, which HTML doesn't
 
 def render_form(template: str, form: Form, **facts: str | None) -> str:
     """The page of a form. It's kept as an outline if it depends on nothing but the settings, the
-    form's mistakes and what was typed; `facts` are whatever else the template needs. The template
-    may show what was typed, but not test it: a gap is never empty."""
+    language, the form's mistakes and what was typed; `facts` are whatever else the template needs.
+    The template may show what was typed, but not test it: a gap is never empty."""
     is_special = any(facts.values()) or any(form.waits.values()) or has_notice()
     if is_special or current_member():
         return render_template(template, form=form, **facts)
     outlines: dict[object, list[str]] = current_app.extensions.setdefault("outlines", {})
-    key = (template, *sorted(form.mistakes.items()))  # of sentences, so there are not many
+    key = (template, current_language(), *sorted(form.mistakes.items()))  # there are not many
     if key not in outlines:
         gaps = copy.copy(form)
         gaps.values = {field: f"\x1a{field}\x1a" for field in form.values}

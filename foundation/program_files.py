@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FILES = ("app.py", "wsgi.py", "schema.sql", "requirements.txt")
-FOLDERS = ("features", "foundation", "migrations", "static", "templates")
+FOLDERS = ("features", "foundation", "migrations", "static", "templates", "translations")
 
 
 def find_program_files(root: Path) -> Iterator[Path]:

@@ -1,10 +1,13 @@
 """Sentences: everything people are told when something goes wrong, by name.
 
 Each says what happened and what to do next. The code knows a sentence by its name only; `say` looks
-it up at the moment it is shown. A feature brings its own (see foundation/feature.py).
+it up, in the visitor's language, at the moment it is shown. A feature brings its own (see
+foundation/feature.py).
 """
 
 from flask import current_app
+
+from foundation.languages import translate
 
 SENTENCES = {
     "phone-missing": "Type the phone number, with its country code.",
@@ -53,6 +56,7 @@ SENTENCES = {
     "day-unreadable": "We can't read that day. Write it like 2026-12-31.",
     "day-too-soon": "That day is before the invite itself ends. Choose a later one.",
     "day-for-admin": "An admin is no guest. Leave the last day empty.",
+    "language-unknown": "Choose one of the languages in the list.",
     "invited-already": "That number has an invite already. If it's yours, withdraw it first; if"
     " not, ask an admin.",
     "invites-closed": "You can't invite friends here. Ask an admin to.",
@@ -116,8 +120,9 @@ SENTENCES = {
     "error-503": "We can't do that right now. Nothing was lost; try again in a moment.",
 }
 
-# What an error page is called. The others are "That didn't work".
+# What an error page is called.
 HEADINGS = {
+    "error": "That didn't work",  # all others
     "cross-site": "Not from here",
     "error-401": "For Vonage only",
     "error-403": "For admins only",
@@ -130,8 +135,10 @@ def say(sentence: str, username: str = "") -> str:
     context."""
     sentences: dict[str, str] = current_app.extensions["sentences"]
     words = sentences[sentence] if sentence in sentences else sentences["error"]
-    return words.replace("{example}", current_app.config["EXAMPLE_PHONE"]).replace(
-        "{name}", username
+    return (
+        translate(words)
+        .replace("{example}", current_app.config["EXAMPLE_PHONE"])
+        .replace("{name}", username)
     )
 
 

@@ -13,6 +13,7 @@ import phonenumbers
 from dotenv import dotenv_values, find_dotenv
 
 from foundation.forms import Mistake
+from foundation.languages import LANGUAGES, match_language
 from foundation.phones import region_of
 from foundation.usernames import parse_username
 
@@ -118,6 +119,13 @@ def parse_region(text: str) -> str:
     return text.upper()
 
 
+def parse_language(text: str) -> str:
+    language = match_language(text)
+    if language is None:
+        raise ValueError(f"must be one of {', '.join(LANGUAGES)}")
+    return language
+
+
 def parse_domain(text: str) -> str:
     domain = text.lower().removeprefix(".")
     if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain) or re.fullmatch(r"[0-9.]+", domain):
@@ -220,6 +228,12 @@ SETTINGS = {
         parse_region,
         "Two letters, such as `GB`: mobile numbers may be typed the way people write them in that"
         " country. Without it, the main country of `VONAGE_NUMBER`'s calling code.",
+    ),
+    "LANGUAGE": Setting(
+        parse_language,
+        "The language of texts, and of pages for browsers that ask for none that there is:"
+        f" `{'`, `'.join(LANGUAGES)}`.",
+        "en",
     ),
     "SESSION_DAYS": Setting(
         parse_count(1, 400), "How many days a device stays signed in without being used.", "30"

@@ -1,35 +1,81 @@
 """What we text: the words, whether a text quotes them, and how soon a number is texted again."""
 
-from flask import current_app, render_template
+from collections.abc import Iterator
+
+from flask import current_app
 
 from foundation.clock import MINUTE, now
 from foundation.database import fetch_row, get_db
 from foundation.digests import phone_digest
+from foundation.forms import Mistake
 from foundation.inbound import Inbound, plain
+from foundation.languages import LANGUAGES, translate
 from foundation.vonage import count_parts
 
+# In their translations, too, letters that GSM-7 has fit a text of 160, any others one of 70. For a
+# dialect's sake, Spanish and Portuguese go without accents: those are not in GSM-7.
+TEXTS = {
+    "invite": "You're invited to {group}. Reply {word} to get your PIN (STOP to opt out), then sign"
+    " in at {address}",
+    "invite by name": "{inviter} invited you to {group}. Reply {word} to get your PIN (STOP to opt"
+    " out), then sign in at {address}",
+    "hint": "Reply with just {word}",
+    "by oneself": "Text {word} to {number} to get your PIN, then sign in at {address}",
+}
 
-def write_invite(inviter: str | None) -> str:
-    """The invite text. Names the inviter if it still fits into one SMS."""
-    word = current_app.config["INVITE_CODE"].upper()
-    named, plain_one = (
-        render_template("sms/invite.txt", word=word, inviter=name).strip()
-        for name in (inviter, None)
+
+def parse_text_language(text: str) -> str:
+    """Optional. Raises Mistake."""
+    if text and text not in LANGUAGES:
+        raise Mistake("language", "language-unknown")
+    return text
+
+
+def write_text(name: str, language: str | None, inviter: str | None = None) -> str:
+    """`language`: the group's, if none is given."""
+    config = current_app.config
+    return translate(TEXTS[name], language or config["LANGUAGE"]).format(
+        inviter=inviter,
+        group=config["GROUP_NAME"],
+        word=config["INVITE_CODE"].upper(),
+        number=f"+{config['VONAGE_NUMBER']}",
+        address=f"{config['BASE_URL']}/signup",
     )
-    return named if count_parts(named) == 1 else plain_one
 
 
-def write_hint() -> str:
-    return f"Reply with just {current_app.config['INVITE_CODE'].upper()}"
+def write_invite(inviter: str | None, language: str | None) -> str:
+    """The invite text. Names the inviter if that costs no SMS more."""
+    shortest = write_text("invite", language)
+    named = write_text("invite by name", language, inviter) if inviter else shortest
+    return named if count_parts(named) <= count_parts(shortest) else shortest
+
+
+def write_hint(language: str | None) -> str:
+    return write_text("hint", language)
+
+
+def write_own_words(language: str | None) -> str:
+    """What an inviter sends a friend by themselves."""
+    return write_text("by oneself", language)
 
 
 def quotes_us(message: Inbound) -> bool:
-    """Whether it contains a text of ours, with the word in it: somebody "loved" that. A quote may
-    come in parts, so each of our sentences with the word is looked for, too."""
-    word, invite = plain(current_app.config["INVITE_CODE"]), plain(write_invite(None))
-    at = invite.index(f" {word} ")
-    ours = (current_app.config["BASE_URL"].split("//")[1], plain(write_hint()))
-    return any(quote in message.text for quote in (*ours, invite[at - 5 : at + len(word) + 8]))
+    """Whether it contains a text of ours, with the word in it: somebody "loved" that."""
+    quotes: list[str] | None = current_app.extensions.get("quotes")
+    if quotes is None:
+        quotes = current_app.extensions["quotes"] = [*find_quotes()]
+    return any(quote in message.text for quote in quotes)
+
+
+def find_quotes() -> Iterator[str]:
+    """In every language. A quote may come in parts, so it's each of our sentences with the word."""
+    word = plain(current_app.config["INVITE_CODE"])
+    yield current_app.config["BASE_URL"].split("//")[1]
+    for language in LANGUAGES:
+        yield plain(write_hint(language))
+        invite = plain(write_text("invite", language))
+        at = invite.index(word)
+        yield invite[max(at - 6, 0) : at + len(word) + 7]
 
 
 # A number is texted once a minute, whatever becomes of its invite in the meantime -----------------

@@ -40,10 +40,11 @@ for (const timer of document.querySelectorAll("[data-seconds]")) {
 }
 
 // Copy what an element says. Without script the button isn't there.
+const { copied } = document.currentScript.dataset;
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.hidden = false;
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-    button.textContent = "Copied";
+    button.textContent = copied;
   });
 }

@@ -30,7 +30,7 @@ const tell = (place, error) => {
   const told = place.querySelector(".error") ?? place.appendChild(document.createElement("span"));
   told.className = "error";
   told.setAttribute("role", "alert");
-  told.textContent = error.isTold ? error.message : "Nothing happened. Try again, or another way.";
+  told.textContent = error.isTold ? error.message : place.dataset.failed;
 };
 
 // A passkey may be offered where the username is typed. That waits until it is taken, and makes way

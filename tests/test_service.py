@@ -13,6 +13,7 @@ import pytest
 import requests
 from click.testing import Result
 
+from foundation.program_files import FILES, FOLDERS
 from wsgi import create_app
 
 from .conftest import ROOT, Served, find_port, run_flask, wait_for
@@ -127,10 +128,10 @@ def serve(settings: dict[str, str], *words: str) -> Result:
 def installed(settings: dict[str, str], tmp_path: Path) -> Iterator[Path]:
     """A copy of the program that is served; its folder."""
     folder, port = tmp_path / "program", find_port()
-    for name in ("app.py", "wsgi.py", "schema.sql", "requirements.txt"):
+    for name in FILES:
         folder.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    for name in ("features", "foundation", "migrations", "static", "templates"):
+    for name in FOLDERS:
         leave_out = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, ignore=leave_out)
     settings["BASE_URL"] = f"http://localhost:{port}"

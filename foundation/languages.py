@@ -1,0 +1,145 @@
+"""Languages: which one a page or a text is in, and what a sentence is in it.
+
+Sentences are English in the code and the templates; translations/ has them in the others, as
+catalogs of gettext. docs/translating.md says how to add a language.
+"""
+
+import functools
+import io
+from pathlib import Path
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import Translations
+from flask import Blueprint, Flask, abort, current_app, g, has_request_context, redirect, request
+from flask.typing import ResponseReturnValue
+from flask_babel import Babel
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import parse_accept_header
+
+# By tag (BCP 47), as its speakers call it.
+LANGUAGES = {
+    "en": "English",
+    "de": "Deutsch",
+    "fr": "Français",
+    "es": "Español",
+    "pt-BR": "Português (Brasil)",
+    "it": "Italiano",
+    "nl": "Nederlands",
+    "ar": "العربية",
+    "ja": "日本語",
+}
+RIGHT_TO_LEFT = {"ar"}
+# Verify's PINs, where it has our language; elsewhere it takes that of the phone's country.
+LOCALES = {"de": "de-de", "fr": "fr-fr", "es": "es-es", "pt-BR": "pt-br", "it": "it-it"}
+
+FOLDER = Path(__file__).parent.parent / "translations"
+
+languages = Blueprint("languages", __name__)
+
+
+def add_languages(app: Flask) -> None:
+    """Dates and spans are said by Babel."""
+    Babel(app, configure_jinja=False, locale_selector=lambda: current_language().replace("-", "_"))
+
+
+# Which one ----------------------------------------------------------------------------------------
+
+
+def current_language() -> str:
+    """The visitor's. Commands speak English."""
+    if not has_request_context():
+        return "en"
+    if "language" not in g:
+        g.language = choose_language()
+    return str(g.language)
+
+
+def choose_language() -> str:
+    """As chosen at the foot of a page, else as the browser asks, else as the group speaks."""
+    config = current_app.config
+    if f"{config['LANGUAGE_COOKIE_NAME']}=" in request.environ.get("HTTP_COOKIE", ""):
+        chosen = request.cookies.get(config["LANGUAGE_COOKIE_NAME"])
+        if chosen in LANGUAGES:
+            return chosen
+    asked = match_languages(request.environ.get("HTTP_ACCEPT_LANGUAGE", "")[:200])
+    return asked or str(config["LANGUAGE"])
+
+
+@functools.lru_cache(maxsize=500)
+def match_languages(accepted: str) -> str | None:
+    """The first that we have, of an Accept-Language header."""
+    wanted = parse_accept_header(accepted, LanguageAccept)
+    found = (match_language(tag) for tag, quality in wanted if quality > 0)
+    return next((language for language in found if language), None)
+
+
+def match_language(tag: str) -> str | None:
+    """By prefix: Portuguese of Portugal is nearer to ours of Brazil than to English."""
+    prefix = tag.replace("_", "-").lower().partition("-")[0]
+    return next((one for one in LANGUAGES if one.partition("-")[0] == prefix), None)
+
+
+@languages.post("/language")
+def choose() -> ResponseReturnValue:
+    """The choice at the foot of a page, and back to that page."""
+    chosen = request.form.get("language", "")
+    if chosen not in LANGUAGES:
+        abort(400)
+    answer = redirect(find_way_back(), 303)
+    answer.set_cookie(
+        current_app.config["LANGUAGE_COOKIE_NAME"],
+        chosen,
+        max_age=365 * 86_400,
+        secure=current_app.config["SESSION_COOKIE_SECURE"],
+        httponly=True,
+        samesite="Lax",
+    )
+    return answer
+
+
+def find_way_back() -> str:
+    """The page that the browser says it comes from, if it's one of ours that can be opened."""
+    own, came_from = current_app.config["BASE_URL"], request.referrer or ""
+    if not came_from.startswith(f"{own}/"):
+        return "/"
+    path, mark, query = came_from.removeprefix(own).partition("?")
+    try:
+        current_app.create_url_adapter(request).match(path, "GET")  # type: ignore[union-attr]
+    except HTTPException:
+        return "/"
+    return path + mark + query
+
+
+# What a sentence is in it -------------------------------------------------------------------------
+
+
+def translate(sentence: str, language: str | None = None) -> str:
+    """`language`: the visitor's, if none is given."""
+    language = language or current_language()
+    return sentence if language == "en" else find_catalog(language).gettext(sentence)
+
+
+def translate_count(one: str, many: str, count: int, language: str | None = None) -> str:
+    """The form that goes with that count."""
+    return find_catalog(language or current_language()).ngettext(one, many, count)
+
+
+@functools.cache
+def find_catalog(language: str) -> Translations:
+    """As `make install` compiled it. Where that wasn't run, it is compiled here, which takes a
+    moment at the first page. English has none, and says what is asked for."""
+    room = FOLDER / language.replace("-", "_") / "LC_MESSAGES"
+    compiled, source = room / "messages.mo", room / "messages.po"
+    if compiled.exists():
+        with compiled.open("rb") as file:
+            return Translations(file)
+    if not source.exists():
+        return Translations()
+    with source.open("rb") as file:
+        catalog = read_po(file)
+    made = io.BytesIO()
+    write_mo(made, catalog)
+    made.seek(0)
+    return Translations(made)
