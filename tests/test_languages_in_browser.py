@@ -1,0 +1,105 @@
+"""Every page in every language in a real browser: nothing too wide, nothing that axe objects to,
+and Arabic from right to left."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from foundation.languages import LANGUAGES, RIGHT_TO_LEFT
+
+from .conftest import ADA, GRACE, MALLORY, Group, Served
+from .test_browser import (  # noqa: F401 - fixtures
+    DESKTOP,
+    LEFT_OF_THE_PAGE,
+    PHONE,
+    SHOTS,
+    SMALL,
+    SMALL_TARGETS,
+    House,
+    chromium,
+    house,
+)
+
+OF_STRANGERS = ["/", "/signup", "/join", "/nothing"]
+OF_MEMBERS = ["/", "/signup", "/invite", "/devices", "/devices/add", "/app-passwords", "/logout"]
+OF_MEMBERS += ["/leave", "/admin"]
+OF_ADMINS = ["/admin", "/admin/members", "/admin/members?q=xyz", "/admin/journal", "/leave"]
+OF_ADMINS += [f"/admin/programs{more}" for more in ("", "/wiki", "/wiki/openid", "/wiki/remove")]
+OF_ADMINS += [f"/members/2/{what}" for what in ("remove", "sign-out", "last-day")]
+
+
+@pytest.fixture
+def settings(settings: dict[str, str]) -> dict[str, str]:
+    return settings | {"MEMBER_INVITES": "2"}
+
+
+def fill(house: House) -> tuple[Page, Page]:
+    """A group with something on every page; the pages of Ada and Grace."""
+    local = house.local
+    ada, grace = house.let_in(ADA, "ada"), house.let_in(GRACE, "grace")
+    as_ada = local.browser()
+    as_ada.client.set_cookie("session", ada.context.cookies()[0]["value"])
+    wiki = {"name": "wiki", "title": "Our wiki", "address": "https://wiki.example.org"}
+    as_ada.post("/admin/programs", **wiki, who="chosen")
+    for name in ("ada", "grace"):
+        as_ada.post("/admin/programs/wiki/members", username=name)
+    as_ada.post("/admin/programs/wiki/openid", redirects="https://wiki.example.org/callback")
+    as_ada.post("/app-passwords", program="wiki", name="My calendar")
+    as_ada.post("/members/2/last-day", ends_on="2099-12-31")
+    as_ada.post("/members/2/last-day", ends_on="")
+    local.vonage.barred.add("12025550150")
+    as_ada.post("/invite", phone="+12025550150", note="Tom")
+    as_ada.post("/invite", phone="+12025550151", send="self", ends_on="2099-12-31")
+    as_ada.post("/invite", phone=f"+{MALLORY}", username="mallory")
+    local.text(MALLORY)
+    local.browser().sign_up(MALLORY, "mallory", "000000")
+    as_ada.post("/invite", phone="+12025550152")
+    local.text("12025550152")
+    as_ada.post("/invite", phone="+12025550153")
+    local.text("12025550153", "stop")
+    return ada, grace
+
+
+@pytest.mark.parametrize("language", [one for one in LANGUAGES if one != "en"])
+def test_every_page(house: House, local: Group, served: Served, language: str) -> None:
+    house.expected |= {400, 403, 404, 422}
+    stranger = house.window().new_page()
+    ada, grace = fill(house)
+    for page in (stranger, ada, grace):
+        cookie = {"name": "language", "value": language, "url": house.group}
+        page.context.add_cookies([cookie])  # type: ignore[list-item]
+    for page, who, paths in ((stranger, "stranger", OF_STRANGERS), (grace, "member", OF_MEMBERS),
+                             (ada, "admin", OF_ADMINS)):  # fmt: skip
+        for path in paths:
+            page.goto(f"{house.group}{path}")
+            look(page, language, f"{who}{path}")
+    stranger.goto(f"{house.group}/signup")
+    stranger.locator("form.card").evaluate("form => form.noValidate = true")
+    stranger.locator("form.card button").click()
+    stranger.locator("[aria-invalid]").first.wait_for()
+    look(stranger, language, "refused")
+    ada.goto(f"{house.group}/devices/add")
+    ada.locator("main form button").first.click()
+    ada.locator(".code").wait_for()
+    look(ada, language, "code")
+    assert ada.locator(".code").evaluate("e => getComputedStyle(e).direction") == "ltr"
+
+
+def look(page: Page, language: str, name: str) -> None:
+    is_mirrored = language in RIGHT_TO_LEFT
+    html = page.locator("html")
+    assert html.get_attribute("lang") == language
+    assert html.evaluate("e => getComputedStyle(e).direction") == ("rtl" if is_mirrored else "ltr")
+    for size in (DESKTOP, SMALL):
+        page.set_viewport_size(size)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], name
+        assert not is_mirrored or page.evaluate(LEFT_OF_THE_PAGE) == [], (name, size)
+        brand = page.locator(".brand").bounding_box()
+        assert brand
+        assert (brand["x"] + brand["width"] / 2 > size["width"] / 2) == is_mirrored, name
+        shot = f"{language}-{name.replace('/', '-').partition('?')[0]}-{size['width']}.png"
+        page.screenshot(path=SHOTS / shot, full_page=True)
+    assert page.evaluate(SMALL_TARGETS) == [], name
+    found = Axe().run(page)
+    assert found.violations_count == 0, (name, found.generate_report())
+    page.set_viewport_size(PHONE)
