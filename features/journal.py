@@ -10,6 +10,7 @@ from foundation.clock import now
 from foundation.database import fetch_rows
 from foundation.feature import Feature
 from foundation.journal import word_event
+from foundation.languages import current_language
 from foundation.paging import PAGE_LENGTH, read_id
 
 journal = Blueprint("journal", __name__)
@@ -19,7 +20,8 @@ journal.before_request(require_admin)
 @journal.get("/admin/journal")
 def overview() -> ResponseReturnValue:
     found = find_journal(read_id("before"))
-    lines = [(line, word_event(line)) for line in found[:PAGE_LENGTH]]
+    language = current_language()
+    lines = [(line, word_event(line, language)) for line in found[:PAGE_LENGTH]]
     older = lines[-1][0]["id"] if len(found) > PAGE_LENGTH else None
     return render_template("journal/journal.html", lines=lines, older=older, now=now())
 

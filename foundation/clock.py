@@ -15,10 +15,19 @@ def now() -> int:
     return int(time.time())
 
 
-def say_span(seconds: int) -> str:
+# How a page says it. `language` is the template's, which is the visitor's; templates pass it on by
+# themselves (see foundation/templates.py). Without one it is looked up, which takes longer than to
+# say it in English; the other languages are said by Babel.
+
+
+def say_span(seconds: int, language: str | None = None) -> str:
+    if is_english(language):
+        return say_english_span(seconds)
+    return str(format_timedelta(timedelta(seconds=max(seconds, MINUTE)), threshold=1))
+
+
+def say_english_span(seconds: int) -> str:
     """As a person would say it: "5 min", "3 h", "2 days"."""
-    if not is_english():
-        return str(format_timedelta(timedelta(seconds=max(seconds, MINUTE)), threshold=1))
     for size, unit in ((DAY, "day"), (HOUR, "h"), (MINUTE, "min")):
         if seconds >= size:
             count = (seconds + size // 2) // size
@@ -26,47 +35,46 @@ def say_span(seconds: int) -> str:
     return "less than a minute"
 
 
-def say_ago(seconds: int) -> str:
+def say_ago(seconds: int, language: str | None = None) -> str:
     if seconds < MINUTE:
-        return translate("just now")
-    return f"{say_span(seconds)} ago" if is_english() else say_distance(-seconds)
+        return translate("just now", language)
+    return f"{say_english_span(seconds)} ago" if is_english(language) else say_distance(-seconds)
 
 
-def say_ahead(seconds: int) -> str:
+def say_ahead(seconds: int, language: str | None = None) -> str:
     if seconds < MINUTE:
-        return translate("in less than a minute")
-    return f"in {say_span(seconds)}" if is_english() else say_distance(seconds)
+        return translate("in less than a minute", language)
+    return f"in {say_english_span(seconds)}" if is_english(language) else say_distance(seconds)
 
 
-def say_day(seconds: int) -> str:
+def say_day(seconds: int, language: str | None = None) -> str:
     """For times that are recorded once a day at most."""
     days = max(seconds, 0) // DAY
     if days < 2:
-        return translate("yesterday") if days else translate("today")
-    return f"{days} days ago" if is_english() else say_distance(-days * DAY)
+        return translate("yesterday", language) if days else translate("today", language)
+    return f"{days} days ago" if is_english(language) else say_distance(-days * DAY)
 
 
-def say_date(at: int) -> str:
-    return say_date_of(datetime.fromtimestamp(at, UTC))
-
-
-def say_date_of(moment: datetime) -> str:
-    """English as it's written outside the USA, too, and without Babel, which takes its time."""
-    return f"{moment:%-d %B %Y}" if is_english() else str(format_date(moment, "long"))
-
-
-def say_moment(at: int) -> str:
+def say_date(at: int, language: str | None = None) -> str:
+    """English as it's written outside the USA, too."""
     moment = datetime.fromtimestamp(at, UTC)
-    return f"{say_date_of(moment)}, {moment:%H:%M} UTC"
+    return f"{moment:%-d %B %Y}" if is_english(language) else str(format_date(moment, "long"))
 
 
-def say_days(count: int) -> str:
+def say_moment(at: int, language: str | None = None) -> str:
+    moment = datetime.fromtimestamp(at, UTC)
+    if is_english(language):
+        return f"{moment:%-d %B %Y, %H:%M} UTC"
+    return f"{say_date(at, language)}, {moment:%H:%M} UTC"
+
+
+def say_days(count: int, language: str | None = None) -> str:
     """Such as "30 days"."""
-    return translate_count("%(count)s day", "%(count)s days", count) % {"count": count}
+    return translate_count("%(count)s day", "%(count)s days", count, language) % {"count": count}
 
 
-def is_english() -> bool:
-    return current_language() == "en"
+def is_english(language: str | None) -> bool:
+    return (language or current_language()) == "en"
 
 
 def say_distance(seconds: int) -> str:
@@ -79,8 +87,10 @@ def say_iso(at: int) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+TIMES = {"span": say_span, "ago": say_ago, "ahead": say_ahead, "day": say_day, "days": say_days}
+TIMES |= {"date": say_date, "moment": say_moment}
+
+
 def add_times(app: Flask) -> None:
     """So that templates can say them: `{{ (now - line.at)|ago }}`."""
-    app.jinja_env.filters |= {"span": say_span, "ago": say_ago, "ahead": say_ahead, "day": say_day}
-    app.jinja_env.filters |= {"date": say_date, "moment": say_moment, "iso": say_iso}
-    app.jinja_env.filters["days"] = say_days
+    app.jinja_env.filters |= {**TIMES, "iso": say_iso}

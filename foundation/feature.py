@@ -17,7 +17,6 @@ from foundation.clock import DAY, add_times, now
 from foundation.database import get_db
 from foundation.forward_auth import ForwardAuth
 from foundation.journal import EVENTS
-from foundation.languages import LANGUAGES, RIGHT_TO_LEFT, current_language
 from foundation.notices import take_notice
 from foundation.sentences import SENTENCES, is_sentence, say
 from foundation.sessions import Member, current_member, is_admin, this_digest
@@ -105,8 +104,7 @@ def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
     def describe_visitor() -> dict[str, Any]:
         member = current_member()
         here = request.path if has_request_context() else ""  # commands render texts
-        who = {"member": member, "is_admin": is_admin(member), "language": current_language()}
-        return {**who, "here": here, **known}
+        return {"member": member, "is_admin": is_admin(member), "here": here, **known}
 
     add_times(app)
 
@@ -121,12 +119,6 @@ def gather_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
         admin_pages += feature.admin_pages.items()
         for place, template in feature.slots.items():
             slots.setdefault(place, []).append(template)
-    lookups: dict[str, Any] = {
-        "languages": LANGUAGES,
-        "right_to_left": RIGHT_TO_LEFT,
-        "say": say,
-        "is_sentence": is_sentence,
-        "take_notice": take_notice,
-    }
+    lookups: dict[str, Any] = {"say": say, "is_sentence": is_sentence, "take_notice": take_notice}
     lookups["find_arrivals"] = find_arrivals
     return {"navigation": navigation, "admin_pages": admin_pages, "slots": slots, **lookups}

@@ -78,16 +78,17 @@ def record(
     )
 
 
-def word_event(line: sqlite3.Row) -> str:
-    """A line of the journal as people read it. Without a name, `phone_hint` says whom it is about,
-    while the invite is open."""
+def word_event(line: sqlite3.Row, language: str) -> str:
+    """A line of the journal as people read it in that language. Without a name, `phone_hint` says
+    whom it is about, while the invite is open."""
     events: dict[str, str] = current_app.extensions["events"]
     name = line["event"]
     name += "" if line["actor"] else ", no actor"
     name += "" if line["subject"] else ", no subject"
     # Most events never have the one or the other, and have words for the plain name only.
     plain = (name.replace(", no actor", ""), name.replace(", no subject", ""), line["event"])
-    words = translate(next((events[n] for n in (name, *plain) if n in events), line["event"]))
+    words = next((events[n] for n in (name, *plain) if n in events), line["event"])
+    words = translate(words, language)
     facts = {"actor": line["actor"], "subject": line["subject"]}
     if "{reason}" in words:
         facts["reason"] = say(line["detail"])
@@ -96,7 +97,7 @@ def word_event(line: sqlite3.Row) -> str:
         facts |= {"count": sum(counts.values()), "which": ", ".join(sorted(counts))}
     whom = ""
     if line["phone_hint"] and not line["subject"]:
-        whom = " " + translate(WHOM).format(digits=line["phone_hint"])
+        whom = " " + translate(WHOM, language).format(digits=line["phone_hint"])
     return words.format(**facts) + whom
 
 

@@ -11,7 +11,16 @@ from pathlib import Path
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
-from flask import Blueprint, Flask, abort, current_app, g, has_request_context, redirect, request
+from flask import (
+    Blueprint,
+    Flask,
+    abort,
+    current_app,
+    g,
+    has_request_context,
+    redirect,
+    request,
+)
 from flask.typing import ResponseReturnValue
 from flask_babel import Babel
 from werkzeug.datastructures import LanguageAccept
@@ -51,19 +60,20 @@ def current_language() -> str:
     """The visitor's. Commands speak English."""
     if not has_request_context():
         return "en"
-    if "language" not in g:
-        g.language = choose_language()
-    return str(g.language)
+    language: str | None = getattr(g, "language", None)
+    if language is None:
+        language = g.language = choose_language()
+    return language
 
 
 def choose_language() -> str:
     """As chosen at the foot of a page, else as the browser asks, else as the group speaks."""
-    config = current_app.config
-    if f"{config['LANGUAGE_COOKIE_NAME']}=" in request.environ.get("HTTP_COOKIE", ""):
+    config, environ = current_app.config, request.environ
+    if f"{config['LANGUAGE_COOKIE_NAME']}=" in environ.get("HTTP_COOKIE", ""):
         chosen = request.cookies.get(config["LANGUAGE_COOKIE_NAME"])
         if chosen in LANGUAGES:
             return chosen
-    asked = match_languages(request.environ.get("HTTP_ACCEPT_LANGUAGE", "")[:200])
+    asked = match_languages(environ.get("HTTP_ACCEPT_LANGUAGE", "")[:200])
     return asked or str(config["LANGUAGE"])
 
 

@@ -24,6 +24,7 @@ from .test_pages import pages_of_every_state
 OTHERS = [language for language in LANGUAGES if language != "en"]
 BY_GSM_7 = ["en", "de", "fr", "es", "pt-BR", "it", "nl"]
 GAP = re.compile(r"%\(\w+\)s|\{\w+\}|</?\w+[^>]*>")  # what is filled in, and tags
+EMPHASISED = re.compile("<em>(.*?)</em>")
 
 
 # The catalogs -------------------------------------------------------------------------------------
@@ -59,6 +60,22 @@ def test_a_translation_has_the_gaps_and_tags_of_the_english(language: str) -> No
                 wanted, found = set(GAP.findall(english)), set(GAP.findall(text))
                 assert wanted - lost <= found <= wanted, message.id
                 assert english[:1].isspace() == text[:1].isspace()
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_button_is_named_as_it_is_labelled(language: str) -> None:
+    """Where a sentence says "press <em>Add a device</em>"."""
+    catalog = read_catalog(language)
+    named = 0
+    for message in catalog:
+        pairs = forms_of(message) if message.id else []
+        for english, text in pairs:
+            labels = zip(EMPHASISED.findall(english), EMPHASISED.findall(text), strict=True)
+            for label, translated in labels:
+                if known := catalog.get(label):
+                    named += 1
+                    assert translated == known.string
+    assert named >= 5
 
 
 def test_english_is_in_nothing_that_a_german_reads(
@@ -345,9 +362,9 @@ def test_the_inviter_chooses_the_language_of_the_texts(
     assert '<option value="en" lang="en" selected>' in form
     ada.post("/invite", phone=f"+{GRACE}", language="de")
     text = vonage.thread(GRACE)[-1]
-    assert text.startswith("ada lädt dich zu Trusted Group ein. Antworte SUNFLOWER")
+    assert text.startswith("ada lädt dich zu Trusted Group ein. Antworte mit SUNFLOWER")
     assert group.text(GRACE, "was?") == 204
-    assert vonage.thread(GRACE)[-1] == "Antworte einfach nur SUNFLOWER"
+    assert vonage.thread(GRACE)[-1] == "Antworte nur mit SUNFLOWER"
     assert group.text(GRACE) == 204
     assert json.loads(vonage.calls("start")[-1].body)["locale"] == "de-de"
     again = ada.get(f"/admin?again={group.one('SELECT max(id) FROM whitelist')}").text
