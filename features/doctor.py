@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,10 +19,19 @@ from foundation.command import command
 from foundation.database import database_path, transaction
 from foundation.feature import Feature, gather
 from foundation.inbound import webhook_url
+from foundation.languages import LANGUAGES
 from foundation.migrations import is_in_use
 from foundation.program_files import serves_these_files
 from foundation.sentences import say
-from foundation.vonage import VonageClient, VonageError, VonageRefused, asking_vonage, connect
+from foundation.texts import write_invite
+from foundation.vonage import (
+    VonageClient,
+    VonageError,
+    VonageRefused,
+    asking_vonage,
+    connect,
+    count_parts,
+)
 
 if TYPE_CHECKING:  # they are imported where they are used, so the server doesn't load them
     from vonage_numbers import OwnedNumber
@@ -50,10 +59,33 @@ def examine(fix: bool) -> bool:
     checks += [check_files] if is_in_use(database_path(current_app)) else []
     checks += [check_base_url, check_account, lambda: check_number(fix)]
     results = [tell(check) for check in checks]
+    for note in find_notes():
+        click.echo(f"note   {note}")
     troubles = [trouble for check in gather("check") if (trouble := check())]
     for trouble in troubles:
         click.echo(f"wrong  {trouble}")
     return all(results) and not troubles
+
+
+def find_notes() -> Iterator[str]:
+    """What is right, but may surprise."""
+    language = current_app.config["LANGUAGE"]
+    parts = count_parts(write_invite(None, language))
+    if parts > 1:
+        yield (
+            f"An invite's text is sent, and paid, in {parts} parts (in {LANGUAGES[language]}). What"
+            " makes it long are GROUP_NAME, INVITE_CODE and BASE_URL."
+        )
+    region = current_app.config["DEFAULT_REGION"]
+    if region in CLOSED_REGIONS:
+        yield (
+            f"Vonage's Verify is closed to numbers in {region} until its support opens it: invites"
+            " would arrive there, but no PINs."
+        )
+
+
+# Some of a longer list, which Vonage's help centre has.
+CLOSED_REGIONS = {"GH", "JM", "ME", "MK", "TN"}
 
 
 def tell(check: Callable[[], str]) -> bool:

@@ -307,6 +307,28 @@ def test_the_doctor_says_what_to_do(served: Served, local: Group, spoil: Any, to
     assert "All is well" not in found.output
 
 
+IN_PARTS = "An invite's text is sent, and paid, in 2 parts (in"
+
+
+@pytest.mark.parametrize(
+    ("more", "told_so"),
+    [
+        ({}, []),
+        ({"INVITE_CODE": "W" * 20, "GROUP_NAME": "G" * 16}, []),
+        ({"BASE_URL": f"http://{'a' * 50}.localhost"}, [f"{IN_PARTS} English)"]),
+        ({"LANGUAGE": "ja"}, [f"{IN_PARTS} 日本語)"]),
+        ({"DEFAULT_REGION": "TN"}, ["Vonage's Verify is closed to numbers in TN"]),
+    ],
+)  # fmt: skip
+def test_the_doctor_notes_what_may_surprise(
+    settings: dict[str, str], more: dict[str, str], told_so: list[str]
+) -> None:
+    told = create_app(settings | more).test_cli_runner().invoke(args=["doctor"]).output
+    notes = re.findall(r"^note   (.*)$", told, re.M)
+    assert len(notes) == len(told_so)
+    assert [note[: len(start)] for note, start in zip(notes, told_so, strict=True)] == told_so
+
+
 def test_the_doctor_sees_that_nothing_answers(settings: dict[str, str], vonage: Vonage) -> None:
     settings["BASE_URL"] = "http://localhost:9"
     found = Group(create_app(settings), vonage).command("doctor")
