@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .growth import draw_growth, measure_large
+from .languages import measure_languages
 from .servers import ROOT, Load, granian, gunicorn, running
 from .world import World
 
@@ -219,6 +220,7 @@ def main() -> None:
         parts += ["## Reading, 8 threads a worker", table([*read_pages(world, 8, seconds, rounds)])]
         parts += ["## Reading, 1 thread a worker", table([*read_pages(world, 1, seconds, rounds)])]
         parts += ["## Writing, 8 threads a worker", table([*write_pages(world, seconds, rounds)])]
+        parts += ["## In other languages", measure_languages(world)]
         parts += ["## Waiting, size, start", hold_slow_checks(world), *measure_size()]
     parts += ["## A large group", measure_large(filled, seconds)]
     if not quick:
