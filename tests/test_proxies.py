@@ -630,6 +630,24 @@ def test_what_was_done_is_said_behind_a_proxy_too(guarded: Guarded, proxy: Proxy
     assert shown("done-signed-out") not in visitor.ask(GROUP).body
 
 
+def test_a_language_is_chosen_behind_a_proxy_too(guarded: Guarded, proxy: Proxy) -> None:
+    visitor = Visitor(proxy)
+    chosen = [("Sec-Fetch-Site", "same-origin"), ("Referer", f"{GROUP}/signup")]
+    answer = visitor.ask(f"{GROUP}/language", chosen, "POST", "language=de")
+    assert answer.headers["Location"] == "/signup"
+    assert '<html lang="de">' in visitor.ask(f"{GROUP}/signup").body
+    assert '<html lang="en">' in Visitor(proxy).ask(f"{GROUP}/signup").body
+
+
+@pytest.mark.parametrize("file", ["nginx.conf", "Caddyfile", "Caddyfile.container"])
+def test_each_of_our_cookies_gets_through(settings: dict[str, str], file: str) -> None:
+    config = create_app(settings | {"BASE_URL": GROUP, "COOKIE_DOMAIN": "example.org"}).config
+    names = {value for name, value in config.items() if name.endswith("_COOKIE_NAME")}
+    assert len(names) == 4
+    text = (ROOT / "deploy" / file).read_text().replace("(?:Host|Secure)", "Secure")
+    assert {name for name in names if name not in text} == set()
+
+
 def test_static_files_are_compressed_and_pages_are_not(guarded: Guarded, proxy: Proxy) -> None:
     visitor = Visitor(proxy)
     page = visitor.ask(f"{GROUP}/signup", [("Accept-Encoding", "gzip")])
