@@ -474,7 +474,7 @@ def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
         return note_late_reply if message.is_late else send_pin
     if message.part or find_invite(message.phone) is None:
         return None  # another part may have the word; and strangers get no answer
-    if message.words == ["stop"]:
+    if message.words in STOPS:
         return stop
     return note_late_reply if message.is_late else answer_without_word
 
@@ -482,6 +482,9 @@ def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
 @webhooks.errorhandler(VonageError)
 def ask_again(error: VonageError) -> ResponseReturnValue:
     return "", 503, {"Retry-After": "30"}
+
+
+STOPS = (["stop"], ["stopp"], ["arret"], ["arrêt"])
 
 
 def stop(message: Inbound) -> None:

@@ -61,11 +61,13 @@ class SecurityHeaders:
         ours = self.public if is_static else self.private
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            theirs = [header for header in headers if header[0].lower() not in ours]
-            added = ours
+            added = (
+                self.private if status >= "4" else ours
+            )  # error pages are in a visitor's language
+            theirs = [header for header in headers if header[0].lower() not in added]
             if FORM_ACTION in environ:
-                name, policy = ours["content-security-policy"]
-                added = ours | {name.lower(): (name, f"{policy} {environ[FORM_ACTION]}")}
+                name, policy = added["content-security-policy"]
+                added = added | {name.lower(): (name, f"{policy} {environ[FORM_ACTION]}")}
             return start_response(status, [*theirs, *added.values()], exc_info)
 
         return self.wsgi_app(environ, start)

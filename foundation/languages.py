@@ -40,7 +40,8 @@ LANGUAGES = {
     "ja": "日本語",
 }
 RIGHT_TO_LEFT = {"ar"}
-# Verify's PINs, where it has our language; elsewhere it takes that of the phone's country.
+# In which of ours Verify says its PINs when it's told to. Otherwise, also for English, it takes the
+# language of the phone's country, and English where it has none.
 LOCALES = {"de": "de-de", "fr": "fr-fr", "es": "es-es", "pt-BR": "pt-br", "it": "it-it"}
 
 FOLDER = Path(__file__).parent.parent / "translations"
@@ -53,7 +54,7 @@ def add_languages(app: Flask) -> None:
     Babel(app, configure_jinja=False, locale_selector=lambda: current_language().replace("-", "_"))
 
 
-# Which one ----------------------------------------------------------------------------------------
+# Which language a visitor reads -------------------------------------------------------------------
 
 
 def current_language() -> str:
@@ -73,7 +74,7 @@ def choose_language() -> str:
         chosen = request.cookies.get(config["LANGUAGE_COOKIE_NAME"])
         if chosen in LANGUAGES:
             return chosen
-    asked = match_languages(environ.get("HTTP_ACCEPT_LANGUAGE", "")[:200])
+    asked = match_languages(environ.get("HTTP_ACCEPT_LANGUAGE", "")[:200])  # people's are shorter
     return asked or str(config["LANGUAGE"])
 
 
@@ -86,13 +87,15 @@ def match_languages(accepted: str) -> str | None:
 
 
 def match_language(tag: str) -> str | None:
-    """By prefix: Portuguese of Portugal is nearer to ours of Brazil than to English."""
-    prefix = tag.replace("_", "-").lower().partition("-")[0]
-    return next((one for one in LANGUAGES if one.partition("-")[0] == prefix), None)
+    """Else by prefix: Portuguese of Portugal is nearer to ours of Brazil than to English."""
+    wanted = tag.replace("_", "-").lower()
+    exact = (one for one in LANGUAGES if one.lower() == wanted)
+    near = (one for one in LANGUAGES if one.partition("-")[0] == wanted.partition("-")[0])
+    return next(exact, None) or next(near, None)
 
 
 @languages.post("/language")
-def choose() -> ResponseReturnValue:
+def save_choice() -> ResponseReturnValue:
     """The choice at the foot of a page, and back to that page."""
     chosen = request.form.get("language", "")
     if chosen not in LANGUAGES:
@@ -122,7 +125,12 @@ def find_way_back() -> str:
     return path + mark + query
 
 
-# What a sentence is in it -------------------------------------------------------------------------
+# What a sentence is in a language -----------------------------------------------------------------
+
+
+def path_of(language: str) -> Path:
+    """Of its catalog."""
+    return FOLDER / language.replace("-", "_") / "LC_MESSAGES" / "messages.po"
 
 
 def translate(sentence: str, language: str | None = None) -> str:
@@ -138,10 +146,11 @@ def translate_count(one: str, many: str, count: int, language: str | None = None
 
 @functools.cache
 def find_catalog(language: str) -> Translations:
-    """As `make install` compiled it. Where that wasn't run, it is compiled here, which takes a
-    moment at the first page. English has none, and says what is asked for."""
-    room = FOLDER / language.replace("-", "_") / "LC_MESSAGES"
-    compiled, source = room / "messages.mo", room / "messages.po"
+    """As `make install` compiled it. Where that wasn't run, such as in a checkout that somebody
+    starts by hand, it is compiled here, which takes a moment at the first page. There is none for
+    English: an empty catalog gives back what it's asked for."""
+    source = path_of(language)
+    compiled = source.with_suffix(".mo")
     if compiled.exists():
         with compiled.open("rb") as file:
             return Translations(file)

@@ -12,6 +12,7 @@ from foundation.languages import current_language
 from foundation.notices import has_notice
 from foundation.sessions import current_member
 
+MOST_OUTLINES = 200  # of 5 to 10 kB; nine languages have more, and people need few of them
 GAP = re.compile("\x1a([a-z_]+)\x1a")  # a control character, which HTML doesn't escape
 
 
@@ -23,8 +24,10 @@ def render_form(template: str, form: Form, **facts: str | None) -> str:
     if is_special or current_member():
         return render_template(template, form=form, **facts)
     outlines: dict[object, list[str]] = current_app.extensions.setdefault("outlines", {})
-    key = (template, current_language(), *sorted(form.mistakes.items()))  # there are not many
+    key = (template, current_language(), *sorted(form.mistakes.items()))
     if key not in outlines:
+        if len(outlines) >= MOST_OUTLINES:
+            outlines.clear()
         gaps = copy.copy(form)
         gaps.values = {field: f"\x1a{field}\x1a" for field in form.values}
         outlines[key] = GAP.split(render_template(template, form=gaps, **facts))

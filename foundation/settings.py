@@ -232,7 +232,8 @@ SETTINGS = {
     "LANGUAGE": Setting(
         parse_language,
         "The language of texts, and of pages for browsers that ask for none that there is:"
-        f" `{'`, `'.join(LANGUAGES)}`.",
+        f" `{'`, `'.join(LANGUAGES)}`. Here `.env` comes before the environment, where other"
+        " programs have a variable of the same name.",
         "en",
     ),
     "SESSION_DAYS": Setting(
@@ -276,7 +277,15 @@ def gather_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
     """What is set, as text: in `config`, else the environment, else (without `config`) the nearest
     .env file."""
     env_file = read_env_file(find_dotenv(usecwd=True)) if config is None else {}
-    return {**env_file, **os.environ, **(config or {})}
+    environment = dict(os.environ)
+    if "LANGUAGE" in env_file or is_of_gettext(environment.get("LANGUAGE", "")):
+        environment.pop("LANGUAGE", None)
+    return {**env_file, **environment, **(config or {})}
+
+
+def is_of_gettext(value: str) -> bool:
+    """Systems set a variable of the same name for all programs, to locales such as "sv_SE:sv"."""
+    return value == "C" or re.search(r"[:_.]", value) is not None
 
 
 def read_env_file(path: str) -> dict[str, str | None]:

@@ -37,13 +37,21 @@ class Templates(Environment):
         self.newstyle_gettext = True
         self.policies["ext.i18n.trimmed"] = True
         self.globals |= {"_": translate, "plural_form": plural_form}
-        self.globals |= {"languages": LANGUAGES, "keep": self.keep}
-        self.kept: dict[object, Markup] = {}
+        self.globals |= {"languages": LANGUAGES, "keep_rendered": self.keep_rendered}
+        self.rendered: dict[object, Markup] = {}
 
     def get_template(
         self, name: Any, parent: str | None = None, globals: MutableMapping[str, Any] | None = None
     ) -> Template:
         return super().get_template(name, parent or f"{current_language()}:", globals)
+
+    def select_template(
+        self,
+        names: Any,
+        parent: str | None = None,
+        globals: MutableMapping[str, Any] | None = None,
+    ) -> Template:
+        return super().select_template(names, parent or f"{current_language()}:", globals)
 
     def join_path(self, template: str, parent: str) -> str:
         return f"{parent.partition(':')[0]}:{template}"
@@ -53,19 +61,22 @@ class Templates(Environment):
         One dict makes our pages 6 % faster."""
         return {**self.globals, **(own or {})}
 
-    def keep(self, template: str, language: str, chosen: str = "") -> Markup:
+    def keep_rendered(self, template: str, language: str, chosen: str = "") -> Markup:
         """A part of a page that depends on these alone, rendered once. There are few values that
         `chosen` may have. Python handles pages of ASCII faster, so others are references."""
         key = (template, language, chosen)
-        if key not in self.kept:
+        if key not in self.rendered:
             html = self.get_template(template, f"{language}:").render(chosen=chosen)
-            self.kept[key] = Markup(html.encode("ascii", "xmlcharrefreplace").decode())
-        return self.kept[key]
+            self.rendered[key] = Markup(html.encode("ascii", "xmlcharrefreplace").decode())
+        return self.rendered[key]
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        """Jinja's hook between reading a template and compiling it; an extension can't change what
+        the tags of others became."""
         tree = super()._parse(source, name, filename)
-        Translator((name or "en:").partition(":")[0]).visit(tree)
-        return tree.set_environment(self)  # type: ignore[return-value]
+        Translator(name.partition(":")[0] if name else current_language()).visit(tree)
+        tree.set_environment(self)  # what is new in it, too
+        return tree
 
 
 class AnyLanguage(BaseLoader):
@@ -78,9 +89,6 @@ class AnyLanguage(BaseLoader):
     def get_source(self, environment: Any, template: str) -> Any:
         return self.files.get_source(environment, template.partition(":")[2])
 
-    def list_templates(self) -> list[str]:
-        return self.files.list_templates()
-
 
 def plural_form(language: str, count: int) -> int:
     """Which of a plural's forms goes with that count."""
@@ -88,9 +96,9 @@ def plural_form(language: str, count: int) -> int:
 
 
 class Translator(NodeTransformer):
-    """Puts the translations in the place of what a template asks gettext for: `{% trans %}`, and
-    `_()`. What depends on the language alone is written out, too: its name, and which of a
-    sentence's forms there are."""
+    """Puts a language into a template, as Jinja has read it: the translations in the place of
+    `{% trans %}` (which Jinja turns into calls of gettext and ngettext) and `_()`, the language's
+    name and direction, and the language where a date is said."""
 
     def __init__(self, language: str) -> None:
         self.language = language
@@ -104,78 +112,87 @@ class Translator(NodeTransformer):
         return node
 
     def visit_Output(self, node: nodes.Output) -> list[nodes.Node]:
-        """Sentences are written out, which costs nothing."""
+        """A page says a sentence: its text is written out, and what belongs in its gaps."""
         written: list[nodes.Node] = []
         for part in node.nodes:
-            self.generic_visit(part)
             if is_call(part, "ngettext"):
+                self.generic_visit(part)
                 written.append(self.choose_form(part))
-            elif is_call(part, "gettext") or is_call(part, "_", of_text=True):
-                written.append(nodes.Output(self.fill(self.translate(part), part)))
+            elif is_call(part, "gettext") or is_call_of_text(part):
+                self.generic_visit(part)
+                written.append(nodes.Output(self.fill(self.find_text(part), part)))
             else:
                 written.append(nodes.Output([self.visit(part)]))
         return join_outputs(written)
 
     def visit_Call(self, node: nodes.Call) -> nodes.Expr:
-        """Where it isn't written out, but handed on."""
+        """A sentence is handed on, to a macro or into a variable."""
         self.generic_visit(node)
-        if is_call(node, "_", of_text=True):
-            text = nodes.Const(self.translate(node))
-            facts = [nodes.Pair(nodes.Const(one.key), one.value) for one in node.kwargs]
-            return nodes.Mod(text, nodes.Dict(facts)) if facts else text
+        if is_call_of_text(node):
+            pieces = self.fill(self.find_text(node), node)
+            return nodes.Concat(pieces) if node.kwargs else pieces[0]
         if is_call(node, "_"):  # of something that is looked up for each page
             node.args.append(nodes.Const(self.language))
         return node
 
     def visit_Name(self, node: nodes.Name) -> nodes.Expr:
-        """The template's language, and in which direction it's written."""
-        if node.name == "language":
+        if node.ctx == "load" and node.name == "language":
             return nodes.Const(self.language)
-        if node.name == "direction":
+        if node.ctx == "load" and node.name == "direction":
             return nodes.Const("rtl" if self.language in RIGHT_TO_LEFT else "ltr")
         return node
 
     def visit_Filter(self, node: nodes.Filter) -> nodes.Expr:
-        node = self.generic_visit(node)  # type: ignore[assignment]
+        self.generic_visit(node)
         if node.name in TIMES:
             node.args.append(nodes.Const(self.language))
         return node
 
-    def translate(self, node: nodes.Call) -> str:
-        return translate(text_of(node.args[0]), self.language)
+    def find_text(self, call: nodes.Call) -> str:
+        """In `{% trans %}` Jinja has doubled each % (and in catalogs, where there are gaps)."""
+        text = text_of(call.args[0])
+        is_doubled = is_call(call, "gettext") and not call.kwargs
+        return translate(text.replace("%%", "%") if is_doubled else text, self.language)
 
-    def choose_form(self, node: nodes.Call) -> nodes.Node:
-        """A plural's forms, and which one goes with the count."""
-        one, many, count = node.args
+    def fill(self, text: str, call: nodes.Call) -> list[nodes.Expr]:
+        """The text in pieces, with what belongs in its gaps between them. What `_()` gives is
+        escaped; in `{% trans %}` there are tags."""
+        gaps = {one.key: one.value for one in call.kwargs}
+        literal = nodes.Const if is_call(call, "_") else nodes.TemplateData
+        if not gaps:
+            return [literal(text)]
+        pieces: list[nodes.Expr] = []
+        for number, piece in enumerate(re.split(r"%\((\w+)\)s", text)):
+            if number % 2:
+                pieces.append(gaps[piece])
+            elif piece:
+                pieces.append(literal(piece.replace("%%", "%")))
+        return pieces
+
+    def choose_form(self, call: nodes.Call) -> nodes.Node:
+        """A plural: each of its forms, for the counts that it goes with."""
+        one, many, count = call.args
         forms = {
             plural_form(self.language, number): translate_count(
                 text_of(one), text_of(many), number, self.language
             )
             for number in COUNTS
         }
-        asked = nodes.Name("plural_form", "load")
-        which: nodes.Expr = nodes.Call(asked, [nodes.Const(self.language), count], [], None, None)
-        if all(plural_form(self.language, number) == (number != 1) for number in COUNTS):
-            which, forms = count, {1: forms[0], 2: forms[1]}  # as in English, and faster
-        *others, last = forms.items()
-        chosen: nodes.Node = nodes.Output(self.fill(last[1], node))
-        for form, text in others:
-            is_it = nodes.Compare(which, [nodes.Operand("eq", nodes.Const(form))])
-            chosen = nodes.If(is_it, [nodes.Output(self.fill(text, node))], [], [chosen])
+        *others, last = forms
+        chosen: nodes.Node = nodes.Output(self.fill(forms[last], call))
+        for form in others:
+            said = nodes.Output(self.fill(forms[form], call))
+            chosen = nodes.If(self.is_form(form, count), [said], [], [chosen])
         return chosen
 
-    def fill(self, text: str, node: nodes.Call) -> list[nodes.Expr]:
-        """The text in pieces, with what belongs in its gaps between them. What `_()` gives is
-        escaped; in `{% trans %}` there are tags."""
-        facts = {one.key: one.value for one in node.kwargs}
-        literal = nodes.Const if is_call(node, "_") else nodes.TemplateData
-        pieces: list[nodes.Expr] = []
-        for number, piece in enumerate(re.split(r"%\((\w+)\)s", text)):
-            if number % 2:
-                pieces.append(facts[piece])
-            elif piece:
-                pieces.append(literal(piece.replace("%%", "%")))
-        return pieces
+    def is_form(self, form: int, count: nodes.Expr) -> nodes.Expr:
+        """Whether the count goes with that form. Where one is singular and all else plural, it's
+        asked without a call."""
+        if all(plural_form(self.language, number) == (number != 1) for number in COUNTS):
+            return nodes.Compare(count, [nodes.Operand("ne" if form else "eq", nodes.Const(1))])
+        asked = nodes.Name("plural_form", "load")
+        found = nodes.Call(asked, [nodes.Const(self.language), count], [], None, None)
+        return nodes.Compare(found, [nodes.Operand("eq", nodes.Const(form))])
 
 
 def join_outputs(statements: list[Any]) -> list[Any]:
@@ -188,11 +205,13 @@ def join_outputs(statements: list[Any]) -> list[Any]:
     return joined
 
 
-def is_call(node: nodes.Node, function: str, of_text: bool = False) -> TypeGuard[nodes.Call]:
-    """Whether that function is called there; and, if asked, with a text that stands there."""
-    if not isinstance(node, nodes.Call) or getattr(node.node, "name", None) != function:
-        return False
-    return not of_text or isinstance(node.args[0], nodes.Const)
+def is_call(node: nodes.Node, function: str) -> TypeGuard[nodes.Call]:
+    return isinstance(node, nodes.Call) and getattr(node.node, "name", None) == function
+
+
+def is_call_of_text(node: nodes.Node) -> TypeGuard[nodes.Call]:
+    """`_("a text")`, and not `_(a_variable)`."""
+    return is_call(node, "_") and isinstance(node.args[0], nodes.Const)
 
 
 def text_of(node: nodes.Expr) -> str:

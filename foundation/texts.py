@@ -12,8 +12,8 @@ from foundation.inbound import Inbound, plain
 from foundation.languages import LANGUAGES, translate
 from foundation.vonage import count_parts
 
-# In their translations, too, letters that GSM-7 has fit a text of 160, any others one of 70. For a
-# dialect's sake, Spanish and Portuguese go without accents: those are not in GSM-7.
+# A text has 160 letters of GSM-7, or 70 of any others. So the translations keep to GSM-7 where they
+# can, and the Spanish and the Portuguese ones do without accents.
 TEXTS = {
     "invite": "You're invited to {group}. Reply {word} to get your PIN (STOP to opt out), then sign"
     " in at {address}",
@@ -68,14 +68,15 @@ def quotes_us(message: Inbound) -> bool:
 
 
 def find_quotes() -> Iterator[str]:
-    """In every language. A quote may come in parts, so it's each of our sentences with the word."""
-    word = plain(current_app.config["INVITE_CODE"])
+    """In every language. A quote may come in parts, so what stands around the word is enough."""
+    word = current_app.config["INVITE_CODE"].upper()
     yield current_app.config["BASE_URL"].split("//")[1]
     for language in LANGUAGES:
         yield plain(write_hint(language))
-        invite = plain(write_text("invite", language))
-        at = invite.index(word)
-        yield invite[max(at - 6, 0) : at + len(word) + 7]
+        for name in ("invite", "invite by name"):
+            before, _, after = translate(TEXTS[name], language).partition("{word}")
+            near = (before.rpartition("}")[2][-12:], after.partition("{")[0][:7])
+            yield plain(word.join(near))
 
 
 # A number is texted once a minute, whatever becomes of its invite in the meantime -----------------

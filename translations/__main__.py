@@ -3,7 +3,6 @@ are added without a translation, those that are gone are dropped."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from babel.messages.catalog import Catalog
@@ -12,17 +11,21 @@ from babel.messages.pofile import read_po, write_po
 
 from foundation.feature import ADMIN_PAGES
 from foundation.journal import EVENTS, WHOM
-from foundation.languages import FOLDER, LANGUAGES
+from foundation.languages import FOLDER, LANGUAGES, path_of
 from foundation.sentences import HEADINGS, SENTENCES
 from foundation.texts import TEXTS
 from wsgi import FEATURES
 
-KEYWORDS: dict[str, Any] = {"_": None, "gettext": None, "ngettext": (1, 2)}
-KEYWORDS |= {"translate": None, "translate_count": (1, 2)}
+KEYWORDS: dict[str, Any] = {
+    "_": None, "gettext": None, "translate": None, "ngettext": (1, 2), "translate_count": (1, 2),
+}  # fmt: skip
 IN_TEMPLATES = {"**.html": {"trimmed": "true", "silent": "false"}}
 HEADER = """\
 # The sentences of Trusted Group in another language. docs/translating.md says how to work on them.
 #"""
+BEGUN = datetime(
+    2026, 11, 26, tzinfo=UTC
+)  # always the same, so that a file changes by sentences only
 
 
 def find_messages() -> Iterator[tuple[Any, str]]:
@@ -36,23 +39,25 @@ def find_messages() -> Iterator[tuple[Any, str]]:
         found = extract_from_dir(f"{root}/{room}", methods, IN_TEMPLATES, KEYWORDS)
         for file, _, message, _, _ in sorted(found, key=lambda one: (one[0], one[1])):
             yield message, f"{room}/{file}"
-    yield from ((text, f"the text: {name}") for name, text in TEXTS.items())
-    named: list[Mapping[str, str]] = [
-        SENTENCES,
-        EVENTS,
-        {"after an event": WHOM},
-        HEADINGS,
-        ADMIN_PAGES,
-    ]
+    yield from find_named("the text", TEXTS)
+    yield from find_named("an error page", HEADINGS)
+    yield from find_named("an admin page", ADMIN_PAGES)
+    yield from find_named("a sentence", SENTENCES)
+    yield from find_named("the journal", {**EVENTS, "after an event": WHOM})
     for feature in FEATURES:
-        named += [feature.sentences, feature.events, feature.navigation, feature.admin_pages]
-    for sentences in named:
-        yield from ((sentence, name) for name, sentence in sentences.items())
+        yield from find_named("a sentence", feature.sentences)
+        yield from find_named("the journal", feature.events)
+        yield from find_named("a link", feature.navigation)
+        yield from find_named("an admin page", feature.admin_pages)
+
+
+def find_named(what: str, sentences: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    return ((sentence, f"{what}: {name}") for name, sentence in sentences.items())
 
 
 def gather() -> Catalog:
     """All of it, with no translation."""
-    catalog = Catalog(creation_date=datetime(2026, 11, 26, tzinfo=UTC))
+    catalog = Catalog(creation_date=BEGUN)
     for message, place in find_messages():
         catalog.add(message, auto_comments=[place])
     return catalog
@@ -64,31 +69,19 @@ def read_catalog(language: str) -> Catalog:
         with path_of(language).open("rb") as file:
             return read_po(file)
     except FileNotFoundError:
-        return Catalog()
-
-
-def path_of(language: str) -> Path:
-    return FOLDER / language.replace("-", "_") / "LC_MESSAGES" / "messages.po"
+        empty = Catalog(
+            language.replace("-", "_"), header_comment=HEADER, project="Trusted Group",
+            version="1", creation_date=BEGUN, revision_date=BEGUN, fuzzy=False,
+        )  # fmt: skip
+        empty.msgid_bugs_address = empty.last_translator = empty.language_team = ""
+        return empty
 
 
 def renew(language: str, wanted: Catalog) -> Catalog:
-    """What is wanted, with the translations that there are."""
-    known = read_catalog(language)
-    catalog = Catalog(
-        locale=language.replace("-", "_"),
-        creation_date=wanted.creation_date,
-        revision_date=wanted.creation_date,
-        header_comment=HEADER,
-        project="Trusted Group",
-        version="1",
-        fuzzy=False,
-    )
-    catalog.msgid_bugs_address = catalog.last_translator = catalog.language_team = ""
-    for message in wanted:
-        if message.id:
-            found = known.get(message.id)
-            text = found.string if found and not found.fuzzy else ""
-            catalog.add(message.id, text, auto_comments=message.auto_comments)
+    """What translators wrote stays: translations, remarks, and marks of what needs work."""
+    catalog = read_catalog(language)
+    catalog.update(wanted, no_fuzzy_matching=True, update_creation_date=False)
+    catalog.obsolete.clear()
     return catalog
 
 
