@@ -162,6 +162,7 @@ def test_catalogs_are_compiled_when_nobody_did(
         ("en;q=0.3,nl;q=0.9", "nl"),
         ("ar-EG", "ar"),
         ("de;q=0,fr", "fr"),
+        ("de;q=0", None),
         ("xx,tlh", None),
         ("*", None),
         ("", None),
@@ -296,6 +297,8 @@ def test_dates_and_spans_are_said_as_people_say_them(app: Flask, language: str, 
             assert filters["ahead"](3 * 86_400) == "in 3 days"
             assert not set(said.values()) & {"3 days ago", "in 3 days", "today", "just now"}
     assert all(said.values())
+    if language == "de":
+        assert (said["ago"], said["ahead"]) == ("vor 3 Tagen", "in 3 Tagen")
 
 
 @pytest.mark.parametrize(
