@@ -40,7 +40,7 @@ def find_devices(member: Member) -> list[sqlite3.Row]:
     return fetch_rows(
         "SELECT substr(own.id_digest, 1, ?) AS id, own.id_digest = ? AS is_this,"
         " own.device AS name, own.seen_at, own.expires_at, own.created_at + ? AS ends_at,"
-        " iif(adders.device = '', 'another device', adders.device) AS adder, EXISTS"
+        " adders.device AS adder, EXISTS"
         " (SELECT 1 FROM sessions WHERE added_by = own.id_digest) AS has_added"
         " FROM sessions AS own"
         " LEFT JOIN sessions AS adders ON adders.id_digest = own.added_by"
@@ -51,7 +51,7 @@ def find_devices(member: Member) -> list[sqlite3.Row]:
 
 # Devices that were added within a week, after this one or from it: their owner hears of them here.
 NEW_DEVICES = (
-    "SELECT 'new-device', coalesce(nullif(device, ''), 'unknown device'), :now - created_at"
+    "SELECT 'new-device', device, :now - created_at"
     " FROM sessions WHERE author_id = :member AND expires_at > :now AND created_at > :week_ago"
     " AND (added_by = :this OR created_at >"
     " (SELECT created_at FROM sessions WHERE id_digest = :this))"

@@ -19,7 +19,7 @@ from foundation.forward_auth import ForwardAuth
 from foundation.journal import EVENTS
 from foundation.notices import take_notice
 from foundation.sentences import SENTENCES, is_sentence, say
-from foundation.sessions import Member, current_member, is_admin, this_digest
+from foundation.sessions import Member, current_member, is_admin, say_device, this_digest
 from foundation.settings import SETTINGS, Setting
 
 ADMIN_PAGES = {"/admin": "Invites"}  # and those of the features
@@ -107,6 +107,7 @@ def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
         return {"member": member, "is_admin": is_admin(member), "here": here, **known}
 
     add_times(app)
+    app.jinja_env.filters["device"] = say_device
 
 
 def gather_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ua_parser import parse_os, parse_user_agent
 from foundation.clock import DAY, now
 from foundation.database import get_db, transaction
 from foundation.digests import session_digest
+from foundation.languages import translate
 from foundation.root_files import is_public
 
 
@@ -241,6 +242,14 @@ def name_device(user_agent: str) -> str:
     names = [re.sub(r"\b(Mobile|iOS)\b", "", browser.family).strip()] if browser else []
     names += [system.family.replace("Mac OS X", "macOS")] if system else []
     return " on ".join(name for name in names if re.fullmatch(r"[A-Za-z][A-Za-z .+-]{0,30}", name))
+
+
+def say_device(name: str) -> str:
+    """The same in the visitor's language."""
+    browser, on, system = name.partition(" on ")
+    if not on:
+        return name
+    return translate("%(browser)s on %(system)s") % {"browser": browser, "system": system}
 
 
 def session_table() -> SessionTable:

@@ -31,7 +31,7 @@ def parse_text_language(text: str) -> str:
     return text
 
 
-def write_text(name: str, language: str | None, inviter: str | None = None) -> str:
+def write_text(name: str, language: str | None = None, inviter: str | None = None) -> str:
     """`language`: the group's, if none is given."""
     config = current_app.config
     return translate(TEXTS[name], language or config["LANGUAGE"]).format(
@@ -43,18 +43,18 @@ def write_text(name: str, language: str | None, inviter: str | None = None) -> s
     )
 
 
-def write_invite(inviter: str | None, language: str | None) -> str:
+def write_invite(inviter: str | None, language: str | None = None) -> str:
     """The invite text. Names the inviter if that costs no SMS more."""
     shortest = write_text("invite", language)
     named = write_text("invite by name", language, inviter) if inviter else shortest
     return named if count_parts(named) <= count_parts(shortest) else shortest
 
 
-def write_hint(language: str | None) -> str:
+def write_hint(language: str | None = None) -> str:
     return write_text("hint", language)
 
 
-def write_own_words(language: str | None) -> str:
+def write_own_words(language: str | None = None) -> str:
     """What an inviter sends a friend by themselves."""
     return write_text("by oneself", language)
 

@@ -273,6 +273,24 @@ def test_every_page_is_in_the_language(
         assert "%(" not in page, name
 
 
+def test_a_device_is_named_in_the_language(settings: dict[str, str], vonage: Vonage) -> None:
+    group = Group(create_app(settings | {"LANGUAGE": "de"}), vonage)
+    firefox = "Mozilla/5.0 (Android 14; Mobile; rv:130.0) Gecko/130.0 Firefox/130.0"
+    ada = group.browser()
+    group.invite(ADA, "ada")
+    group.text(ADA)
+    ada.client.environ_base["HTTP_USER_AGENT"] = firefox
+    ada.sign_up(ADA, "ada", group.vonage.pin_of(ADA))
+    assert "Firefox auf Android" in ada.get("/devices").text
+    group.pass_a_minute()
+    second = group.join(ADA, "ada", bound=True)
+    assert "Unbekanntes Gerät" in second.get("/devices").text
+    group.rows("UPDATE sessions SET created_at = created_at - 60 WHERE device != ''")
+    assert "heute: ein unbekanntes Gerät" in ada.get("/").text
+    group.rows("UPDATE sessions SET added_by = (SELECT id_digest FROM sessions WHERE device = '')")
+    assert "Hinzugefügt von einem anderen Gerät aus" in ada.get("/devices").text
+
+
 def test_commands_speak_english(settings: dict[str, str], vonage: Vonage) -> None:
     group = Group(create_app(settings | {"LANGUAGE": "de"}), vonage)
     told = group.command("invite", "x").output
