@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,8 +16,9 @@ import requests
 from dotenv import find_dotenv
 from flask import Blueprint, current_app
 
+from foundation.clock import DAY, now
 from foundation.command import command
-from foundation.database import database_path, transaction
+from foundation.database import database_path, fetch_row, transaction
 from foundation.feature import Feature, gather
 from foundation.inbound import webhook_url
 from foundation.languages import LANGUAGES
@@ -76,12 +78,24 @@ def find_notes() -> Iterator[str]:
             f"An invite's text is sent, and paid, in {parts} parts (in {LANGUAGES[language]}). What"
             " makes it long are GROUP_NAME, INVITE_CODE and BASE_URL."
         )
+    if got_text_by_get():
+        yield (
+            "Within a week, texts came by GET and were ignored. In Vonage's dashboard, at API"
+            " settings > SMS settings, choose POST or POST-JSON."
+        )
     region = current_app.config["DEFAULT_REGION"]
     if region in CLOSED_REGIONS:
         yield (
             f"Vonage's Verify is closed to numbers in {region} until its support opens it: invites"
             " would arrive there, but no PINs."
         )
+
+
+def got_text_by_get() -> bool:
+    by_get = "SELECT 1 FROM journal WHERE event = 'webhook_by_get' AND at > ?"
+    with suppress(sqlite3.Error):  # another check says what is wrong with the database
+        return fetch_row(by_get, (now() - 7 * DAY,)) is not None
+    return False
 
 
 # Some of a longer list, which Vonage's help centre has.

@@ -329,6 +329,13 @@ def test_the_doctor_notes_what_may_surprise(
     assert [note[: len(start)] for note, start in zip(notes, told_so, strict=True)] == told_so
 
 
+def test_the_doctor_notes_that_texts_come_by_get(group: Group, vonage: Vonage) -> None:
+    group.browser().get(f"/answer/{group.token()}?msisdn=1&text=x")
+    assert "note   Within a week, texts came by GET" in group.command("doctor").output
+    group.rows("UPDATE journal SET at = at - 7 * 86400")
+    assert "by GET" not in group.command("doctor").output
+
+
 def test_the_doctor_sees_that_nothing_answers(settings: dict[str, str], vonage: Vonage) -> None:
     settings["BASE_URL"] = "http://localhost:9"
     found = Group(create_app(settings), vonage).command("doctor")
