@@ -7,10 +7,11 @@ from flask import Flask
 
 
 def keep_secrets_out_of_logs(app: Flask) -> None:
-    """The SDK logs PINs, phone numbers and credentials. Flask logs the address it serves, and the
-    webhook's address contains its token."""
-    logging.getLogger("vonage").addFilter(drop_record)
-    logging.getLogger("authlib").setLevel(logging.WARNING)  # below that, it logs tokens
+    """The SDK logs PINs, phone numbers and credentials, Authlib tokens (each of its modules has a
+    logger of its own). Flask logs the address it serves, and the webhook's contains its token."""
+    of_authlib = [name for name in logging.root.manager.loggerDict if name.startswith("authlib.")]
+    for name in ("vonage", *of_authlib):
+        logging.getLogger(name).addFilter(drop_record)
     logging.getLogger("werkzeug").addFilter(hide_token)
     app.logger.addFilter(hide_token)
 

@@ -865,9 +865,15 @@ def test_no_request_ends_tokens_or_makes_keys(
 def test_tokens_are_in_no_log(
     photos: Program, grace: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    """At any level, of any logger."""
+    loggers = [name for name in logging.root.manager.loggerDict if name.startswith("authlib")]
+    assert len(loggers) > 3
+    for name in ("", *loggers):
+        caplog.set_level(logging.DEBUG, logger=name)
     tokens = photos.tokens(grace)
     photos.refresh(tokens)
+    logging.getLogger("another").debug("heard")
+    assert "heard" in caplog.text
     for token in ("access_token", "refresh_token", "id_token"):
         assert tokens[token] not in caplog.text
 

@@ -41,7 +41,7 @@ def test_a_journey_leaves_no_secret_behind(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     for name in list(logging.root.manager.loggerDict):
-        logging.getLogger(name).setLevel(logging.DEBUG)
+        caplog.set_level(logging.DEBUG, logger=name)
     ada = group.join(ADA, "ada", bound=True)
     ada.post("/invite", phone=f"+{MALLORY}")
     group.vonage.fail("text", answer_with(Answer.of(500, {})))

@@ -211,7 +211,7 @@ def test_the_log_says_what_happened_and_nothing_more(
     group: Group, grace_texted: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("vonage").setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="vonage")
     group.vonage.fail("check", answer_with(Answer.of(500, {"detail": grace_texted})))
 
     group.browser().sign_up(GRACE, "grace", grace_texted)
