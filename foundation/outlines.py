@@ -25,12 +25,13 @@ def render_form(template: str, form: Form, **facts: str | None) -> str:
         return render_template(template, form=form, **facts)
     outlines: dict[object, list[str]] = current_app.extensions.setdefault("outlines", {})
     key = (template, current_language(), *sorted(form.mistakes.items()))
-    if key not in outlines:
+    outline = outlines.get(key)
+    if outline is None:
         if len(outlines) >= MOST_OUTLINES:
             outlines.clear()
         gaps = copy.copy(form)
         gaps.values = {field: f"\x1a{field}\x1a" for field in form.values}
-        outlines[key] = GAP.split(render_template(template, form=gaps, **facts))
-    texts = outlines[key].copy()
+        outline = outlines[key] = GAP.split(render_template(template, form=gaps, **facts))
+    texts = outline.copy()  # not looked up again: another thread may have cleared them
     texts[1::2] = [str(escape(form.values[field])) for field in texts[1::2]]
     return "".join(texts)
