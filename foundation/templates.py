@@ -62,8 +62,8 @@ class Templates(Environment):
         return {**self.globals, **(own or {})}
 
     def keep_rendered(self, template: str, language: str, chosen: str = "") -> Markup:
-        """A part of a page that depends on these alone, rendered once. `chosen` may have few values.
-        Python handles pages of ASCII faster, so other letters are written as references."""
+        """A part of a page that depends on these alone, rendered once, so `chosen` may have few
+        values. Python handles pages of ASCII faster: other letters are written as references."""
         key = (template, language, chosen)
         if key not in self.rendered:
             html = self.get_template(template, f"{language}:").render(chosen=chosen)

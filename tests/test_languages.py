@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -435,13 +436,17 @@ def test_error_pages_are_for_one_visitor(group: Group) -> None:
 
 
 def test_kept_pages_are_not_many(app: Flask) -> None:
-    client = app.test_client()
-    for accepted in LANGUAGES:
-        for number in range(2**3):
-            form = {k: "x" if number & 2**i else "" for i, k in enumerate(("phone", "username"))}
-            headers = {"Accept-Language": accepted, "Sec-Fetch-Site": "same-origin"}
-            assert client.post("/login", data=form, headers=headers).status_code == 422
-    assert 0 < len(app.extensions["outlines"]) <= MOST_OUTLINES
+    """Whatever a stranger types in however many languages; and each gets the right one."""
+    typed = product(("", "x", "1", "+1999"), ("", "!", "admin", "1234567"), ("", "1"), LANGUAGES)
+    client, most, seen = app.test_client(), 0, 0
+    for phone, username, pin, language in typed:
+        form = {"phone": phone, "username": username, "pin": pin}
+        headers = {"Accept-Language": language, "Sec-Fetch-Site": "same-origin"}
+        answer = client.post("/login", data=form, headers=headers)
+        assert (answer.status_code, language_of(answer.text)) == (422, language)
+        seen += 1
+        most = max(most, len(app.extensions["outlines"]))
+    assert (seen, most) == (288, MOST_OUTLINES)
 
 
 # Texts --------------------------------------------------------------------------------------------
