@@ -97,8 +97,8 @@ def look(page: Page, language: str, name: str) -> None:
         brand = page.locator(".brand").bounding_box()
         assert brand
         assert (brand["x"] + brand["width"] / 2 > size["width"] / 2) == is_mirrored, name
-        shot = f"{language}-{name.replace('/', '-').partition('?')[0]}-{size['width']}.png"
-        page.screenshot(path=SHOTS / shot, full_page=True)
+    shot = f"{language}-{name.replace('/', '-').partition('?')[0]}-{SMALL['width']}.png"
+    page.screenshot(path=SHOTS / shot, full_page=True)
     assert page.evaluate(SMALL_TARGETS) == [], name
     found = Axe().run(page)
     assert found.violations_count == 0, (name, found.generate_report())
