@@ -61,9 +61,8 @@ class SecurityHeaders:
         ours = self.public if is_static else self.private
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            added = (
-                self.private if status >= "4" else ours
-            )  # error pages are in a visitor's language
+            # What went wrong is said in one visitor's language, also at an address for everybody.
+            added = self.private if status >= "4" else ours
             theirs = [header for header in headers if header[0].lower() not in added]
             if FORM_ACTION in environ:
                 name, policy = added["content-security-policy"]

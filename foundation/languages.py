@@ -27,6 +27,8 @@ from werkzeug.datastructures import LanguageAccept
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_accept_header
 
+from foundation.cookies import cookie_settings
+
 # By tag (BCP 47), as its speakers call it.
 LANGUAGES = {
     "en": "English",
@@ -44,6 +46,7 @@ RIGHT_TO_LEFT = {"ar"}
 # language of the phone's country, and English where it has none.
 LOCALES = {"de": "de-de", "fr": "fr-fr", "es": "es-es", "pt-BR": "pt-br", "it": "it-it"}
 
+A_YEAR = 365 * 86_400  # seconds; foundation/clock.py stands on this module
 FOLDER = Path(__file__).parent.parent / "translations"
 
 languages = Blueprint("languages", __name__)
@@ -51,7 +54,7 @@ languages = Blueprint("languages", __name__)
 
 def add_languages(app: Flask) -> None:
     """Dates and spans are said by Babel."""
-    Babel(app, configure_jinja=False, locale_selector=lambda: current_language().replace("-", "_"))
+    Babel(app, configure_jinja=False, locale_selector=lambda: locale_of(current_language()))
 
 
 # Which language a visitor reads -------------------------------------------------------------------
@@ -101,14 +104,7 @@ def save_choice() -> ResponseReturnValue:
     if chosen not in LANGUAGES:
         abort(400)
     answer = redirect(find_way_back(), 303)
-    answer.set_cookie(
-        current_app.config["LANGUAGE_COOKIE_NAME"],
-        chosen,
-        max_age=365 * 86_400,
-        secure=current_app.config["SESSION_COOKIE_SECURE"],
-        httponly=True,
-        samesite="Lax",
-    )
+    answer.set_cookie(value=chosen, max_age=A_YEAR, **cookie_settings("LANGUAGE"))
     return answer
 
 
@@ -128,9 +124,14 @@ def find_way_back() -> str:
 # What a sentence is in a language -----------------------------------------------------------------
 
 
+def locale_of(language: str) -> str:
+    """As Babel and gettext write it: pt_BR."""
+    return language.replace("-", "_")
+
+
 def path_of(language: str) -> Path:
     """Of its catalog."""
-    return FOLDER / language.replace("-", "_") / "LC_MESSAGES" / "messages.po"
+    return FOLDER / locale_of(language) / "LC_MESSAGES" / "messages.po"
 
 
 def translate(sentence: str, language: str | None = None) -> str:

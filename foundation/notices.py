@@ -5,11 +5,11 @@ A cookie takes the sentence's name to that page, which deletes it. So a reload d
 """
 
 import re
-from typing import Any
 
 from flask import Response, after_this_request, current_app, request
 
 from foundation.clock import MINUTE
+from foundation.cookies import cookie_settings
 from foundation.sentences import is_sentence, say
 
 COOKIE = re.compile(r"(done-[a-z-]{1,40})(?:\.([a-z0-9_-]{1,30}))?")
@@ -22,7 +22,7 @@ def notify(sentence: str, username: str | None = None) -> None:
 
     @after_this_request
     def set_notice(response: Response) -> Response:
-        response.set_cookie(value=value, max_age=MINUTE, **cookie_settings())
+        response.set_cookie(value=value, max_age=MINUTE, **cookie_settings("NOTICE"))
         return response
 
 
@@ -42,15 +42,8 @@ def take_notice() -> str | None:
 
     @after_this_request
     def delete_notice(response: Response) -> Response:
-        response.delete_cookie(**cookie_settings())
+        response.delete_cookie(**cookie_settings("NOTICE"))
         return response
 
     match = COOKIE.fullmatch(value)
     return say(match[1], match[2] or "") if match and is_sentence(match[1]) else None
-
-
-def cookie_settings() -> dict[str, Any]:
-    config = current_app.config
-    secure = config["SESSION_COOKIE_SECURE"]
-    name = config["NOTICE_COOKIE_NAME"]
-    return {"key": name, "secure": secure, "httponly": True, "samesite": "Lax"}

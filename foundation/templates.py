@@ -112,7 +112,8 @@ class Translator(NodeTransformer):
         return node
 
     def visit_Output(self, node: nodes.Output) -> list[nodes.Node]:
-        """A page says a sentence: its text is written out, and what belongs in its gaps."""
+        """A page says a sentence: its text is written out, and what belongs in its gaps. (The
+        pieces are joined again where they end up, see generic_visit.)"""
         written: list[nodes.Node] = []
         for part in node.nodes:
             if is_call(part, "ngettext"):
@@ -123,7 +124,7 @@ class Translator(NodeTransformer):
                 written.append(nodes.Output(self.fill(self.find_text(part), part)))
             else:
                 written.append(nodes.Output([self.visit(part)]))
-        return join_outputs(written)
+        return written
 
     def visit_Call(self, node: nodes.Call) -> nodes.Expr:
         """A sentence is handed on, to a macro or into a variable."""

@@ -6,6 +6,7 @@ import secrets
 from flask import Response, after_this_request, current_app, request
 
 from foundation.clock import DAY
+from foundation.cookies import cookie_settings
 from foundation.sessions import read_cookies
 
 
@@ -17,8 +18,6 @@ def find_visitor() -> str | None:
 def create_visitor() -> None:
     @after_this_request
     def set_visitor(response: Response) -> Response:
-        name, visitor = current_app.config["VISITOR_COOKIE_NAME"], secrets.token_urlsafe(32)
-        secure = current_app.config["SESSION_COOKIE_SECURE"]
-        attributes = {"max_age": DAY, "secure": secure, "httponly": True, "samesite": "Lax"}
-        response.set_cookie(name, visitor, **attributes)
+        visitor = secrets.token_urlsafe(32)
+        response.set_cookie(value=visitor, max_age=DAY, **cookie_settings("VISITOR"))
         return response

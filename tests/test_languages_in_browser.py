@@ -18,6 +18,7 @@ from .test_browser import (  # noqa: F401 - fixtures
     House,
     chromium,
     house,
+    settings,
 )
 
 OF_STRANGERS = ["/", "/signup", "/join", "/nothing"]
@@ -26,11 +27,6 @@ OF_MEMBERS += ["/leave", "/admin"]
 OF_ADMINS = ["/admin", "/admin/members", "/admin/members?q=xyz", "/admin/journal", "/leave"]
 OF_ADMINS += [f"/admin/programs{more}" for more in ("", "/wiki", "/wiki/openid", "/wiki/remove")]
 OF_ADMINS += [f"/members/2/{what}" for what in ("remove", "sign-out", "last-day")]
-
-
-@pytest.fixture
-def settings(settings: dict[str, str]) -> dict[str, str]:
-    return settings | {"MEMBER_INVITES": "2"}
 
 
 def fill(house: House) -> tuple[Page, Page]:

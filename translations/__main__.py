@@ -11,7 +11,7 @@ from babel.messages.pofile import read_po, write_po
 
 from foundation.feature import ADMIN_PAGES
 from foundation.journal import EVENTS, WHOM
-from foundation.languages import FOLDER, LANGUAGES, path_of
+from foundation.languages import FOLDER, LANGUAGES, locale_of, path_of
 from foundation.sentences import HEADINGS, SENTENCES
 from foundation.texts import TEXTS
 from wsgi import FEATURES
@@ -23,9 +23,8 @@ IN_TEMPLATES = {"**.html": {"trimmed": "true", "silent": "false"}}
 HEADER = """\
 # The sentences of Trusted Group in another language. docs/translating.md says how to work on them.
 #"""
-BEGUN = datetime(
-    2026, 11, 26, tzinfo=UTC
-)  # always the same, so that a file changes by sentences only
+# Always this date, so that only sentences change a file.
+BEGUN = datetime(2026, 11, 26, tzinfo=UTC)
 
 
 def find_messages() -> Iterator[tuple[Any, str]]:
@@ -70,7 +69,7 @@ def read_catalog(language: str) -> Catalog:
             return read_po(file)
     except FileNotFoundError:
         empty = Catalog(
-            language.replace("-", "_"), header_comment=HEADER, project="Trusted Group",
+            locale_of(language), header_comment=HEADER, project="Trusted Group",
             version="1", creation_date=BEGUN, revision_date=BEGUN, fuzzy=False,
         )  # fmt: skip
         empty.msgid_bugs_address = empty.last_translator = empty.language_team = ""
