@@ -21,7 +21,15 @@ THREADS ?= 8
 APP ?= wsgi:create_app
 
 BIN = .venv/bin
-INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --require-hashes
+# A list names all there is to install, so pip has nothing to look for and nothing to build: older
+# ones would take the newest of a package that comes with an extra, and miss its hash.
+PIP_INSTALL = -m pip install --disable-pip-version-check --no-deps --require-hashes --only-binary :all: --progress-bar off
+INSTALL = $(BIN)/python $(PIP_INSTALL)
+CHECK = $(BIN)/python -m pip check --disable-pip-version-check
+# The version of .venv's Python; none if that is gone. What was installed for another is no use.
+FIND_VERSION = $(BIN)/python -c "import sys; print('%d.%d' % sys.version_info[:2])"
+VERSION := $(shell $(FIND_VERSION) 2>/dev/null || echo none)
+INSTALLED = .venv/installed-$(VERSION)
 
 # The tests in a real browser need Chromium. It is installed if we may, and asked for if not.
 define find_chromium
@@ -48,7 +56,7 @@ test: .venv/tests-installed .venv/npm-installed
 	@$(find_chromium)
 	$(BIN)/pytest -m "not slow" -n auto --dist worksteal --cov --cov-report=term-missing --cov-fail-under=95
 
-test-slow: .venv/tests-installed .venv/npm-installed .venv/synapse-installed
+test-slow: .venv/tests-installed .venv/npm-installed .venv/synapse-installed .venv/oldest-pip-installed
 	$(BIN)/pytest -m slow -rs --capture=tee-sys
 
 lint: .venv/tests-installed
@@ -56,15 +64,15 @@ lint: .venv/tests-installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-docs: .venv/installed
+docs: $(INSTALLED)
 	$(BIN)/python -m docs.settings
 
-translations: .venv/installed
+translations: $(INSTALLED)
 	$(BIN)/python -m translations
 
 # Each list by itself, in its own folder, so that no path of this machine gets into it.
 lock: .venv/lock-installed
-	for list in requirements tests/requirements bench/requirements tests/lock tests/synapse; do \
+	for list in requirements tests/requirements bench/requirements tests/lock tests/synapse tests/oldest_pip; do \
 		(cd $$(dirname $$list) && CUSTOM_COMPILE_COMMAND="make lock" $(CURDIR)/.venv/lock/bin/pip-compile --quiet \
 			--upgrade --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 			--no-emit-trusted-host --output-file $$(basename $$list).txt $$(basename $$list).in) || exit 1; \
@@ -83,7 +91,7 @@ bench: .venv/bench-installed
 soak: .venv/bench-installed
 	$(BIN)/python -m bench.soak
 
-install: .venv/installed .venv/translated
+install: $(INSTALLED) .venv/translated
 
 # `make` reads the new makefile before it installs.
 upgrade:
@@ -95,40 +103,52 @@ upgrade:
 # Flask would read .env itself first, and end in a traceback if it isn't UTF-8. The program reads it.
 NO_DOTENV = "import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')"
 
-# The virtual environment is made once, and updated when the lists change.
-.venv/installed: requirements.txt
+# The virtual environment is made once, and again when .venv's Python is another one, as after an
+# upgrade of Debian; when the list changes, it is updated.
+$(INSTALLED): requirements.txt
 	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(v < (3, 11) and f'Python 3.11 or later is needed; $(PYTHON) is {v[0]}.{v[1]}.')"
 	@echo "Making a Python environment in .venv ..."
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv $$([ -d .venv/lib/python$(VERSION) ] || echo --clear) .venv
 	@echo "Installing the packages, about a minute ..."
-	@$(INSTALL) --progress-bar off -r requirements.txt
+	@$(INSTALL) -r requirements.txt
+	@$(CHECK) || { echo "Packages of an older version are in the way, so all are installed again."; \
+		$(PYTHON) -m venv --clear .venv && $(INSTALL) -r requirements.txt && $(CHECK); }
 	@echo $(NO_DOTENV) > $$($(BIN)/python -c "import site; print(site.getsitepackages()[0])")/trusted_group.pth
-	@touch $@
+	@touch .venv/installed-$$($(FIND_VERSION))
 
 # The catalogs, as the program reads them.
-.venv/translated: .venv/installed $(wildcard translations/*/LC_MESSAGES/messages.po)
+.venv/translated: $(INSTALLED) $(wildcard translations/*/LC_MESSAGES/messages.po)
 	@$(BIN)/pybabel -q compile --directory translations
 	@touch $@
 
-.venv/tests-installed: .venv/installed .venv/translated tests/requirements.txt
-	$(INSTALL) --quiet -r tests/requirements.txt
+.venv/tests-installed: $(INSTALLED) .venv/translated tests/requirements.txt
+	@echo "Installing what the tests need, about two minutes ..."
+	@$(INSTALL) -r tests/requirements.txt
+	@$(CHECK)
 	@touch $@
 
-.venv/lock-installed: .venv/installed tests/lock.txt
+.venv/lock-installed: $(INSTALLED) tests/lock.txt
 	$(PYTHON) -m venv .venv/lock
-	.venv/lock/bin/python -m pip install --disable-pip-version-check --require-hashes --quiet -r tests/lock.txt
+	.venv/lock/bin/python $(PIP_INSTALL) -r tests/lock.txt
+	.venv/lock/bin/python -m pip check --disable-pip-version-check
 	@touch $@
 
-.venv/synapse-installed: .venv/installed tests/synapse.txt
+.venv/synapse-installed: $(INSTALLED) tests/synapse.txt
 	$(PYTHON) -m venv .venv/synapse
-	.venv/synapse/bin/python -m pip install --disable-pip-version-check --require-hashes --quiet -r tests/synapse.txt
+	.venv/synapse/bin/python $(PIP_INSTALL) -r tests/synapse.txt
+	.venv/synapse/bin/python -m pip check --disable-pip-version-check
+	@touch $@
+
+.venv/oldest-pip-installed: $(INSTALLED) tests/oldest_pip.txt
+	@$(INSTALL) --quiet --target .venv/oldest-pip --upgrade -r tests/oldest_pip.txt
 	@touch $@
 
 # The validator and Lighthouse. Without npm, the tests that need them are skipped.
-.venv/npm-installed: .venv/installed tests/package-lock.json
+.venv/npm-installed: $(INSTALLED) tests/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
 	else echo "npm is missing, so the validator and Lighthouse are skipped (apt-get install npm)."; fi
 
 .venv/bench-installed: .venv/tests-installed bench/requirements.txt
-	$(INSTALL) --quiet -r bench/requirements.txt
+	$(INSTALL) -r bench/requirements.txt
+	@$(CHECK)
 	@touch $@

@@ -1,11 +1,15 @@
 """The supply chain: every package is named, pinned and hashed, and its licence is known."""
 
 import ast
+import os
 import re
+import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.metadata import packages_distributions, requires
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import Distribution, distributions, packages_distributions
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from packaging.requirements import Requirement
@@ -13,9 +17,10 @@ from packaging.utils import canonicalize_name
 
 from docs.licences import PAGE, read_locked, text_of_page
 
-from .conftest import ROOT
+from .conftest import ROOT, require_program
 
-LISTS = ("requirements", "tests/requirements", "tests/lock", "tests/synapse", "bench/requirements")
+LISTS = ["requirements", "tests/requirements", "tests/lock", "tests/synapse", "tests/oldest_pip"]
+LISTS += ["bench/requirements"]
 # What each folder may import: what its own list names, and those before it.
 NAMED_IN = {
     "program": ("requirements",),
@@ -46,25 +51,88 @@ def test_every_package_is_pinned_and_hashed(what: str) -> None:
     assert read_names(what) - {"ua-parser-builtins"} <= read_locked_names(what)
 
 
-def test_what_a_package_needs_is_pinned_too() -> None:
-    """Of what is installed for the program, whatever it asks for on this machine."""
-    locked = read_locked_names("requirements")
-    needed = {
-        canonicalize_name(one.name)
-        for package in locked
-        for one in map(Requirement, requires(package) or [])
-        if one.marker is None or one.marker.evaluate({"extra": ""})
-    }
-    assert needed
-    assert needed <= locked
-
-
-def test_every_install_demands_the_hashes() -> None:
+def test_every_install_takes_the_list_and_nothing_else() -> None:
     text = (ROOT / "Makefile").read_text() + (ROOT / "Containerfile").read_text()
-    installs = re.findall(r"pip install .*|\$\(INSTALL\) .*", text)
-    assert len(installs) >= 6
-    for line in installs:
-        assert "--require-hashes" in line or line.startswith("$(INSTALL)"), line
+    installs = re.findall(r"pip install (?:.*\\\n)*.*", text)
+    assert len(installs) == 2
+    for command in installs:
+        for flag in ("--no-deps", "--require-hashes", "--only-binary :all:"):
+            assert flag in command, command
+
+
+def make_newer(lines: Iterable[Requirement], folder: Path) -> None:
+    """Wheels as an index would have them after each package's next release."""
+    for one in lines:
+        name = one.name.replace("-", "_")
+        facts = f"{name}-{NEWER}.dist-info"
+        with ZipFile(folder / f"{name}-{NEWER}-py3-none-any.whl", "w") as wheel:
+            about = f"Metadata-Version: 2.1\nName: {one.name}\nVersion: {NEWER}\n"
+            wheel.writestr(f"{facts}/METADATA", about)
+            wheel.writestr(f"{facts}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+            wheel.writestr(f"{facts}/RECORD", "")
+
+
+NEWER = "9999.1"
+
+
+def read_flags() -> list[str]:
+    """With which flags the makefile installs a list."""
+    return re.findall(r"^PIP_INSTALL = -m pip (.*)$", (ROOT / "Makefile").read_text(), re.M)[
+        0
+    ].split()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python 3.12 came with a newer pip")
+@pytest.mark.parametrize("what", LISTS)
+def test_the_oldest_pip_installs_each_list_next_year(what: str, tmp_path: Path) -> None:
+    """When each package has had another release. Then nothing that a package asks for is missing,
+    with the extras that it asks for."""
+    pip = ROOT / ".venv" / "oldest-pip"
+    if not pip.exists():
+        require_program("the oldest pip")
+    locked = {name: f"=={version}" for name, version in read_locked(ROOT / f"{what}.txt").items()}
+    make_newer((Requirement(name + version) for name, version in locked.items()), tmp_path)
+    command = [sys.executable, "-m", "pip", *read_flags(), "--quiet", "--no-compile"]
+    command += ["--target", str(tmp_path / "there"), "--find-links", str(tmp_path)]
+    found = subprocess.run(
+        [*command, "-r", f"{what}.txt"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(pip)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+    assert found.returncode == 0, found.stderr
+    there = distributions(path=[str(tmp_path / "there")])
+    installed = {str(canonicalize_name(one.name)): one for one in there}
+    assert {name: f"=={one.version}" for name, one in installed.items()} == locked
+    missing = {
+        (name, str(wanted))
+        for name, one in installed.items()
+        for wanted in find_needs(one, asked_extras(installed.values(), name))
+        if not fits(wanted, installed)
+    }
+    assert missing == set()
+
+
+def find_needs(package: Distribution, extras: Iterable[str] = ()) -> Iterator[Requirement]:
+    """What it needs on this machine, with those extras."""
+    for one in map(Requirement, package.requires or []):
+        if one.marker is None or any(one.marker.evaluate({"extra": e}) for e in ("", *extras)):
+            yield one
+
+
+def asked_extras(installed: Iterable[Distribution], name: str) -> set[str]:
+    """The extras of a package that another one asks for."""
+    wanted = (need for one in installed for need in find_needs(one))
+    return {extra for one in wanted if canonicalize_name(one.name) == name for extra in one.extras}
+
+
+def fits(wanted: Requirement, installed: Mapping[str, Distribution]) -> bool:
+    found = installed.get(canonicalize_name(wanted.name))
+    return found is not None and wanted.specifier.contains(found.version, prereleases=True)
 
 
 def source_files(part: str) -> list[Path]:
@@ -95,6 +163,37 @@ def test_nothing_is_imported_that_is_not_named(part: str) -> None:
     for module in foreign:
         owners = {canonicalize_name(name) for name in packages.get(module, [module])}
         assert owners & named, f"{module} is imported, and no list names it"
+
+
+def test_another_python_gets_its_packages_anew(tmp_path: Path) -> None:
+    """After an upgrade of Debian, .venv's Python is gone, or a newer one without packages."""
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    environment = tmp_path / ".venv"
+    for folder in ("bin", f"lib/python{VERSION}"):
+        (environment / folder).mkdir(parents=True)
+    python = environment / "bin" / "python"
+    python.symlink_to(sys.executable)
+    for stamp in (f"installed-{VERSION}", "translated"):
+        (environment / stamp).touch()
+    assert plan_install(tmp_path) == "make: Nothing to be done for 'install'.\n"
+
+    (environment / f"installed-{VERSION}").rename(environment / "installed-3.0")
+    assert "-m venv $([ -d .venv/lib/python" in plan_install(tmp_path)
+    (environment / "installed-3.0").rename(environment / f"installed-{VERSION}")
+    python.unlink()
+    python.symlink_to("/nowhere/python")
+    assert ".venv/lib/pythonnone ] || echo --clear) .venv" in plan_install(tmp_path)
+
+
+VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def plan_install(folder: Path) -> str:
+    """What `make install` would do."""
+    return subprocess.run(
+        ["make", "-n", "install"], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_every_licence_is_listed() -> None:
