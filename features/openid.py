@@ -18,8 +18,8 @@ from wsgiref.types import WSGIEnvironment
 
 import click
 import requests
-from authlib.integrations.flask_oauth2.requests import FlaskOAuth2Request
-from authlib.oauth2 import AuthorizationServer, OAuth2Error
+from authlib.integrations.flask_oauth2.requests import FlaskOAuth2Payload
+from authlib.oauth2 import AuthorizationServer, OAuth2Error, OAuth2Request
 from authlib.oauth2.rfc6749 import ClientMixin, InvalidGrantError, InvalidRequestError
 from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, RefreshTokenGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
@@ -43,7 +43,7 @@ from flask.typing import ResponseReturnValue
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
-from werkzeug.datastructures import Headers
+from werkzeug.datastructures import Headers, MultiDict
 
 from app import logout, require_admin, require_member
 from foundation.clock import DAY, MINUTE, now
@@ -319,18 +319,22 @@ class IdToken(OpenIDCode):  # type: ignore[misc]
 # The server ---------------------------------------------------------------------------------------
 
 
-class OurRequest(FlaskOAuth2Request):  # type: ignore[misc]
-    """Behind a proxy Flask sees http, which Authlib refuses: what counts is BASE_URL."""
+class OurRequest(OAuth2Request):  # type: ignore[misc]
+    """Authlib takes no request for a http address, and behind a proxy that is what Flask sees. What
+    counts is BASE_URL, which has https, except on one's own machine."""
 
     def __init__(self) -> None:
-        super().__init__(request)
+        address = f"https://{urlsplit(issuer()).netloc}{request.full_path}"
+        super().__init__(request.method, address, headers=request.headers)
+        self.payload = FlaskOAuth2Payload(request)
 
     @property
-    def uri(self) -> str:
-        return f"https://{urlsplit(issuer()).netloc}{request.full_path}"
+    def args(self) -> MultiDict[str, str]:
+        return request.args
 
-    @uri.setter
-    def uri(self, _: str) -> None: ...
+    @property
+    def form(self) -> MultiDict[str, str]:
+        return request.form
 
 
 class Server(AuthorizationServer):  # type: ignore[misc]

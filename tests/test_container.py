@@ -139,7 +139,7 @@ def start_caddy(stack: ExitStack, folder: Path, upstream: int) -> Proxy:
     (folder / "Caddyfile").write_text(adapt(Path(mounted).name, changes))
     command = [require_program("caddy"), "run", "--config", f"{folder}/Caddyfile"]
     stack.enter_context(running([*command, "--adapter", "caddyfile"], port, log))
-    return Proxy("caddy", port, [log])
+    return Proxy("caddy", port, [log], folder)
 
 
 @pytest.mark.slow

@@ -90,6 +90,11 @@ class Proxy(NamedTuple):
     name: str
     port: int
     logs: list[Path]
+    folder: Path
+
+    def certificates(self) -> list[Path]:
+        """What makes its certificates good."""
+        return [*self.folder.glob("*.crt"), *self.folder.glob("caddy/**/root.crt")]
 
 
 class Visitor:
@@ -167,11 +172,15 @@ class Guarded:
 
 @contextmanager
 def running(
-    command: list[str], port: int, log: Path, environment: dict[str, str] | None = None
+    command: list[str],
+    port: int,
+    log: Path,
+    environment: dict[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Iterator[None]:
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
         try:
             wait_for(lambda: process.poll() is not None or is_open(port), seconds=60)
@@ -266,25 +275,31 @@ def proxies(
         }
 
 
+def make_certificate(folder: Path, name: str) -> None:
+    """`<name>.crt` and `<name>.key`, for names below example.org."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        + ["-nodes", "-subj", "/CN=example.org", "-addext", "subjectAltName=DNS:*.example.org"]
+        + ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt"],
+        check=True,
+        capture_output=True,
+    )
+
+
 def start_nginx(
     stack: ExitStack, folder: Path, addresses: dict[str, str], others: Sequence[Another] = ()
 ) -> Proxy | None:
     if not shutil.which("nginx"):
         return None
     port, log = find_port(), folder / "nginx.log"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-        + ["-nodes", "-subj", "/CN=example.org", "-keyout", folder / "key", "-out", folder / "crt"],
-        check=True,
-        capture_output=True,
-    )
+    make_certificate(folder, "nginx")
     changes = addresses | {"listen 443": f"listen 127.0.0.1:{port}"}
     changes |= {"listen 80": f"listen 127.0.0.1:{find_port()}"}
     for name in ("group", "wiki"):
         live = f"/etc/letsencrypt/live/{name}.example.org"
         changes |= {
-            f"{live}/fullchain.pem": f"{folder}/crt",
-            f"{live}/privkey.pem": f"{folder}/key",
+            f"{live}/fullchain.pem": f"{folder}/nginx.crt",
+            f"{live}/privkey.pem": f"{folder}/nginx.key",
         }
     text = add_programs(adapt("nginx.conf", changes), others, addresses["127.0.0.1:8080"])
     (folder / "trusted-group.conf").write_text(text)
@@ -299,7 +314,7 @@ def start_nginx(
     )
     command = ["nginx", "-c", str(folder / "nginx.conf"), "-e", f"{folder}/error.log"]
     stack.enter_context(running(command, port, log))
-    return Proxy("nginx", port, [log, folder / "access.log", folder / "error.log"])
+    return Proxy("nginx", port, [log, folder / "access.log", folder / "error.log"], folder)
 
 
 def start_caddy(
@@ -315,7 +330,7 @@ def start_caddy(
     (folder / "Caddyfile").write_text(text)
     command = ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
     stack.enter_context(running(command, port, log))
-    return Proxy("caddy", port, [log])
+    return Proxy("caddy", port, [log], folder)
 
 
 @pytest.fixture(params=["nginx", "caddy"])
@@ -639,12 +654,14 @@ def test_a_language_is_chosen_behind_a_proxy_too(guarded: Guarded, proxy: Proxy)
     assert '<html lang="en">' in Visitor(proxy).ask(f"{GROUP}/signup").body
 
 
+@pytest.mark.parametrize("domain", ["", "example.org"])
 @pytest.mark.parametrize("file", ["nginx.conf", "Caddyfile", "Caddyfile.container"])
-def test_each_of_our_cookies_gets_through(settings: dict[str, str], file: str) -> None:
-    config = create_app(settings | {"BASE_URL": GROUP, "COOKIE_DOMAIN": "example.org"}).config
+def test_each_of_our_cookies_gets_through(settings: dict[str, str], file: str, domain: str) -> None:
+    config = create_app(settings | {"BASE_URL": GROUP, "COOKIE_DOMAIN": domain}).config
     names = {value for name, value in config.items() if name.endswith("_COOKIE_NAME")}
     assert len(names) == 4
-    text = (ROOT / "deploy" / file).read_text().replace("(?:Host|Secure)", "Secure")
+    text = (ROOT / "deploy" / file).read_text()
+    text += text.replace("(?:Host|Secure)", "Secure") + text.replace("(?:Host|Secure)", "Host")
     assert {name for name in names if name not in text} == set()
 
 
