@@ -82,6 +82,17 @@ def test_every_sentence_that_is_named_exists() -> None:
     assert named - ALL_SENTENCES.keys() == set()
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("test_*.py")), ids=lambda p: p.name)
+def test_every_assertion_can_fail(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Assert):
+            test = node.test
+            ways = [test.test, test.body, test.orelse] if isinstance(test, ast.IfExp) else [test]
+            ways += test.values if isinstance(test, ast.BoolOp) else []
+            fixed = [way for way in ways if isinstance(way, ast.Constant)]
+            assert fixed == [], ast.unparse(node)
+
+
 def test_app_alone_is_the_whole_journey(settings: dict[str, str], group: Group) -> None:
     """Without the features: no devices, no commands, but everything between invite and home."""
     import app

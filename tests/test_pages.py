@@ -15,7 +15,7 @@ from foundation.answers import render_error
 from foundation.clock import DAY
 from foundation.sentences import say
 
-from .conftest import ADA, GRACE, ROOT, Browser, Group, require_program
+from .conftest import ADA, GRACE, ROOT, Browser, Group, require_program, shown
 
 
 def pages_of_every_state(group: Group) -> dict[str, str]:
@@ -142,10 +142,10 @@ def test_every_error_has_a_sentence_of_its_own(group: Group, code: int) -> None:
 
 
 def test_an_unusual_error_has_the_general_sentence(group: Group) -> None:
-    answer = Browser(group.app).client.open("/", method="POST", data=b"x", content_type="text/x")
-    assert answer.status_code == 405
-    long = group.browser().get("/" + "a" * 3000)
-    assert long.status_code == 404
+    beyond = {"Range": "bytes=99999999-"}
+    answer = group.browser().get("/static/style.css", headers=beyond)
+    assert answer.status_code == 416
+    assert shown("error") in answer.text
 
 
 def test_static_files_are_kept_until_they_change(group: Group) -> None:
