@@ -31,8 +31,9 @@ from foundation.database import is_database_older, open_database, transaction
 from foundation.digests import keyed_digest, phone_digest, session_digest
 from foundation.feature import Feature, add_features, fill_templates, gather, known_settings
 from foundation.flask_settings import configure_flask, wrap_wsgi
-from foundation.forms import Form, Mistake, end_of_day, last_day_of, parse_last_day, parse_note
-from foundation.forms import parse_pin
+from foundation.forms import Form
+from foundation.mistakes import Mistake, end_of_day, last_day_of, parse_last_day, parse_note
+from foundation.mistakes import parse_pin
 from foundation.guards import for_machines, guard, parse_next
 from foundation.inbound import Inbound, act_once, claim_message, count_in_journal, is_signed
 from foundation.inbound import STALE_AFTER, parse_delivery, parse_inbound, plain, prune_inbound
@@ -40,7 +41,8 @@ from foundation.inbound import read_fields, show_presence, sum_up, webhook_token
 from foundation.journal import correct_parts, count_pins_lately, count_texts_of_today
 from foundation.journal import find_counted, has_pin_since, prune_journal, record, record_daily
 from foundation.journal import refund
-from foundation.languages import LOCALES, add_languages, languages
+from foundation.language_choice import language_choice
+from foundation.languages import LOCALES, add_languages
 from foundation.logs import keep_secrets_out_of_logs
 from foundation.notices import notify
 from foundation.outlines import render_form
@@ -92,7 +94,7 @@ def create_app(
     with app.app_context():
         drop_invites_of_old_key()
     add_languages(app)
-    for blueprint in (pages, webhooks, admin, root_files, languages):
+    for blueprint in (pages, webhooks, admin, root_files, language_choice):
         app.register_blueprint(blueprint)
     app.before_request(guard)
     fill_templates(app, features)

@@ -20,8 +20,9 @@ from foundation.clock import MINUTE, now
 from foundation.database import fetch_row, get_db, transaction
 from foundation.digests import keyed_digest, session_digest
 from foundation.feature import Feature, find_confirmation
-from foundation.forms import Form, Mistake, drop_invisible, read_digits
+from foundation.forms import Form
 from foundation.journal import record
+from foundation.mistakes import Mistake, drop_invisible, read_digits
 from foundation.sessions import (
     IS_MEMBER,
     Member,

@@ -18,9 +18,10 @@ from foundation.clock import DAY, now
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.digests import random_digest
 from foundation.feature import Feature, find_confirmation
-from foundation.forms import Form, Mistake, parse_line
+from foundation.forms import Form
 from foundation.forward_auth import Answer, ForwardAuth, is_browser, read_program
 from foundation.journal import record
+from foundation.mistakes import Mistake, parse_line
 from foundation.notices import notify
 from foundation.sessions import IS_MEMBER, Member, this_digest
 

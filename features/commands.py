@@ -20,7 +20,7 @@ from foundation.command import MigratingCommand, command
 from foundation.database import database_path, get_db, is_database_older, require_current_database
 from foundation.database import transaction
 from foundation.feature import Feature, gather
-from foundation.forms import Mistake
+from foundation.mistakes import Mistake
 from foundation.inbound import webhook_url
 from foundation.languages import LANGUAGES
 from foundation.migrations import CORE, DatabaseInUse, MigrationFailed, find_versions, lock_database

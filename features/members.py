@@ -20,8 +20,9 @@ from foundation.clock import now
 from foundation.command import command
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.feature import Feature, gather
-from foundation.forms import Form, Mistake, end_of_day, last_day_of, parse_last_day
+from foundation.forms import Form
 from foundation.journal import record
+from foundation.mistakes import Mistake, end_of_day, last_day_of, parse_last_day
 from foundation.notices import notify
 from foundation.paging import PAGE_LENGTH, Page, fetch_page
 from foundation.sentences import say

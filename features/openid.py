@@ -51,9 +51,10 @@ from foundation.command import command
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.digests import derive_key, random_digest
 from foundation.feature import Feature, find_confirmation
-from foundation.forms import Form, Mistake
+from foundation.forms import Form
 from foundation.guards import LONGEST_NEXT, for_machines, is_cross_site
 from foundation.journal import record
+from foundation.mistakes import Mistake
 from foundation.sessions import IS_MEMBER, Member, current_member, is_admin, this_digest
 from foundation.settings import is_loopback
 

@@ -40,9 +40,10 @@ from foundation.clock import MINUTE, now
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.digests import keyed_digest
 from foundation.feature import Feature
-from foundation.forms import Form, Mistake, parse_line
+from foundation.forms import Form
 from foundation.guards import parse_next
 from foundation.journal import record
+from foundation.mistakes import Mistake, parse_line
 from foundation.notices import notify
 from foundation.sentences import is_sentence, say
 from foundation.sessions import (

@@ -16,9 +16,10 @@ from foundation.clock import now
 from foundation.command import command
 from foundation.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.feature import Feature, gather
-from foundation.forms import Form, Mistake
+from foundation.forms import Form
 from foundation.forward_auth import Answer, ForwardAuth, is_navigation, read_program, wants_redirect
 from foundation.journal import record
+from foundation.mistakes import Mistake
 from foundation.notices import notify
 from foundation.paging import Page, fetch_page
 from foundation.sentences import say

@@ -23,8 +23,8 @@ from flask.typing import ResponseReturnValue
 from foundation.clock import DAY, MINUTE, now
 from foundation.database import fetch_row, get_db, transaction
 from foundation.digests import keyed_digest
-from foundation.forms import drop_invisible
 from foundation.journal import record_daily
+from foundation.mistakes import drop_invisible
 from foundation.phones import parse_sender
 from foundation.vonage import signature
 

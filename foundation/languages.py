@@ -11,23 +11,10 @@ from pathlib import Path
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
-from flask import (
-    Blueprint,
-    Flask,
-    abort,
-    current_app,
-    g,
-    has_request_context,
-    redirect,
-    request,
-)
-from flask.typing import ResponseReturnValue
+from flask import Flask, current_app, g, has_request_context, request
 from flask_babel import Babel
 from werkzeug.datastructures import LanguageAccept
-from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_accept_header
-
-from foundation.cookies import cookie_settings
 
 # By tag (BCP 47), as its speakers call it.
 LANGUAGES = {
@@ -46,10 +33,7 @@ RIGHT_TO_LEFT = {"ar"}
 # language of the phone's country, and English where it has none.
 LOCALES = {"de": "de-de", "fr": "fr-fr", "es": "es-es", "pt-BR": "pt-br", "it": "it-it"}
 
-A_YEAR = 365 * 86_400  # seconds; foundation/clock.py stands on this module
 FOLDER = Path(__file__).parent.parent / "translations"
-
-languages = Blueprint("languages", __name__)
 
 
 def add_languages(app: Flask) -> None:
@@ -95,30 +79,6 @@ def match_language(tag: str) -> str | None:
     exact = (one for one in LANGUAGES if one.lower() == wanted)
     near = (one for one in LANGUAGES if one.partition("-")[0] == wanted.partition("-")[0])
     return next(exact, None) or next(near, None)
-
-
-@languages.post("/language")
-def save_choice() -> ResponseReturnValue:
-    """The choice at the foot of a page, and back to that page."""
-    chosen = request.form.get("language", "")
-    if chosen not in LANGUAGES:
-        abort(400)
-    answer = redirect(find_way_back(), 303)
-    answer.set_cookie(value=chosen, max_age=A_YEAR, **cookie_settings("LANGUAGE"))
-    return answer
-
-
-def find_way_back() -> str:
-    """The page that the browser says it comes from, if it's one of ours that can be opened."""
-    own, came_from = current_app.config["BASE_URL"], request.referrer or ""
-    if not came_from.startswith(f"{own}/"):
-        return "/"
-    path, mark, query = came_from.removeprefix(own).partition("?")
-    try:
-        current_app.create_url_adapter(request).match(path, "GET")  # type: ignore[union-attr]
-    except HTTPException:
-        return "/"
-    return path + mark + query
 
 
 # What a sentence is in a language -----------------------------------------------------------------

@@ -27,7 +27,7 @@ from phonenumbers import (
     ValidationResult,
 )
 
-from foundation.forms import Mistake, drop_invisible
+from foundation.mistakes import Mistake, drop_invisible
 
 MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
 REFUSED_TYPES = (

@@ -12,8 +12,8 @@ import click
 import phonenumbers
 from dotenv import dotenv_values, find_dotenv
 
-from foundation.forms import Mistake
 from foundation.languages import LANGUAGES, match_language
+from foundation.mistakes import Mistake
 from foundation.phones import region_of
 from foundation.usernames import parse_username
 

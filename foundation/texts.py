@@ -7,9 +7,9 @@ from flask import current_app
 from foundation.clock import MINUTE, now
 from foundation.database import fetch_row, get_db
 from foundation.digests import phone_digest
-from foundation.forms import Mistake
 from foundation.inbound import Inbound, plain
 from foundation.languages import LANGUAGES, translate
+from foundation.mistakes import Mistake
 from foundation.vonage import count_parts
 
 # A text has 160 letters of GSM-7, or 70 of any others. So the translations keep to GSM-7 where they

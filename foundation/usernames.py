@@ -2,7 +2,7 @@
 
 import re
 
-from foundation.forms import Mistake, holds_number
+from foundation.mistakes import Mistake, holds_number
 
 RESERVED_NAMES = {
     "admin", "administrator", "anonymous", "everyone", "guest", "me", "member", "null", "root",

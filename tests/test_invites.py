@@ -6,7 +6,7 @@ import pytest
 import time_machine
 
 from foundation.clock import DAY
-from foundation.forms import Mistake
+from foundation.mistakes import Mistake
 from foundation.phones import parse_phone
 from foundation.usernames import parse_username
 from simulator.vonage import Answer, Vonage, answer_with, change, drop

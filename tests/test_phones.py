@@ -5,7 +5,7 @@ import pytest
 from flask import Flask
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
-from foundation.forms import Mistake
+from foundation.mistakes import Mistake
 from foundation.phones import example_phone, parse_phone, parse_sender, region_of
 from simulator.vonage import Vonage
 from wsgi import create_app
