@@ -17,50 +17,88 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import click
-from flask import Blueprint, Flask, abort, current_app, g, redirect, render_template
-from flask import request, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    abort,
+    current_app,
+    g,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from vonage_http_client.errors import NotFoundError
 from vonage_sms import SmsMessage
 from vonage_verify import Locale, SmsChannel, VerifyRequest
 
-from foundation.answers import add_answers
-from foundation.clock import DAY, MINUTE, now
-from foundation.database import count_rows, fetch_row, fetch_rows, get_db, insert_row
-from foundation.database import is_database_older, open_database, transaction
-from foundation.digests import keyed_digest, phone_digest, session_digest
-from foundation.feature import Feature, add_features, fill_templates, gather, known_settings
-from foundation.flask_settings import configure_flask, wrap_wsgi
-from foundation.forms import Form
-from foundation.mistakes import Mistake, end_of_day, last_day_of, parse_last_day, parse_note
-from foundation.mistakes import parse_pin
-from foundation.guards import for_machines, guard, parse_next
-from foundation.inbound import Inbound, act_once, claim_message, count_in_journal, is_signed
-from foundation.inbound import STALE_AFTER, parse_delivery, parse_inbound, plain, prune_inbound
-from foundation.inbound import read_fields, show_presence, sum_up, webhook_token, webhook_url
-from foundation.journal import correct_parts, count_pins_lately, count_texts_of_today
-from foundation.journal import find_counted, has_pin_since, prune_journal, record, record_daily
-from foundation.journal import refund
-from foundation.language_choice import language_choice
-from foundation.languages import LOCALES, add_languages
-from foundation.logs import keep_secrets_out_of_logs
-from foundation.notices import notify
-from foundation.outlines import render_form
-from foundation.paging import Page, fetch_page, read_id
-from foundation.phones import parse_known_phone, parse_phone
-from foundation.root_files import root_files
-from foundation.sessions import IS_MEMBER, Member, SessionTable, adopt_session, current_member
-from foundation.sessions import drop_session, is_admin, longest_session, name_device, this_digest
-from foundation.sessions import unused_until
-from foundation.settings import gather_settings, read_settings
-from foundation.texts import end_cooldown, prune_cooldowns, quotes_us, seconds_until_text
-from foundation.texts import parse_text_language, start_cooldown, write_hint, write_invite
-from foundation.texts import write_own_words
-from foundation.usernames import parse_username
-from foundation.visitor import create_visitor, find_visitor
-from foundation.vonage import GSM_7, PinRejected, PinStillRunning, SentInPart, Vonage, VonageError
-from foundation.vonage import VonageRefused, VonageUnavailable, VonageUnreached, asking_vonage
-from foundation.vonage import count_parts, parse_request_id
+from foundation.storage import journal
+from foundation.storage.database import (
+    count_rows,
+    fetch_row,
+    fetch_rows,
+    get_db,
+    insert_row,
+    is_database_older,
+    open_database,
+    transaction,
+)
+from foundation.storage.digests import keyed_digest, phone_digest, session_digest
+from foundation.typed.mistakes import (
+    Mistake,
+    end_of_day,
+    last_day_of,
+    parse_last_day,
+    parse_note,
+    parse_pin,
+)
+from foundation.typed.phones import parse_known_phone, parse_phone
+from foundation.typed.settings import gather_settings, read_settings
+from foundation.typed.usernames import parse_username
+from foundation.vonage import inbound, texts
+from foundation.vonage.client import (
+    GSM_7,
+    PinRejected,
+    PinStillRunning,
+    SentInPart,
+    Vonage,
+    VonageError,
+    VonageRefused,
+    VonageUnavailable,
+    VonageUnreached,
+    asking_vonage,
+    count_parts,
+    parse_request_id,
+)
+from foundation.vonage.inbound import Inbound
+from foundation.web.feature import Feature, add_features, fill_templates, gather, known_settings
+from foundation.web.flask_settings import configure_flask, wrap_wsgi
+from foundation.web.forms import Form
+from foundation.web.guards import for_machines, guard, parse_next
+from foundation.web.kept_forms import render_form
+from foundation.web.language_choice import language_choice
+from foundation.web.logs import keep_secrets_out_of_logs
+from foundation.web.notices import notify
+from foundation.web.paging import Page, fetch_page, read_id
+from foundation.web.responses import add_answers
+from foundation.web.root_files import root_files
+from foundation.web.sessions import (
+    IS_MEMBER,
+    Member,
+    SessionTable,
+    adopt_session,
+    current_member,
+    drop_session,
+    is_admin,
+    longest_session,
+    name_device,
+    this_digest,
+    unused_until,
+)
+from foundation.web.visitor import create_visitor, find_visitor
+from foundation.words.clock import DAY, MINUTE, now
+from foundation.words.languages import LOCALES, add_languages
 
 PIN_LIFETIME = 300
 PINS_PER_TEN_MINUTES = 3
@@ -123,13 +161,15 @@ def require_admin() -> None:
 def require_vonage() -> None:
     """Only a caller that knows our secret address, or signs what it says, reaches a webhook."""
     token = (request.view_args or {}).get("token")
-    g.fields = read_fields()
+    g.fields = inbound.read_fields()
     if token is None:
-        genuine = is_signed(g.fields)
+        genuine = inbound.is_signed(g.fields)
     else:
-        genuine = hmac.compare_digest(token.encode("utf-8", "replace"), webhook_token().encode())
+        genuine = hmac.compare_digest(
+            token.encode("utf-8", "replace"), inbound.webhook_token().encode()
+        )
     if not genuine:
-        count_in_journal("webhook_refused")
+        inbound.count_in_journal("webhook_refused")
         abort(401)
 
 
@@ -202,14 +242,14 @@ def read_wish(form: Form) -> Wish:
         form.read("note", parse_note) or None,
         end_of_day(last_day) if last_day else None,
         is_texted=form.values["send"] != "self",
-        language=form.read("language", parse_text_language) or None,
+        language=form.read("language", texts.parse_text_language) or None,
     )
 
 
 def parse_new_username(text: str) -> str:
     """Optional. Refuses the word: somebody mixed up the fields. Raises Mistake."""
     name = parse_username(text) if text.strip() else ""
-    if name == plain(current_app.config["INVITE_CODE"]):
+    if name == inbound.plain(current_app.config["INVITE_CODE"]):
         raise Mistake("username", "username-reserved")
     return name
 
@@ -218,20 +258,22 @@ def create_invite(wish: Wish, inviter: Member | None) -> int:
     """Store an invite and return its id. Raises Mistake."""
     require_fitting_end(wish)
     actor = inviter and inviter.username
-    parts = count_parts(write_invite(actor, wish.language)) if wish.is_texted else 0
+    parts = count_parts(texts.write_invite(actor, wish.language)) if wish.is_texted else 0
     with transaction():
         prune()
-        wait = seconds_until_text(wish.phone) if parts else None
+        wait = texts.seconds_until_text(wish.phone) if parts else None
         refusal = why_not_invited(wish, inviter, wait, parts)
         if refusal is None:
             displace_invites(wish.phone, wish.username, actor)
             invite_id = insert_invite(wish, inviter)
-            record("invited", actor, wish.username, invite_id)
+            journal.record("invited", actor, wish.username, invite_id)
             if parts:
-                record("text_sent", invite_id=invite_id, parts=parts)  # counted before it is sent
-                start_cooldown(wish.phone)
+                journal.record(
+                    "text_sent", invite_id=invite_id, parts=parts
+                )  # counted before it is sent
+                texts.start_cooldown(wish.phone)
         elif refusal == "budget-spent":
-            record("budget_reached", actor, detail=refusal)
+            journal.record("budget_reached", actor, detail=refusal)
     if refusal is not None:
         raise Mistake("phone", refusal, wait if refusal == "invited-just-now" else None)
     return invite_id
@@ -292,7 +334,7 @@ def displace_invites(phone: str, username: str | None, actor: str | None) -> Non
     for row in displaced:
         forget_pins_of_invite(row["id"])
         if row["phone_digest"] != digest:
-            record("revoked", actor, username, row["id"])
+            journal.record("revoked", actor, username, row["id"])
 
 
 def forget_pins_of_invite(invite_id: int) -> None:
@@ -317,7 +359,7 @@ def insert_invite(wish: Wish, inviter: Member | None) -> int:
 
 
 def why_over_budget(parts: int = 1) -> str | None:
-    spent = count_texts_of_today() + parts > current_app.config["TEXTS_PER_DAY"]
+    spent = journal.count_texts_of_today() + parts > current_app.config["TEXTS_PER_DAY"]
     return "budget-spent" if spent else None
 
 
@@ -326,13 +368,13 @@ def send_invite(
 ) -> None:
     """Text the invite. Raises VonageError; the invite stays, and its state says what is wrong."""
     try:
-        message_ids = send_text(phone, write_invite(inviter, language))
+        message_ids = send_text(phone, texts.write_invite(inviter, language))
     except VonageError as error:
         with transaction() as db:
             db.execute("UPDATE whitelist SET delivery = ? WHERE id = ?", (error.reason, invite_id))
             if error.sent_nothing:
-                refund("text_sent", "text_refused", invite_id, None, error.reason)
-                end_cooldown(phone)
+                journal.refund("text_sent", "text_refused", invite_id, None, error.reason)
+                texts.end_cooldown(phone)
             if isinstance(error, SentInPart):
                 keep_message_ids(invite_id, error.message_ids)
         raise
@@ -344,7 +386,7 @@ def keep_message_ids(invite_id: int, message_ids: list[str]) -> None:
     """Of every part of the text, for the delivery receipts. Vonage has counted them by now."""
     ids = json.dumps(dict.fromkeys(message_ids))
     get_db().execute("UPDATE whitelist SET message_ids = ? WHERE id = ?", (ids, invite_id))
-    correct_parts("text_sent", invite_id, len(message_ids))
+    journal.correct_parts("text_sent", invite_id, len(message_ids))
 
 
 @pages.post(f"/invite/{ROW_ID}/revoke")
@@ -368,7 +410,7 @@ def withdraw_invite(invite_id: int, by: Member) -> bool:
         if row is None:
             return False
         forget_pins_of_invite(invite_id)
-        record("revoked", by.username, row["username"], invite_id)
+        journal.record("revoked", by.username, row["username"], invite_id)
     return True
 
 
@@ -398,9 +440,9 @@ def show_invites(form: Form, status: int = 200) -> ResponseReturnValue:
         invites=find_open_invites(require_member()),
         tries_per_invite=TRIES_PER_INVITE,
         pin_lifetime=PIN_LIFETIME,
-        texts=count_texts_of_today(),
+        texts=journal.count_texts_of_today(),
         new=request.args.get("new", type=int),
-        write_own_words=write_own_words,
+        write_own_words=texts.write_own_words,
         now=now(),
     )
     return page, status
@@ -455,22 +497,22 @@ def find_open_invites(member: Member) -> Page:
 def answer(token: str | None = None) -> ResponseReturnValue:
     """A friend texted. 204: done, or nothing to do; 503: Vonage should call again."""
     if request.method != "POST":
-        return show_presence()
-    message = parse_inbound(g.fields)
+        return inbound.show_presence()
+    message = inbound.parse_inbound(g.fields)
     if message is None:
         return "", 204
     act = choose_act(message)
     if act is None:
         return "", 204
-    claim = claim_message(message)
+    claim = inbound.claim_message(message)
     if claim == "ours":
-        act_once(act, message)
+        inbound.act_once(act, message)
     return "", 503 if claim == "busy" else 204
 
 
 def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
     """Every reply of an invited friend gets a PIN, a hint, or a note for the admin."""
-    if quotes_us(message):
+    if texts.quotes_us(message):
         return None
     if message.has_word(current_app.config["INVITE_CODE"]):
         return note_late_reply if message.is_late else send_pin
@@ -500,7 +542,7 @@ def stop(message: Inbound) -> None:
         )
         if invite:
             forget_pins_of_invite(invite["id"])
-            record("stopped", None, invite["username"], invite["id"])
+            journal.record("stopped", None, invite["username"], invite["id"])
 
 
 def note_late_reply(message: Inbound) -> None:
@@ -509,9 +551,9 @@ def note_late_reply(message: Inbound) -> None:
     with transaction():
         invite = find_invite(message.phone)
         if invite is None:
-            record_daily("word_from_stranger", message.phone[-2:])
-        elif not has_pin_since(invite["id"], message.sent_at):
-            record("webhook_stale", None, invite["username"], invite["id"])
+            journal.record_daily("word_from_stranger", message.phone[-2:])
+        elif not journal.has_pin_since(invite["id"], message.sent_at):
+            journal.record("webhook_stale", None, invite["username"], invite["id"])
             note_reply(invite["id"], "replied-late")
 
 
@@ -525,11 +567,11 @@ def answer_without_word(message: Inbound) -> None:
     if invite is None:
         return
     try:
-        send_text(message.phone, write_hint(invite["language"]))
+        send_text(message.phone, texts.write_hint(invite["language"]))
     except VonageError as error:
         if error.sent_nothing:
             with transaction():
-                refund("hint_sent", "hint_refused", invite["id"], None, error.reason)
+                journal.refund("hint_sent", "hint_refused", invite["id"], None, error.reason)
 
 
 def count_hint(message: Inbound) -> sqlite3.Row | None:
@@ -538,15 +580,15 @@ def count_hint(message: Inbound) -> sqlite3.Row | None:
         invite = find_invite(message.phone)
         if invite is None or invite["stopped_at"]:
             return None
-        record("replied_otherwise", None, invite["username"], invite["id"])
+        journal.record("replied_otherwise", None, invite["username"], invite["id"])
         if invite["pin_ends_at"] and invite["pin_ends_at"] > now():
             return None  # "Thanks!": the friend has a PIN already
         note_reply(invite["id"], "replied-otherwise")
-        parts = count_parts(write_hint(invite["language"]))
+        parts = count_parts(texts.write_hint(invite["language"]))
         if invite["hinted_at"] or why_over_budget(parts):
             return None
         db.execute("UPDATE whitelist SET hinted_at = ? WHERE id = ?", (now(), invite["id"]))
-        record("hint_sent", None, invite["username"], invite["id"], parts=parts)
+        journal.record("hint_sent", None, invite["username"], invite["id"], parts=parts)
     return invite
 
 
@@ -584,17 +626,17 @@ def count_pin(message: Inbound) -> PinOrder | None:
     with transaction() as db:
         invite = find_invite(message.phone)
         if invite is None:
-            record_daily("word_from_stranger", message.phone[-2:])
+            journal.record_daily("word_from_stranger", message.phone[-2:])
             return None
-        counted = find_counted(invite["id"], message.claim, STALE_AFTER)
+        counted = journal.find_counted(invite["id"], message.claim, inbound.STALE_AFTER)
         if is_settled(message, invite, counted):
             return None
         is_resumed = counted is not None and abs(now() - counted["at"]) < PIN_LIFETIME
         name, refusal = invite["username"], why_no_pin(invite, is_resumed)
         if not is_resumed:
-            record("texted_back", subject=name, invite_id=invite["id"])
+            journal.record("texted_back", subject=name, invite_id=invite["id"])
         if refusal:
-            record("pin_refused", subject=name, invite_id=invite["id"], detail=refusal)
+            journal.record("pin_refused", subject=name, invite_id=invite["id"], detail=refusal)
             return None
         if not is_resumed:
             db.execute(
@@ -602,7 +644,7 @@ def count_pin(message: Inbound) -> PinOrder | None:
                 " WHERE id = ?",
                 (invite["id"],),
             )
-            record("pin_sent", None, name, invite["id"], message.claim, parts=1)
+            journal.record("pin_sent", None, name, invite["id"], message.claim, parts=1)
         return PinOrder(invite["id"], invite["language"], invite["request_id"], is_resumed)
 
 
@@ -638,7 +680,7 @@ def why_no_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
         return "name-given-away"
     if invite["pins_sent"] >= PINS_PER_INVITE:
         return "pins-spent"
-    is_fast = count_pins_lately(invite["id"], 10 * MINUTE) >= PINS_PER_TEN_MINUTES
+    is_fast = journal.count_pins_lately(invite["id"], 10 * MINUTE) >= PINS_PER_TEN_MINUTES
     return "pins-too-fast" if is_fast else why_over_budget()
 
 
@@ -656,7 +698,7 @@ def refund_pin(message: Inbound, order: PinOrder, reason: str) -> None:
     with transaction() as db:
         uncount = "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?"
         db.execute(uncount, (order.invite_id,))
-        refund("pin_sent", "pin_refused", order.invite_id, message.claim, reason)
+        journal.refund("pin_sent", "pin_refused", order.invite_id, message.claim, reason)
 
 
 def start_or_restart_pin(phone: str, order: PinOrder) -> StartedPin:
@@ -704,7 +746,7 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
 def delivery(token: str | None = None) -> ResponseReturnValue:
     """What became of an invite text. 204: noted, or not one of ours; 503: it may be one of ours,
     because the answer with its id is still on the way."""
-    found = parse_delivery(g.fields)
+    found = inbound.parse_delivery(g.fields)
     if found is None or note_delivery(*found) or not is_text_on_the_way():
         return "", 204
     return "", 503, {"Retry-After": "30"}
@@ -723,13 +765,13 @@ def note_delivery(message_id: str, outcome: str) -> bool:
             return False
         outcomes = json.loads(invite["message_ids"])
         outcomes[message_id] = outcomes[message_id] or outcome
-        whole = invite["delivery"] or sum_up(outcomes.values())
+        whole = invite["delivery"] or inbound.sum_up(outcomes.values())
         db.execute(
             "UPDATE whitelist SET message_ids = ?, delivery = ? WHERE id = ?",
             (json.dumps(outcomes), whole, invite["id"]),
         )
         if whole not in (None, "delivered", invite["delivery"]):
-            record("text_undelivered", None, invite["username"], invite["id"])
+            journal.record("text_undelivered", None, invite["username"], invite["id"])
     return True
 
 
@@ -936,7 +978,7 @@ def why_not_this_name(attempt: Attempt, bound_to: str | None) -> str | None:
     """An invite for a name is good for that name only; any other invite for a new name only. The
     word is no name: somebody mixed up the fields."""
     name = attempt.username
-    if name == plain(current_app.config["INVITE_CODE"]):
+    if name == inbound.plain(current_app.config["INVITE_CODE"]):
         return "username-reserved"
     if bound_to is not None:
         return None if bound_to == name else "username-not-invited"
@@ -1008,7 +1050,7 @@ def refuse_pin(attempt: Attempt, check: Check, is_final: bool) -> None:
     """The PIN was wrong. If Vonage ended the request for that, nobody needs to spend more tries."""
     with transaction() as db:
         release_lease(attempt, attempt.digest)
-        record("pin_wrong", subject=check.bound_to, invite_id=check.invite_id)
+        journal.record("pin_wrong", subject=check.bound_to, invite_id=check.invite_id)
         if is_final:
             db.execute(
                 "DELETE FROM pending_verifications WHERE request_id = ? AND author_id IS NULL",
@@ -1138,7 +1180,7 @@ def sign_in_as(
             now(), now(), expires_at, began, added_by,
         ),
     )  # fmt: skip
-    record(event, author.username, invite_id=invite_id)
+    journal.record(event, author.username, invite_id=invite_id)
 
 
 class MemberSessions(SessionTable):
@@ -1209,7 +1251,7 @@ def logout() -> ResponseReturnValue:
         return render_template("logout.html")
     with transaction():
         end_session(this_digest())
-        record("signed_out", member.username)
+        journal.record("signed_out", member.username)
     notify("done-signed-out")
     drop_session()
     return redirect("/", 303)
@@ -1236,7 +1278,7 @@ def drop_invites_of_old_key() -> None:
             return
         db.execute("DELETE FROM whitelist")
         db.execute("DELETE FROM pending_verifications")
-        record("key_changed")
+        journal.record("key_changed")
     told = "SECRET_KEY is new, so open invites are dropped and the webhook has a new address. Run"
     click.echo(f"{told} `flask doctor --fix`, or `flask webhook-url` to see it.", err=True)
 
@@ -1247,9 +1289,9 @@ def prune() -> None:
     db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM sessions WHERE expires_at <= ?", (at,))
-    prune_cooldowns()
-    prune_inbound()
-    prune_journal()
+    texts.prune_cooldowns()
+    inbound.prune_inbound()
+    journal.prune_journal()
     for prune_feature in gather("prune"):
         prune_feature()
 
@@ -1259,7 +1301,7 @@ def prune() -> None:
 
 def send_text(phone: str, text: str) -> list[str]:
     """Send an SMS and return Vonage's ids of its parts. Raises VonageError."""
-    reports_to = webhook_url("delivery")
+    reports_to = inbound.webhook_url("delivery")
     message = SmsMessage(
         to=phone,
         from_=current_app.config["VONAGE_NUMBER"],

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask
 
 import app as journey
-from foundation.feature import Feature, known_settings
+from foundation.web.feature import Feature, known_settings
 
 FEATURES: tuple[Feature, ...] = tuple(
     import_module(f"features.{name}").feature

@@ -8,7 +8,7 @@ from typing import Any
 
 from werkzeug.test import EnvironBuilder
 
-from foundation.languages import LANGUAGES
+from foundation.words.languages import LANGUAGES
 
 from .world import World
 

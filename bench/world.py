@@ -14,8 +14,8 @@ from pathlib import Path
 import requests
 
 from app import Wish, create_invite
-from foundation.clock import DAY
-from foundation.digests import phone_digest
+from foundation.storage.digests import phone_digest
+from foundation.words.clock import DAY
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage, hang
 from tests.conftest import Group, base_settings, find_port

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from foundation.settings import Setting
+from foundation.typed.settings import Setting
 from wsgi import SETTINGS
 
 ROOT = Path(__file__).parent.parent

@@ -16,14 +16,13 @@ from flask import Blueprint, current_app, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app import require_member, sign_in_as
-from foundation.clock import MINUTE, now
-from foundation.database import fetch_row, get_db, transaction
-from foundation.digests import keyed_digest, session_digest
-from foundation.feature import Feature, find_confirmation
-from foundation.forms import Form
-from foundation.journal import record
-from foundation.mistakes import Mistake, drop_invisible, read_digits
-from foundation.sessions import (
+from foundation.storage.database import fetch_row, get_db, transaction
+from foundation.storage.digests import keyed_digest, session_digest
+from foundation.storage.journal import record
+from foundation.typed.mistakes import Mistake, drop_invisible, read_digits
+from foundation.web.feature import Feature, find_confirmation
+from foundation.web.forms import Form
+from foundation.web.sessions import (
     IS_MEMBER,
     Member,
     adopt_session,
@@ -31,7 +30,8 @@ from foundation.sessions import (
     session_table,
     this_digest,
 )
-from foundation.visitor import create_visitor, find_visitor
+from foundation.web.visitor import create_visitor, find_visitor
+from foundation.words.clock import MINUTE, now
 
 another_device = Blueprint("another_device", __name__)
 

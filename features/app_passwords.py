@@ -14,16 +14,16 @@ from flask import Blueprint, abort, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_member
-from foundation.clock import DAY, now
-from foundation.database import fetch_row, fetch_rows, get_db, transaction
-from foundation.digests import random_digest
-from foundation.feature import Feature, find_confirmation
-from foundation.forms import Form
-from foundation.forward_auth import Answer, ForwardAuth, is_browser, read_program
-from foundation.journal import record
-from foundation.mistakes import Mistake, parse_line
-from foundation.notices import notify
-from foundation.sessions import IS_MEMBER, Member, this_digest
+from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.storage.digests import random_digest
+from foundation.storage.journal import record
+from foundation.typed.mistakes import Mistake, parse_line
+from foundation.web.feature import Feature, find_confirmation
+from foundation.web.forms import Form
+from foundation.web.forward_auth import Answer, ForwardAuth, is_browser, read_program
+from foundation.web.notices import notify
+from foundation.web.sessions import IS_MEMBER, Member, this_digest
+from foundation.words.clock import DAY, now
 
 app_passwords = Blueprint("app_passwords", __name__)
 

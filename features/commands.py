@@ -13,22 +13,33 @@ from tempfile import TemporaryDirectory
 import click
 from flask import Blueprint, current_app
 
-from app import Wish, create_invite, drop_invites_of_old_key, parse_new_username, prune
-from app import send_invite
-from foundation.clock import DAY, now, say_date, say_iso
-from foundation.command import MigratingCommand, command
-from foundation.database import database_path, get_db, is_database_older, require_current_database
-from foundation.database import transaction
-from foundation.feature import Feature, gather
-from foundation.mistakes import Mistake
-from foundation.inbound import webhook_url
-from foundation.languages import LANGUAGES
-from foundation.migrations import CORE, DatabaseInUse, MigrationFailed, find_versions, lock_database
-from foundation.migrations import locked_for_migration, migrate
-from foundation.phones import parse_known_phone, parse_phone
-from foundation.program_files import write_served
-from foundation.sentences import say
-from foundation.vonage import VonageError
+from app import Wish, create_invite, drop_invites_of_old_key, parse_new_username, prune, send_invite
+from foundation.cli.command import MigratingCommand, command
+from foundation.cli.source_files import write_served
+from foundation.storage.database import (
+    database_path,
+    get_db,
+    is_database_older,
+    require_current_database,
+    transaction,
+)
+from foundation.storage.migrations import (
+    CORE,
+    DatabaseInUse,
+    MigrationFailed,
+    find_versions,
+    lock_database,
+    locked_for_migration,
+    migrate,
+)
+from foundation.typed.mistakes import Mistake
+from foundation.typed.phones import parse_known_phone, parse_phone
+from foundation.vonage.client import VonageError
+from foundation.vonage.inbound import webhook_url
+from foundation.web.feature import Feature, gather
+from foundation.words.clock import DAY, now, say_date, say_iso
+from foundation.words.languages import LANGUAGES
+from foundation.words.sentences import say
 
 commands = Blueprint("commands", __name__, cli_group=None)
 feature = Feature(commands)
@@ -95,7 +106,7 @@ def serve_command(host: str, port: int, workers: int, threads: int, factory: str
         raise click.ClickException("Another server is using this database.") from None
     write_served(lock, Path(current_app.root_path))
     os.set_inheritable(lock, True)  # granian holds it from here on
-    granian = [sys.executable, "-m", "foundation.serving", "--interface", "wsgi", "--factory"]
+    granian = [sys.executable, "-m", "foundation.cli.serving", "--interface", "wsgi", "--factory"]
     granian += ["--no-ws", "--host", address, "--port", str(port), "--workers", str(workers)]
     # Threads wait for Vonage, not for the processor, so there are more of them than processors.
     granian += ["--blocking-threads", str(threads), "--workers-kill-timeout", "20", factory]

@@ -7,12 +7,11 @@ from flask import Blueprint, abort, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from app import logout, require_member
-from foundation.clock import now
-from foundation.database import fetch_rows, transaction
-from foundation.feature import Feature, gather
-from foundation.journal import record
-from foundation.notices import notify
-from foundation.sessions import (
+from foundation.storage.database import fetch_rows, transaction
+from foundation.storage.journal import record
+from foundation.web.feature import Feature, gather
+from foundation.web.notices import notify
+from foundation.web.sessions import (
     Member,
     longest_session,
     refresh_cookie,
@@ -20,6 +19,7 @@ from foundation.sessions import (
     this_digest,
     this_session,
 )
+from foundation.words.clock import now
 
 devices = Blueprint("devices", __name__)
 

@@ -16,17 +16,11 @@ import requests
 from dotenv import find_dotenv
 from flask import Blueprint, current_app
 
-from foundation.clock import DAY, now
-from foundation.command import command
-from foundation.database import database_path, fetch_row, transaction
-from foundation.feature import Feature, gather
-from foundation.inbound import webhook_url
-from foundation.languages import LANGUAGES
-from foundation.migrations import is_in_use
-from foundation.program_files import serves_these_files
-from foundation.sentences import say
-from foundation.texts import write_invite
-from foundation.vonage import (
+from foundation.cli.command import command
+from foundation.cli.source_files import serves_these_files
+from foundation.storage.database import database_path, fetch_row, transaction
+from foundation.storage.migrations import is_in_use
+from foundation.vonage.client import (
     VonageClient,
     VonageError,
     VonageRefused,
@@ -34,6 +28,12 @@ from foundation.vonage import (
     connect,
     count_parts,
 )
+from foundation.vonage.inbound import webhook_url
+from foundation.vonage.texts import write_invite
+from foundation.web.feature import Feature, gather
+from foundation.words.clock import DAY, now
+from foundation.words.languages import LANGUAGES
+from foundation.words.sentences import say
 
 if TYPE_CHECKING:  # they are imported where they are used, so the server doesn't load them
     from vonage_numbers import OwnedNumber

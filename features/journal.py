@@ -6,12 +6,12 @@ from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
 from app import require_admin
-from foundation.clock import now
-from foundation.database import fetch_rows
-from foundation.feature import Feature
-from foundation.journal import word_event
-from foundation.languages import current_language
-from foundation.paging import PAGE_LENGTH, read_id
+from foundation.storage.database import fetch_rows
+from foundation.storage.journal import word_event
+from foundation.web.feature import Feature
+from foundation.web.paging import PAGE_LENGTH, read_id
+from foundation.words.clock import now
+from foundation.words.languages import current_language
 
 journal = Blueprint("journal", __name__)
 journal.before_request(require_admin)

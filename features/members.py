@@ -16,18 +16,18 @@ from app import (
     require_admin,
     require_member,
 )
-from foundation.clock import now
-from foundation.command import command
-from foundation.database import fetch_row, fetch_rows, get_db, transaction
-from foundation.feature import Feature, gather
-from foundation.forms import Form
-from foundation.journal import record
-from foundation.mistakes import Mistake, end_of_day, last_day_of, parse_last_day
-from foundation.notices import notify
-from foundation.paging import PAGE_LENGTH, Page, fetch_page
-from foundation.sentences import say
-from foundation.sessions import IS_MEMBER, drop_session
-from foundation.usernames import parse_username
+from foundation.cli.command import command
+from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.storage.journal import record
+from foundation.typed.mistakes import Mistake, end_of_day, last_day_of, parse_last_day
+from foundation.typed.usernames import parse_username
+from foundation.web.feature import Feature, gather
+from foundation.web.forms import Form
+from foundation.web.notices import notify
+from foundation.web.paging import PAGE_LENGTH, Page, fetch_page
+from foundation.web.sessions import IS_MEMBER, drop_session
+from foundation.words.clock import now
+from foundation.words.sentences import say
 
 members = Blueprint("members", __name__, cli_group=None)
 of_admins = Blueprint("of_admins", __name__)

@@ -46,17 +46,17 @@ from joserfc.jwk import KeySet, RSAKey
 from werkzeug.datastructures import Headers, MultiDict
 
 from app import logout, require_admin, require_member
-from foundation.clock import DAY, MINUTE, now
-from foundation.command import command
-from foundation.database import fetch_row, fetch_rows, get_db, transaction
-from foundation.digests import derive_key, random_digest
-from foundation.feature import Feature, find_confirmation
-from foundation.forms import Form
-from foundation.guards import LONGEST_NEXT, for_machines, is_cross_site
-from foundation.journal import record
-from foundation.mistakes import Mistake
-from foundation.sessions import IS_MEMBER, Member, current_member, is_admin, this_digest
-from foundation.settings import is_loopback
+from foundation.cli.command import command
+from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.storage.digests import derive_key, random_digest
+from foundation.storage.journal import record
+from foundation.typed.mistakes import Mistake
+from foundation.typed.settings import is_loopback
+from foundation.web.feature import Feature, find_confirmation
+from foundation.web.forms import Form
+from foundation.web.guards import LONGEST_NEXT, for_machines, is_cross_site
+from foundation.web.sessions import IS_MEMBER, Member, current_member, is_admin, this_digest
+from foundation.words.clock import DAY, MINUTE, now
 
 openid = Blueprint("openid", __name__, cli_group="openid")
 openid.cli.help = "The key that OpenID Connect signs with."

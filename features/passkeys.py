@@ -35,18 +35,16 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from app import ROW_ID, require_member, sign_in_as
-from foundation.answers import show_error
-from foundation.clock import MINUTE, now
-from foundation.database import fetch_row, fetch_rows, get_db, transaction
-from foundation.digests import keyed_digest
-from foundation.feature import Feature
-from foundation.forms import Form
-from foundation.guards import parse_next
-from foundation.journal import record
-from foundation.mistakes import Mistake, parse_line
-from foundation.notices import notify
-from foundation.sentences import is_sentence, say
-from foundation.sessions import (
+from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.storage.digests import keyed_digest
+from foundation.storage.journal import record
+from foundation.typed.mistakes import Mistake, parse_line
+from foundation.web.feature import Feature
+from foundation.web.forms import Form
+from foundation.web.guards import parse_next
+from foundation.web.notices import notify
+from foundation.web.responses import show_error
+from foundation.web.sessions import (
     IS_MEMBER,
     Member,
     adopt_session,
@@ -55,7 +53,9 @@ from foundation.sessions import (
     session_table,
     this_digest,
 )
-from foundation.visitor import find_visitor
+from foundation.web.visitor import find_visitor
+from foundation.words.clock import MINUTE, now
+from foundation.words.sentences import is_sentence, say
 
 passkeys = Blueprint("passkeys", __name__)
 

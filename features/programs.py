@@ -12,20 +12,26 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_admin, require_member
-from foundation.clock import now
-from foundation.command import command
-from foundation.database import fetch_row, fetch_rows, get_db, transaction
-from foundation.feature import Feature, gather
-from foundation.forms import Form
-from foundation.forward_auth import Answer, ForwardAuth, is_navigation, read_program, wants_redirect
-from foundation.journal import record
-from foundation.mistakes import Mistake
-from foundation.notices import notify
-from foundation.paging import Page, fetch_page
-from foundation.sentences import say
-from foundation.sessions import IS_MEMBER, Member
-from foundation.settings import is_loopback
-from foundation.usernames import parse_username
+from foundation.cli.command import command
+from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.storage.journal import record
+from foundation.typed.mistakes import Mistake
+from foundation.typed.settings import is_loopback
+from foundation.typed.usernames import parse_username
+from foundation.web.feature import Feature, gather
+from foundation.web.forms import Form
+from foundation.web.forward_auth import (
+    Answer,
+    ForwardAuth,
+    is_navigation,
+    read_program,
+    wants_redirect,
+)
+from foundation.web.notices import notify
+from foundation.web.paging import Page, fetch_page
+from foundation.web.sessions import IS_MEMBER, Member
+from foundation.words.clock import now
+from foundation.words.sentences import say
 
 programs = Blueprint("programs", __name__, cli_group="program")
 programs.cli.help = "Register programs, and say who may use them."

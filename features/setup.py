@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from dotenv import dotenv_values
 
-from foundation.settings import SETTINGS
+from foundation.typed.settings import SETTINGS
 
 EXAMPLE = Path(__file__).parent.parent / ".env.example"
 ASKED = ["GROUP_NAME", *(name for name, setting in SETTINGS.items() if setting.required)]

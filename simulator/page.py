@@ -10,7 +10,7 @@ from typing import NamedTuple
 from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from foundation.vonage import signature
+from foundation.vonage.client import signature
 
 from .vonage import Text, Vonage
 

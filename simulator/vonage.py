@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import phonenumbers
 import requests
 
-from foundation.vonage import GSM_7, signature
+from foundation.vonage.client import GSM_7, signature
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"

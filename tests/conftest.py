@@ -22,7 +22,7 @@ from jinja2 import FileSystemBytecodeCache
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
-from foundation.sentences import SENTENCES
+from foundation.words.sentences import SENTENCES
 from simulator.server import Server, make_certificate, serving
 from simulator.vonage import Vonage
 from wsgi import FEATURES, SETTINGS, create_app
@@ -235,7 +235,7 @@ class Group:
 
 @contextmanager
 def watching_writes(db: sqlite3.Connection) -> Iterator[None]:
-    """A write outside of `transaction()` would wait unfairly, see foundation/queueing.py."""
+    """A write outside of `transaction()` waits unfairly, see foundation/storage/queueing.py."""
     outside: list[str] = []
 
     def look(sql: str) -> None:

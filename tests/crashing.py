@@ -9,7 +9,7 @@ import signal
 from flask import Flask, Response, request
 
 import wsgi
-from foundation.database import get_db
+from foundation.storage.database import get_db
 
 
 def die() -> None:

@@ -9,7 +9,7 @@ import pytest
 import time_machine
 
 from features.another_device import ALPHABET
-from foundation.clock import DAY, MINUTE
+from foundation.words.clock import DAY, MINUTE
 
 from .conftest import GRACE, Browser, Group, shown
 

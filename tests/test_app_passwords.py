@@ -11,7 +11,7 @@ import time_machine
 from werkzeug.test import TestResponse
 
 from features.app_passwords import digest_password, make_password
-from foundation.clock import DAY
+from foundation.words.clock import DAY
 
 from .authenticator import Passkey
 from .conftest import ADA, GRACE, MALLORY, Browser, Group, Lock, shown

@@ -26,7 +26,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, syn
 from playwright.sync_api import Error as PlaywrightError
 from werkzeug.serving import make_server
 
-from foundation.clock import DAY
+from foundation.words.clock import DAY
 from simulator.page import create_page
 from simulator.server import make_certificate
 from simulator.vonage import Answer, Connection, Vonage, drop

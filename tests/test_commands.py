@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from foundation.clock import DAY
-from foundation.digests import session_digest
-from foundation.settings import WrongSettings
+from foundation.storage.digests import session_digest
+from foundation.typed.settings import WrongSettings
+from foundation.words.clock import DAY
 from simulator.vonage import Answer, Vonage, answer_with
 from wsgi import create_app
 

@@ -103,7 +103,7 @@ def restart(served: Served, crash: str | None) -> None:
 
 
 def count_statements(group: Group, act: Callable[[], object]) -> int:
-    from foundation.database import get_db
+    from foundation.storage.database import get_db
 
     seen: list[str] = []
     with group.app.app_context():

@@ -11,8 +11,8 @@ import pytest
 import requests
 import time_machine
 
-from foundation.clock import DAY, HOUR
-from foundation.settings import WrongSettings
+from foundation.typed.settings import WrongSettings
+from foundation.words.clock import DAY, HOUR
 from simulator.vonage import Vonage, hang
 from wsgi import create_app
 

@@ -7,9 +7,9 @@ import pytest
 import time_machine
 
 from app import require_member
-from foundation.clock import DAY, MINUTE
-from foundation.digests import session_digest
-from foundation.sessions import name_device
+from foundation.storage.digests import session_digest
+from foundation.web.sessions import name_device
+from foundation.words.clock import DAY, MINUTE
 
 from .conftest import GRACE, MALLORY, Browser, Group
 

@@ -10,8 +10,8 @@ import time_machine
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from foundation.clock import DAY
-from foundation.database import get_db
+from foundation.storage.database import get_db
+from foundation.words.clock import DAY
 from simulator.vonage import Vonage
 from wsgi import create_app
 

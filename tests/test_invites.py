@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import time_machine
 
-from foundation.clock import DAY
-from foundation.mistakes import Mistake
-from foundation.phones import parse_phone
-from foundation.usernames import parse_username
+from foundation.typed.mistakes import Mistake
+from foundation.typed.phones import parse_phone
+from foundation.typed.usernames import parse_username
+from foundation.words.clock import DAY
 from simulator.vonage import Answer, Vonage, answer_with, change, drop
 from wsgi import create_app
 

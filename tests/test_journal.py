@@ -7,7 +7,7 @@ from html import unescape
 import pytest
 import time_machine
 
-from foundation.clock import DAY, MINUTE
+from foundation.words.clock import DAY, MINUTE
 
 from .conftest import GRACE, MALLORY, Browser, Group, shown
 

@@ -14,11 +14,17 @@ import pytest
 from babel.messages.catalog import Message
 from flask import Flask, render_template, render_template_string
 
-import foundation.languages
-from foundation.languages import LANGUAGES, RIGHT_TO_LEFT, find_catalog, match_languages, translate
-from foundation.outlines import MOST_OUTLINES
-from foundation.texts import TEXTS, write_invite, write_text
-from foundation.vonage import GSM_7, count_parts
+import foundation.words.languages
+from foundation.vonage.client import GSM_7, count_parts
+from foundation.vonage.texts import TEXTS, write_invite, write_text
+from foundation.web.kept_forms import MOST_OUTLINES
+from foundation.words.languages import (
+    LANGUAGES,
+    RIGHT_TO_LEFT,
+    find_catalog,
+    match_languages,
+    translate,
+)
 from simulator.vonage import Vonage
 from translations.__main__ import gather, is_complete, read_catalog
 from wsgi import create_app
@@ -141,7 +147,7 @@ def test_catalogs_are_compiled_when_nobody_did(
 ) -> None:
     shutil.copytree(ROOT / "translations" / "ar", tmp_path / "ar")
     (tmp_path / "ar" / "LC_MESSAGES" / "messages.mo").unlink(missing_ok=True)
-    monkeypatch.setattr(foundation.languages, "FOLDER", tmp_path)
+    monkeypatch.setattr(foundation.words.languages, "FOLDER", tmp_path)
     catalog = find_catalog.__wrapped__("ar")
     assert catalog.gettext("Sign in") == translate("Sign in", "ar") != "Sign in"
     forms = [catalog.ngettext("%(count)s day", "%(count)s days", n) for n in (2, 5, 30)]

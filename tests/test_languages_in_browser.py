@@ -5,7 +5,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from foundation.languages import LANGUAGES, RIGHT_TO_LEFT
+from foundation.words.languages import LANGUAGES, RIGHT_TO_LEFT
 
 from .conftest import ADA, GRACE, MALLORY, Group, Served
 from .test_browser import (  # noqa: F401 - fixtures

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from foundation.database import get_db
+from foundation.storage.database import get_db
 
 from .conftest import Browser, Group
 

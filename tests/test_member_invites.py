@@ -4,7 +4,7 @@ import pytest
 import time_machine
 
 from app import create_invite
-from foundation.clock import DAY, MINUTE
+from foundation.words.clock import DAY, MINUTE
 
 from .conftest import GRACE, MALLORY, Browser, Group, shown
 

@@ -8,7 +8,7 @@ import time_machine
 from flask import session
 from flask.typing import ResponseReturnValue
 
-from foundation.clock import DAY, MINUTE
+from foundation.words.clock import DAY, MINUTE
 from simulator.vonage import Answer, Connection
 
 from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown

@@ -16,8 +16,7 @@ import time_machine
 from click.testing import CliRunner, Result
 from flask.cli import FlaskGroup
 
-from foundation.clock import DAY
-from foundation.migrations import (
+from foundation.storage.migrations import (
     MigrationFailed,
     Part,
     create_tables,
@@ -29,7 +28,8 @@ from foundation.migrations import (
     read_parts,
     read_steps,
 )
-from foundation.settings import WrongSettings
+from foundation.typed.settings import WrongSettings
+from foundation.words.clock import DAY
 from simulator.vonage import Vonage
 from wsgi import FEATURES, create_app
 

@@ -14,7 +14,7 @@ import requests
 import time_machine
 from dotenv import dotenv_values
 
-from foundation.clock import DAY
+from foundation.words.clock import DAY
 from simulator.vonage import Vonage
 from wsgi import create_app
 

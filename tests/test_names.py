@@ -6,7 +6,7 @@ import time
 import pytest
 import time_machine
 
-from foundation.clock import DAY
+from foundation.words.clock import DAY
 
 from .conftest import ADA, CODE, GRACE, MALLORY, Browser, Group, shown
 

@@ -25,7 +25,7 @@ from joserfc.jwk import KeySet, RSAKey
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
-from foundation.clock import DAY, MINUTE
+from foundation.words.clock import DAY, MINUTE
 from wsgi import create_app
 
 from .authenticator import Passkey, encode

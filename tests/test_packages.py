@@ -139,7 +139,7 @@ def source_files(part: str) -> list[Path]:
     if part != "program":
         return [*(ROOT / part).glob("*.py")]
     folders = ("foundation", "features", "simulator", "docs")
-    return [*ROOT.glob("*.py"), *(file for one in folders for file in (ROOT / one).glob("*.py"))]
+    return [*ROOT.glob("*.py"), *(file for one in folders for file in (ROOT / one).rglob("*.py"))]
 
 
 def imported(file: Path) -> Iterator[str]:

@@ -11,9 +11,9 @@ import html5lib
 import pytest
 import time_machine
 
-from foundation.answers import render_error
-from foundation.clock import DAY
-from foundation.sentences import say
+from foundation.web.responses import render_error
+from foundation.words.clock import DAY
+from foundation.words.sentences import say
 
 from .conftest import ADA, GRACE, ROOT, Browser, Group, require_program, shown
 

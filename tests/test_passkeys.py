@@ -13,7 +13,7 @@ import time_machine
 from werkzeug.test import TestResponse
 
 from features.passkeys import check_new_passkey
-from foundation.clock import DAY, MINUTE
+from foundation.words.clock import DAY, MINUTE
 from simulator.vonage import Vonage
 from wsgi import create_app
 

@@ -5,8 +5,8 @@ import pytest
 from flask import Flask
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
-from foundation.mistakes import Mistake
-from foundation.phones import example_phone, parse_phone, parse_sender, region_of
+from foundation.typed.mistakes import Mistake
+from foundation.typed.phones import example_phone, parse_phone, parse_sender, region_of
 from simulator.vonage import Vonage
 from wsgi import create_app
 

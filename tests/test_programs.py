@@ -7,7 +7,7 @@ import pytest
 import time_machine
 from werkzeug.test import TestResponse
 
-from foundation.clock import DAY
+from foundation.words.clock import DAY
 
 from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown
 

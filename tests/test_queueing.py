@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from foundation.database import transaction
-from foundation.journal import record
-from foundation.queueing import Queue
+from foundation.storage.database import transaction
+from foundation.storage.journal import record
+from foundation.storage.queueing import Queue
 
 from .conftest import Group, Lock, wait_for
 

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from app import withdraw_invite
-from foundation.clock import DAY
-from foundation.sessions import Member
+from foundation.web.sessions import Member
+from foundation.words.clock import DAY
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage
 from wsgi import create_app

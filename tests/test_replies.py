@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import time_machine
 
-from foundation.clock import DAY, MINUTE
+from foundation.words.clock import DAY, MINUTE
 from simulator.vonage import Answer, answer_with
 from wsgi import create_app
 

@@ -10,8 +10,8 @@ from flask import Flask
 from flask.testing import EnvironBuilder
 from werkzeug.test import run_wsgi_app
 
-from foundation.answers import allow_form_action
-from foundation.guards import parse_next
+from foundation.web.guards import parse_next
+from foundation.web.responses import allow_form_action
 from simulator.vonage import Vonage
 from wsgi import create_app
 

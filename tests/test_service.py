@@ -13,7 +13,7 @@ import pytest
 import requests
 from click.testing import Result
 
-from foundation.program_files import FILES, FOLDERS
+from foundation.cli.source_files import FILES, FOLDERS
 from wsgi import create_app
 
 from .conftest import ROOT, Served, find_port, run_flask, wait_for

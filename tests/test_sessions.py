@@ -12,8 +12,8 @@ import time_machine
 from flask import Flask, session
 from flask.typing import ResponseReturnValue
 
-from foundation.clock import DAY
-from foundation.database import get_db
+from foundation.storage.database import get_db
+from foundation.words.clock import DAY
 from wsgi import create_app
 
 from .conftest import ADA, GRACE, Browser, Group, shown, wait_for

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from foundation.settings import SETTINGS, WrongSettings, read_settings
+from foundation.typed.settings import SETTINGS, WrongSettings, read_settings
 from wsgi import create_app
 
 from .conftest import ROOT, run_flask

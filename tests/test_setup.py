@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from dotenv import dotenv_values
 
 from features.setup import setup
-from foundation.settings import read_settings
+from foundation.typed.settings import read_settings
 from simulator.vonage import Answer, Vonage, answer_with, drop
 from wsgi import create_app
 

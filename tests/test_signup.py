@@ -526,8 +526,8 @@ def test_what_the_browser_sends_besides_does_not_matter(group: Group, grace_text
 
 
 def test_vonage_is_never_asked_inside_a_transaction(group: Group) -> None:
-    from foundation.database import transaction
-    from foundation.vonage import asking_vonage
+    from foundation.storage.database import transaction
+    from foundation.vonage.client import asking_vonage
 
     with group.app.app_context(), pytest.raises(RuntimeError, match="never called"):  # noqa: SIM117
         with transaction(), asking_vonage("check"):

@@ -6,8 +6,8 @@ import threading
 import pytest
 import time_machine
 
-from foundation.clock import DAY, MINUTE
-from foundation.database import get_db
+from foundation.storage.database import get_db
+from foundation.words.clock import DAY, MINUTE
 from simulator.vonage import Answer, Connection
 
 from .conftest import ADA, GRACE, MALLORY, Browser, Group, Lock, shown, wait_for
@@ -208,8 +208,8 @@ def test_inviting_again_leaves_the_receipt(group: Group) -> None:
     "typed", ["", "grace", '"><b>&amp;', "\x1apin\x1a", "\x1ausername\x1a", "\x1a", "{{ 1 }}"]
 )
 def test_a_kept_page_is_the_page_as_rendered(group: Group, typed: str) -> None:
-    """Strangers get pages from outlines, see foundation/outlines.py. With an address to go on to,
-    the page is rendered for them."""
+    """Strangers get pages from outlines, see foundation/web/kept_forms.py. With an address to go on
+    to, the page is rendered for them."""
     browser = group.browser()
     browser.get("/signup")
     form = {"phone": typed, "username": typed, "pin": typed}

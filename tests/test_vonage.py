@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 import app as program
-from foundation.vonage import (
+from foundation.vonage.client import (
     PinRejected,
     SentInPart,
     VonageRefused,

@@ -9,10 +9,10 @@ import pytest
 import time_machine
 from flask import Flask
 
-from foundation.clock import DAY
-from foundation.digests import keyed_digest
-from foundation.inbound import parse_time, webhook_token
-from foundation.vonage import signature
+from foundation.storage.digests import keyed_digest
+from foundation.vonage.client import signature
+from foundation.vonage.inbound import parse_time, webhook_token
+from foundation.words.clock import DAY
 from simulator.vonage import Answer, Vonage, answer_with, drop, hang
 from wsgi import create_app
 

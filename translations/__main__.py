@@ -9,11 +9,11 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
-from foundation.feature import ADMIN_PAGES
-from foundation.journal import EVENTS, WHOM
-from foundation.languages import FOLDER, LANGUAGES, locale_of, path_of
-from foundation.sentences import HEADINGS, SENTENCES
-from foundation.texts import TEXTS
+from foundation.storage.journal import EVENTS, WHOM
+from foundation.vonage.texts import TEXTS
+from foundation.web.feature import ADMIN_PAGES
+from foundation.words.languages import FOLDER, LANGUAGES, locale_of, path_of
+from foundation.words.sentences import HEADINGS, SENTENCES
 from wsgi import FEATURES
 
 KEYWORDS: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""The database, its queue and digests, the journal."""

@@ -1,0 +1,129 @@
+"""The database: opening it, reading rows, transactions.
+
+SQLite in WAL mode. Every thread has one connection and keeps it. What belongs together is written
+in one `transaction()`, and Vonage is never called inside one.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from flask import Flask, current_app
+from flask.cli import FlaskGroup
+
+from foundation.storage.migrations import (
+    all_or_nothing,
+    create_tables,
+    is_newer,
+    is_older,
+    read_parts,
+)
+from foundation.storage.queueing import PATIENCE, Queue
+from foundation.typed.settings import WrongSettings
+
+
+class Connections(threading.local):
+    """One connection a thread, opened at first use and kept: opening one for every request would
+    cost a third of the throughput."""
+
+    def __init__(self, path: Path) -> None:
+        # mode=rw: a database that vanished is an error, not a new, empty file that all can read.
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        self.db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
+        self.db.row_factory = sqlite3.Row
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = FULL")
+        self.db.execute("PRAGMA foreign_keys = ON")
+        self.db.execute("PRAGMA secure_delete = ON")
+        self.db.execute("PRAGMA mmap_size = 268435456")  # a fifth faster among a million sessions
+
+
+def get_db() -> sqlite3.Connection:
+    db: sqlite3.Connection = current_app.extensions["connections"].db
+    return db
+
+
+Values = tuple[object, ...]
+
+
+def fetch_row(sql: str, values: Values = ()) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = get_db().execute(sql, values).fetchone()
+    return row
+
+
+def fetch_rows(sql: str, values: Values = ()) -> list[sqlite3.Row]:
+    return get_db().execute(sql, values).fetchall()
+
+
+def insert_row(sql: str, values: Values) -> int:
+    """Run an INSERT that ends in RETURNING id, and return the id."""
+    return int(get_db().execute(sql, values).fetchone()["id"])
+
+
+def count_rows(sql: str, values: Values) -> int:
+    count: int = get_db().execute(sql, values).fetchone()[0]
+    return count
+
+
+@contextmanager
+def transaction() -> Iterator[sqlite3.Connection]:
+    """Commit the whole block or nothing. Every write goes through here, so that all wait fairly.
+    Inside another transaction, the block is a part of that."""
+    db = get_db()
+    if db.in_transaction:
+        yield db
+        return
+    with all_or_nothing(db, current_app.extensions["queue"].begin):
+        yield db
+
+
+def open_database(app: Flask, features: Iterable[str]) -> None:
+    """Open the database, or create it, and refuse one of another version. Raises WrongSettings."""
+    path = database_path(app)
+    app.extensions["parts"] = read_parts(Path(app.root_path), features)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        app.extensions["connections"] = Connections(path)
+        app.extensions["queue"] = Queue(path)
+        with app.app_context():
+            create_tables(get_db(), app.extensions["parts"])
+            if not is_loading_a_command():
+                require_current_database()
+    except PermissionError as error:
+        hint = "start the service once, which makes its folder, or run this as the service's user"
+        told = f"DATABASE {path} cannot be used ({error.strerror}): {hint}"
+        raise WrongSettings([told]) from error
+    except (OSError, sqlite3.DatabaseError) as error:
+        raise WrongSettings([f"DATABASE {path} cannot be used: {error}"]) from error
+
+
+def database_path(app: Flask) -> Path:
+    return Path(app.root_path, app.config["DATABASE"])
+
+
+def is_loading_a_command() -> bool:
+    """Whether `flask` is looking up one of our commands. Each command asks for a current database
+    itself, because `flask init-db` has to run on an older one."""
+    context = click.get_current_context(silent=True)
+    return context is not None and isinstance(context.command, FlaskGroup)
+
+
+def require_current_database() -> None:
+    """Only `flask init-db` migrates: an automatic restart at night should not. Raises
+    WrongSettings."""
+    if is_newer(get_db(), current_app.extensions["parts"]):
+        raise WrongSettings(["DATABASE was made by a newer version of this program"])
+    if is_database_older():
+        raise WrongSettings(
+            ["DATABASE is from an older version: stop the server and run `flask init-db`"]
+        )
+
+
+def is_database_older() -> bool:
+    """Whether `flask init-db` has something to do."""
+    return is_older(get_db(), current_app.extensions["parts"])

@@ -1,0 +1,182 @@
+"""The journal: what the group did and when. It is also the ledger that the budget of texts is
+counted from, so a text's line is written before the text is sent."""
+
+import json
+import sqlite3
+
+from flask import current_app
+
+from foundation.storage.database import count_rows, fetch_row, get_db
+from foundation.words.clock import DAY, now
+from foundation.words.languages import translate
+from foundation.words.sentences import say
+
+JOURNAL_LIFETIME = 365 * DAY
+
+# What each event reads like. Where a line has no actor (the command line did it) or no subject (an
+# invite without a name), it is "event, no actor" and so on. {reason} is a sentence.
+EVENTS = {
+    "invited": "{actor} invited {subject}",
+    "invited, no subject": "{actor} invited a friend",
+    "invited, no actor": "{subject} was invited from the command line",
+    "invited, no actor, no subject": "A friend was invited from the command line",
+    "text_sent": "The invite was texted",
+    "text_refused": "The invite couldn't be texted: {reason}",
+    "text_undelivered": "The text to {subject} wasn't delivered",
+    "text_undelivered, no subject": "The text to an invited friend wasn't delivered",
+    "texted_back": "{subject} texted back",
+    "texted_back, no subject": "An invited friend texted back",
+    "pin_sent": "A PIN was sent to {subject}",
+    "pin_sent, no subject": "A PIN was sent to an invited friend",
+    "pin_refused": "No PIN was sent to {subject}: {reason}",
+    "pin_refused, no subject": "No PIN was sent to an invited friend: {reason}",
+    "pin_wrong": "A wrong PIN was entered for {subject}",
+    "pin_wrong, no subject": "A wrong PIN was entered for an invited friend",
+    "revoked": "{actor} withdrew the invite for {subject}",
+    "revoked, no subject": "{actor} withdrew a friend's invite",
+    "revoked, no actor": "The invite for {subject} was replaced from the command line",
+    "stopped": "{subject} replied STOP",
+    "stopped, no subject": "An invited friend replied STOP",
+    "replied_otherwise": "{subject} replied, but without the word",
+    "replied_otherwise, no subject": "An invited friend replied, but without the word",
+    "hint_sent": "A hint was texted to {subject}",
+    "hint_sent, no subject": "A hint was texted to an invited friend",
+    "hint_refused": "No hint could be texted: {reason}",
+    "word_from_stranger": "The word came from numbers that aren't invited, {count} times in a day"
+    " (ending in {which})",
+    "joined": "{actor} joined",
+    "rejoined": "{actor} is back",
+    "signed_in": "{actor} signed in on a new device",
+    "signed_out": "{actor} signed out",
+    "budget_reached": "{actor} couldn't invite: {reason}",
+    "budget_reached, no actor": "An invite from the command line was refused: {reason}",
+    "webhook_refused": "Webhook calls that weren't from Vonage were refused, {count} in a day",
+    "webhook_by_get": "A text came by GET and was ignored ({count} in a day). In Vonage's"
+    " dashboard, set the webhook's method to POST",
+    "webhook_stale": "{subject}'s reply arrived more than 30 minutes late",
+    "webhook_stale, no subject": "A reply arrived more than 30 minutes late",
+    "key_changed": "SECRET_KEY was changed, so all open invites were dropped",
+}
+WHOM = "(number ending in {digits})"  # after such a line, while the invite is open
+
+
+def record(
+    event: str,
+    actor: str | None = None,
+    subject: str | None = None,
+    invite_id: int | None = None,
+    detail: str | None = None,
+    parts: int = 0,
+) -> None:
+    """Add a line: who did what, to whom. Never a phone number. `detail` is the name of the sentence
+    that gives the reason, or for a PIN the digest of the message; `parts` is how many texts it
+    cost."""
+    get_db().execute(
+        "INSERT INTO journal (at, event, actor, subject, invite_id, detail, parts)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (now(), event, actor, subject, invite_id, detail, parts),
+    )
+
+
+def word_event(line: sqlite3.Row, language: str) -> str:
+    """A line of the journal as people read it in that language. Without a name, `phone_hint` says
+    whom it is about, while the invite is open."""
+    events: dict[str, str] = current_app.extensions["events"]
+    name = line["event"]
+    name += "" if line["actor"] else ", no actor"
+    name += "" if line["subject"] else ", no subject"
+    # Most events never have the one or the other, and have words for the plain name only.
+    plain = (name.replace(", no actor", ""), name.replace(", no subject", ""), line["event"])
+    words = next((events[n] for n in (name, *plain) if n in events), line["event"])
+    words = translate(words, language)
+    facts = {"actor": line["actor"], "subject": line["subject"]}
+    if "{reason}" in words:
+        facts["reason"] = say(line["detail"])
+    if "{count}" in words:
+        counts = read_counts(line)
+        facts |= {"count": sum(counts.values()), "which": ", ".join(sorted(counts))}
+    whom = ""
+    if line["phone_hint"] and not line["subject"]:
+        whom = " " + translate(WHOM, language).format(digits=line["phone_hint"])
+    return words.format(**facts) + whom
+
+
+def record_daily(event: str, which: str = "", count: int = 1) -> None:
+    """One line a day for what strangers do, with how often, by `which`, in the caller's
+    transaction. Nobody can make the journal grow with it."""
+    line = fetch_row(
+        "SELECT id, detail FROM journal WHERE event = ? AND at > ? AND at <= ? ORDER BY id DESC",
+        (event, now() - DAY, now()),
+    )
+    if line is None:
+        record(event, detail=json.dumps({which: count}))
+        return
+    counts = read_counts(line)
+    counts[which] = counts.get(which, 0) + count
+    update = "UPDATE journal SET detail = ? WHERE id = ?"
+    get_db().execute(update, (json.dumps(counts), line["id"]))
+
+
+def read_counts(line: sqlite3.Row) -> dict[str, int]:
+    """How often, by `which`. Lines of version 1 stand for once."""
+    counts: dict[str, int] = json.loads(line["detail"] or '{"": 1}')
+    return counts
+
+
+def prune_journal() -> None:
+    get_db().execute("DELETE FROM journal WHERE at <= ?", (now() - JOURNAL_LIFETIME,))
+
+
+# The ledger: what texts cost ----------------------------------------------------------------------
+
+
+def count_texts_of_today() -> int:
+    """Texts that cost money in the last 24 h. Lines from a day ahead or more were written while the
+    clock was wrong, and don't count."""
+    return count_rows(
+        "SELECT coalesce(sum(parts), 0) FROM journal WHERE parts > 0 AND at > ? AND at < ?",
+        (now() - DAY, now() + DAY),
+    )
+
+
+def correct_parts(event: str, invite_id: int, parts: int) -> None:
+    """Vonage says how many texts the invite's newest such line really cost."""
+    get_db().execute(
+        "UPDATE journal SET parts = ? WHERE id ="
+        " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ?)",
+        (parts, event, invite_id),
+    )
+
+
+def refund(sent: str, refused: str, invite_id: int, detail: str | None, reason: str) -> None:
+    """Take the invite's newest such text out of the ledger, because Vonage did not send it. Its
+    line now says so."""
+    get_db().execute(
+        "UPDATE journal SET event = ?, detail = ?, parts = 0 WHERE id ="
+        " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ? AND detail IS ?)",
+        (refused, reason, sent, invite_id, detail),
+    )
+
+
+def count_pins_lately(invite_id: int, seconds: int) -> int:
+    return count_rows(
+        "SELECT count(*) FROM journal"
+        " WHERE event = 'pin_sent' AND invite_id = ? AND abs(at - ?) < ?",
+        (invite_id, now(), seconds),
+    )
+
+
+def has_pin_since(invite_id: int, at: int) -> bool:
+    sent = "SELECT 1 FROM journal WHERE invite_id = ? AND event = 'pin_sent' AND at >= ?"
+    return fetch_row(sent, (invite_id, at)) is not None
+
+
+def find_counted(invite_id: int, message_digest: str, lately: int) -> sqlite3.Row | None:
+    """When this message was counted, within the last so many seconds, and whether it is the last
+    one counted for the invite."""
+    return fetch_row(
+        "SELECT at, id = (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id = ?1)"
+        " AS is_newest FROM journal WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
+        " AND at > ?3 ORDER BY id DESC",
+        (invite_id, message_digest, now() - lately),
+    )

@@ -1,0 +1,1 @@
+"""What people and settings say, as values."""

@@ -1,0 +1,106 @@
+"""What we text: the words, whether a text quotes them, and how soon a number is texted again."""
+
+from collections.abc import Iterator
+
+from flask import current_app
+
+from foundation.storage.database import fetch_row, get_db
+from foundation.storage.digests import phone_digest
+from foundation.typed.mistakes import Mistake
+from foundation.vonage.client import count_parts
+from foundation.vonage.inbound import Inbound, plain
+from foundation.words.clock import MINUTE, now
+from foundation.words.languages import LANGUAGES, translate
+
+# A text has 160 letters of GSM-7, or 70 of any others. So the translations keep to GSM-7 where they
+# can, and the Spanish and the Portuguese ones do without accents.
+TEXTS = {
+    "invite": "You're invited to {group}. Reply {word} to get your PIN (STOP to opt out), then sign"
+    " in at {address}",
+    "invite by name": "{inviter} invited you to {group}. Reply {word} to get your PIN (STOP to opt"
+    " out), then sign in at {address}",
+    "hint": "Reply with just {word}",
+    "by oneself": "Text {word} to {number} to get your PIN, then sign in at {address}",
+}
+
+
+def parse_text_language(text: str) -> str:
+    """Optional. Raises Mistake."""
+    if text and text not in LANGUAGES:
+        raise Mistake("language", "language-unknown")
+    return text
+
+
+def write_text(name: str, language: str | None = None, inviter: str | None = None) -> str:
+    """`language`: the group's, if none is given."""
+    config = current_app.config
+    return translate(TEXTS[name], language or config["LANGUAGE"]).format(
+        inviter=inviter,
+        group=config["GROUP_NAME"],
+        word=config["INVITE_CODE"].upper(),
+        number=f"+{config['VONAGE_NUMBER']}",
+        address=f"{config['BASE_URL']}/signup",
+    )
+
+
+def write_invite(inviter: str | None, language: str | None = None) -> str:
+    """The invite text. Names the inviter if that costs no SMS more."""
+    shortest = write_text("invite", language)
+    named = write_text("invite by name", language, inviter) if inviter else shortest
+    return named if count_parts(named) <= count_parts(shortest) else shortest
+
+
+def write_hint(language: str | None = None) -> str:
+    return write_text("hint", language)
+
+
+def write_own_words(language: str | None = None) -> str:
+    """What an inviter sends a friend by themselves."""
+    return write_text("by oneself", language)
+
+
+def quotes_us(message: Inbound) -> bool:
+    """Whether it contains a text of ours, with the word in it: somebody "loved" that."""
+    quotes: list[str] | None = current_app.extensions.get("quotes")
+    if quotes is None:
+        quotes = current_app.extensions["quotes"] = [*find_quotes()]
+    return any(quote in message.text for quote in quotes)
+
+
+def find_quotes() -> Iterator[str]:
+    """In every language. A quote may come in parts, so what stands around the word is enough."""
+    word = current_app.config["INVITE_CODE"].upper()
+    yield current_app.config["BASE_URL"].split("//")[1]
+    for language in LANGUAGES:
+        yield plain(write_hint(language))
+        for name in ("invite", "invite by name"):
+            before, _, after = translate(TEXTS[name], language).partition("{word}")
+            near = (before.rpartition("}")[2][-12:], after.partition("{")[0][:7])
+            yield plain(word.join(near))
+
+
+# A number is texted once a minute, whatever becomes of its invite in the meantime -----------------
+
+
+def start_cooldown(phone: str) -> None:
+    get_db().execute(
+        "INSERT OR REPLACE INTO cooldowns VALUES (?, ?)", (phone_digest(phone), now() + MINUTE)
+    )
+
+
+def end_cooldown(phone: str) -> None:
+    """Nothing was sent after all."""
+    get_db().execute("DELETE FROM cooldowns WHERE phone_digest = ?", (phone_digest(phone),))
+
+
+def seconds_until_text(phone: str) -> int | None:
+    """None: the number was not texted within the last minute."""
+    lately = fetch_row(
+        "SELECT until FROM cooldowns WHERE phone_digest = ? AND until BETWEEN ? AND ?",
+        (phone_digest(phone), now() + 1, now() + MINUTE),
+    )
+    return lately["until"] - now() if lately else None
+
+
+def prune_cooldowns() -> None:
+    get_db().execute("DELETE FROM cooldowns WHERE until <= ?", (now(),))

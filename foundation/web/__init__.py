@@ -1,0 +1,1 @@
+"""Requests and responses: guards, forms, sessions, `/auth`, features."""

@@ -1,0 +1,125 @@
+"""A feature: an optional part of the program, switched on by one line in wsgi.py.
+
+It lives in `features/<name>.py`, with `templates/<name>/`, its test and, where it needs tables,
+`features/<name>.sql`. A view that programs call is marked with `for_machines`; a view whose form
+leads to another site calls `allow_form_action`.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from flask import Blueprint, Flask, current_app, has_request_context, request
+
+from foundation.storage.database import get_db
+from foundation.storage.journal import EVENTS
+from foundation.typed.settings import SETTINGS, Setting
+from foundation.web.forward_auth import ForwardAuth
+from foundation.web.notices import take_notice
+from foundation.web.responses import find_static_files
+from foundation.web.sessions import Member, current_member, is_admin, say_device, this_digest
+from foundation.words.clock import DAY, add_times, now
+from foundation.words.sentences import SENTENCES, is_sentence, say
+
+ADMIN_PAGES = {"/admin": "Invites"}  # and those of the features
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Feature(NamedTuple):
+    """What a feature adds. Its name is the blueprint's."""
+
+    blueprint: Blueprint  # its routes and commands
+    settings: Mapping[str, Setting] = NOTHING
+    sentences: Mapping[str, str] = NOTHING  # by name, see words/sentences.py
+    events: Mapping[str, str] = NOTHING  # words of its journal lines, see journal.py
+    navigation: Mapping[str, str] = NOTHING  # links for members, by address: English, as all these
+    admin_pages: Mapping[str, str] = NOTHING  # links on the admins' pages, by address
+    slots: Mapping[str, str] = NOTHING  # by place ("devices"), a template to show there
+    # What home tells a member of the last week: SQL for a sentence's name, a name, and seconds ago.
+    # It may use :now, :week_ago, :member (an id) and :this (the session's digest).
+    arrivals: str = ""
+    prune: Callable[[], None] | None = None  # delete what has expired, in the caller's transaction
+    forget: Callable[[int], None] | None = None  # the same for the member with that author_id
+    # After a sign-out everywhere (None: of everybody), in the caller's transaction.
+    signed_out: Callable[[int | None], None] | None = None
+    # Before a member ends devices: the digests of their sessions, in the caller's transaction.
+    ended: Callable[[list[str]], None] | None = None
+    # After members lost the right to use a program: its id and theirs, in the caller's transaction.
+    access_lost: Callable[[int, list[int]], None] | None = None
+    # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
+    # Takes how many seconds ago is recent enough, too.
+    must_confirm: Callable[..., str | None] | None = None
+    # What /auth does more or otherwise. It's mixed in, so it has to pass on by super().
+    forward_auth: type[ForwardAuth] | None = None
+    check: Callable[[], str | None] | None = None  # for `flask doctor`: what is wrong
+    left_out: tuple[str, ...] = ()  # tables of its own that backups have without rows
+
+    @property
+    def name(self) -> str:
+        return self.blueprint.name
+
+
+def known_settings(features: Iterable[Feature]) -> dict[str, Setting]:
+    known = dict(SETTINGS)
+    for feature in features:
+        known |= feature.settings
+    return known
+
+
+def add_features(app: Flask, features: tuple[Feature, ...]) -> None:
+    app.extensions["features"] = features
+    app.extensions["sentences"] = dict(SENTENCES)
+    app.extensions["events"] = dict(EVENTS)
+    for feature in features:
+        app.register_blueprint(feature.blueprint)
+        app.extensions["sentences"] |= feature.sentences
+        app.extensions["events"] |= feature.events
+
+
+def gather(hook: str) -> list[Any]:
+    """What the features have for a hook, such as "prune"."""
+    found = (getattr(feature, hook) for feature in current_app.extensions["features"])
+    return [one for one in found if one]
+
+
+def find_confirmation(member: Member, *within: int) -> str | None:
+    """Where that member has to confirm first, see `must_confirm`."""
+    places = (must_confirm(member, *within) for must_confirm in gather("must_confirm"))
+    return next((place for place in places if place), None)
+
+
+def find_arrivals(member: Member) -> list[sqlite3.Row]:
+    """What is new of the member's own within a week, all in one statement."""
+    facts = {"now": now(), "week_ago": now() - 7 * DAY, "member": member.id, "this": this_digest()}
+    sql = " UNION ALL ".join(gather("arrivals"))
+    return get_db().execute(f"{sql} LIMIT 20", facts).fetchall() if sql else []
+
+
+def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
+    """What every template knows: who is asking, what the features bring, how to look things up."""
+    known = gather_for_templates(features) | {"static": find_static_files(app)}
+
+    @app.context_processor
+    def describe_visitor() -> dict[str, Any]:
+        member = current_member()
+        here = request.path if has_request_context() else ""  # commands render texts
+        return {"member": member, "is_admin": is_admin(member), "here": here, **known}
+
+    add_times(app)
+    app.jinja_env.filters["device"] = say_device
+
+
+def gather_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
+    """What templates know of features, and how they look up what those bring."""
+    navigation: list[tuple[str, str]] = []
+    admin_pages = [*ADMIN_PAGES.items()]
+    slots: dict[str, list[str]] = {}
+    for feature in features:
+        navigation += feature.navigation.items()
+        admin_pages += feature.admin_pages.items()
+        for place, template in feature.slots.items():
+            slots.setdefault(place, []).append(template)
+    lookups: dict[str, Any] = {"say": say, "is_sentence": is_sentence, "take_notice": take_notice}
+    lookups["find_arrivals"] = find_arrivals
+    return {"navigation": navigation, "admin_pages": admin_pages, "slots": slots, **lookups}

@@ -1,0 +1,31 @@
+"""Forms: what a person typed, and what is wrong with it."""
+
+from collections.abc import Callable
+
+from flask import request
+
+from foundation.typed.mistakes import Mistake
+from foundation.words.sentences import say
+
+
+class Form:
+    """What a person typed, unchanged, with a sentence for each field that is wrong."""
+
+    def __init__(self, *fields: str) -> None:
+        self.values = {field: request.form.get(field, "") for field in fields}
+        self.mistakes: dict[str, str] = {}  # by field, the name of the sentence
+        self.errors: dict[str, str] = {}
+        self.waits: dict[str, int | None] = {}
+
+    def read(self, field: str, parse: Callable[[str], str]) -> str:
+        """The parsed value, or "" and an error beside the field."""
+        try:
+            return parse(self.values[field])
+        except Mistake as mistake:
+            self.refuse(mistake)
+            return ""
+
+    def refuse(self, mistake: Mistake) -> None:
+        self.mistakes[mistake.field] = mistake.sentence
+        self.errors[mistake.field] = say(mistake.sentence)
+        self.waits[mistake.field] = mistake.wait

@@ -1,0 +1,128 @@
+"""`GET /auth`: what a proxy asks before it hands a request on to another program."""
+
+import functools
+import sqlite3
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import cast
+from urllib.parse import urlencode
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from flask import Flask
+
+from foundation.storage.database import transaction
+from foundation.storage.digests import session_digest
+from foundation.web.guards import parse_next
+from foundation.web.responses import PRIVATE, security_headers
+from foundation.web.sessions import SessionTable, is_renewal_due, read_cookies
+
+FORWARDED = ("METHOD", "PROTO", "HOST", "URI")
+
+Answer = tuple[str, dict[str, str]]  # status and headers
+
+
+class ForwardAuth:
+    """200 with `Remote-User`, or 401. `/auth?redirect=1`, for proxies that hand our answer on to
+    the visitor, is a 303 to the sign-up page instead of the 401.
+
+    Only the cookie decides, and whatever fails is a no. It is answered before Flask begins, because
+    a proxy asks for every picture on a page.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self.app, self.wsgi_app = app, app.wsgi_app
+        self.sessions = cast(SessionTable, app.session_interface)
+        every = security_headers(app.config) | PRIVATE | {"Content-Length": "0"}
+        self.headers = [*every.items()]
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("HTTP_COOKIE") == "":
+            self.warn_of_dropped_cookies()
+        if environ["PATH_INFO"] != "/auth":
+            return self.wsgi_app(environ, start_response)
+        status, headers = self.answer(environ)
+        start_response(status, [*headers.items(), *self.headers])
+        return []
+
+    def answer(self, environ: WSGIEnvironment) -> Answer:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return "405 Method Not Allowed", {"Allow": "GET, HEAD"}
+        try:
+            row = self.find_session(environ)
+            return self.refuse(environ) if row is None else self.admit(environ, row)
+        except sqlite3.Error as error:
+            self.app.logger.error("The database cannot be used: %s", error)
+            return "503 Service Unavailable", {"Retry-After": "5"}
+
+    def admit(self, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer:
+        """A member asks. A feature overrides it to let in some members only."""
+        return "200 OK", {"Remote-User": row["username"]}
+
+    def refuse(self, environ: WSGIEnvironment) -> Answer:
+        """Somebody who is not signed in asks."""
+        if wants_redirect(environ) and is_navigation(environ):
+            return "303 See Other", {"Location": self.sign_up_address(environ)}
+        return "401 Unauthorized", {}
+
+    def find_session(self, environ: WSGIEnvironment) -> sqlite3.Row | None:
+        cookies = read_cookies(environ, self.app.config["SESSION_COOKIE_NAME"])
+        found = self.sessions.find_first(self.app.extensions["connections"].db, cookies)
+        if found is None:
+            return None
+        sid, row = found
+        if is_renewal_due(row):
+            self.renew(session_digest(sid))
+        return row
+
+    def renew(self, digest: str) -> None:
+        """Some members visit guarded programs only."""
+        with self.app.app_context(), suppress(sqlite3.OperationalError), transaction():
+            self.sessions.renew(digest)
+
+    def sign_up_address(self, environ: WSGIEnvironment) -> str:
+        """With the way back to the page that was asked for, as the proxy names it."""
+        own = self.app.config["BASE_URL"]
+        asked = {name: environ.get(f"HTTP_X_FORWARDED_{name}", "") for name in FORWARDED}
+        origin = f"{asked['PROTO']}://{asked['HOST']}"
+        with self.app.app_context():
+            # On our own host, a path is enough.
+            wanted = parse_next(asked["URI"] if origin == own else origin + asked["URI"])
+        if wanted is None or asked["METHOD"] not in ("", "GET", "HEAD"):
+            return f"{own}/signup"
+        return f"{own}/signup?{urlencode({'next': wanted})}"
+
+    @functools.cache  # noqa: B019 - once for each process, and the app lives as long
+    def warn_of_dropped_cookies(self) -> None:
+        """granian drops all cookies when one has a byte beyond ASCII, such as another program's
+        "lastAlbum=K\u00e4sekuchen", and hands us "" instead."""
+        self.app.logger.warning(
+            "A browser's cookies got lost, because one of another program has letters beyond ASCII."
+            " Its member looks signed out. The web server files in deploy/ prevent this: they pass"
+            " only our own cookies on."
+        )
+
+
+def wants_redirect(environ: WSGIEnvironment) -> bool:
+    return "redirect=1" in environ.get("QUERY_STRING", "").split("&")
+
+
+def read_program(environ: WSGIEnvironment) -> str | None:
+    """Which program the proxy asks for. "" if it can't be told, which is none that there is."""
+    query = environ.get("QUERY_STRING", "")
+    if "program" not in query:
+        return None
+    named = [part for part in query.split("&") if "program" in part]
+    is_clear = len(named) == 1 and named[0].startswith("program=")
+    return named[0].removeprefix("program=") if is_clear else ""
+
+
+def is_browser(environ: WSGIEnvironment) -> bool:
+    return "HTTP_SEC_FETCH_MODE" in environ or "text/html" in environ.get("HTTP_ACCEPT", "")
+
+
+def is_navigation(environ: WSGIEnvironment) -> bool:
+    """Whether somebody opens a page, and not a script or picture: those can't follow to a form."""
+    mode = environ.get("HTTP_SEC_FETCH_MODE")
+    if mode is not None:
+        return bool(mode == "navigate")
+    return "text/html" in environ.get("HTTP_ACCEPT", "")

@@ -1,0 +1,37 @@
+"""Forms for strangers, at little cost: a page is rendered once for each set of mistakes, with gaps
+for what was typed. So whoever floods us with guesses keeps us from little else."""
+
+import copy
+import re
+
+from flask import current_app, render_template
+from markupsafe import escape
+
+from foundation.web.forms import Form
+from foundation.web.notices import has_notice
+from foundation.web.sessions import current_member
+from foundation.words.languages import current_language
+
+MOST_OUTLINES = 200  # of 5 to 10 kB; nine languages have more, and people need few of them
+GAP = re.compile("\x1a([a-z_]+)\x1a")  # a control character, which HTML doesn't escape
+
+
+def render_form(template: str, form: Form, **facts: str | None) -> str:
+    """The page of a form. It's kept as an outline if it depends on nothing but the settings, the
+    language, the form's mistakes and what was typed; `facts` are whatever else the template needs.
+    The template may show what was typed, but not test it: a gap is never empty."""
+    is_special = any(facts.values()) or any(form.waits.values()) or has_notice()
+    if is_special or current_member():
+        return render_template(template, form=form, **facts)
+    outlines: dict[object, list[str]] = current_app.extensions.setdefault("outlines", {})
+    key = (template, current_language(), *sorted(form.mistakes.items()))
+    outline = outlines.get(key)
+    if outline is None:
+        if len(outlines) >= MOST_OUTLINES:
+            outlines.clear()
+        gaps = copy.copy(form)
+        gaps.values = {field: f"\x1a{field}\x1a" for field in form.values}
+        outline = outlines[key] = GAP.split(render_template(template, form=gaps, **facts))
+    texts = outline.copy()  # not looked up again: another thread may have cleared them
+    texts[1::2] = [str(escape(form.values[field])) for field in texts[1::2]]
+    return "".join(texts)

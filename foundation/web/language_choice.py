@@ -1,0 +1,35 @@
+"""The language that a visitor chooses at the foot of a page. A cookie keeps it."""
+
+from flask import Blueprint, abort, current_app, redirect, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from foundation.web.cookies import cookie_settings
+from foundation.words.clock import DAY
+from foundation.words.languages import LANGUAGES
+
+language_choice = Blueprint("language_choice", __name__)
+
+
+@language_choice.post("/language")
+def save_choice() -> ResponseReturnValue:
+    """The choice at the foot of a page, and back to that page."""
+    chosen = request.form.get("language", "")
+    if chosen not in LANGUAGES:
+        abort(400)
+    answer = redirect(find_way_back(), 303)
+    answer.set_cookie(value=chosen, max_age=365 * DAY, **cookie_settings("LANGUAGE"))
+    return answer
+
+
+def find_way_back() -> str:
+    """The page that the browser says it comes from, if it's one of ours that can be opened."""
+    own, came_from = current_app.config["BASE_URL"], request.referrer or ""
+    if not came_from.startswith(f"{own}/"):
+        return "/"
+    path, mark, query = came_from.removeprefix(own).partition("?")
+    try:
+        current_app.create_url_adapter(request).match(path, "GET")  # type: ignore[union-attr]
+    except HTTPException:
+        return "/"
+    return path + mark + query

@@ -1,0 +1,35 @@
+"""Lists in pages, so that no page grows with the group."""
+
+import re
+import sqlite3
+from typing import NamedTuple
+
+from flask import request
+
+from foundation.storage.database import Values, fetch_rows
+
+PAGE_LENGTH = 50
+LAST_PAGE = 100_000
+
+
+class Page(NamedTuple):
+    rows: list[sqlite3.Row]
+    number: int  # from 1
+    has_more: bool
+
+
+def read_id(name: str) -> int | None:
+    """An id in the address, if it is one."""
+    text = request.args.get(name, "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def fetch_page(sql: str, values: Values) -> Page:
+    """The page that `?page=` asks for. `sql` has {page} where its LIMIT belongs."""
+    asked = request.args.get("page", 1, type=int) if request.query_string else 1
+    number = min(max(asked, 1), LAST_PAGE)
+    limit = f"LIMIT {PAGE_LENGTH + 1} OFFSET {PAGE_LENGTH * (number - 1)}"
+    rows = fetch_rows(sql.replace("{page}", limit), values)
+    if not rows and number > 1:  # past the end: begin anew
+        number, rows = 1, fetch_rows(sql.replace("{page}", f"LIMIT {PAGE_LENGTH + 1}"), values)
+    return Page(rows[:PAGE_LENGTH], number, len(rows) > PAGE_LENGTH)

@@ -1,0 +1,256 @@
+"""Sessions: a signed-in browser.
+
+The cookie holds a session id; the database holds its SHA-256, so a copy of the database signs
+nobody in. Flask-Session brings the `flask.session` object and the cookie's settings. What it would
+do wrong here is replaced: it keeps ids in clear, stores a row for every visitor, falls back to
+pickle, and saves a session that was ended while a request was running.
+"""
+
+import json
+import re
+import sqlite3
+from abc import abstractmethod
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
+from wsgiref.types import WSGIEnvironment
+
+from flask import Flask, Request, Response, after_this_request, current_app, g, session
+from flask_session.base import ServerSideSession, ServerSideSessionInterface
+from ua_parser import parse_os, parse_user_agent
+
+from foundation.storage.database import get_db, transaction
+from foundation.storage.digests import session_digest
+from foundation.web.root_files import is_public
+from foundation.words.clock import DAY, now
+from foundation.words.languages import translate
+
+
+class Member(NamedTuple):
+    id: int
+    username: str
+
+
+# In SQL, who of `authors` is a member: not removed, and no guest whose last day is over; ?1 is now.
+IS_MEMBER = "authors.removed_at IS NULL AND (authors.ends_at IS NULL OR authors.ends_at > ?1)"
+
+
+def current_member() -> Member | None:
+    member: Member | None = g.get("member")
+    return member
+
+
+def is_admin(member: Member | None) -> bool:
+    """Asked at every request: a name that leaves ADMINS is no admin after the restart."""
+    return member is not None and member.username in current_app.config["ADMINS"]
+
+
+class MemberSession(ServerSideSession):
+    """`flask.session`. Anonymous visitors get an empty one that is never stored."""
+
+    sid: str  # "" for anonymous visitors
+    modified: bool
+    is_due = False  # to be renewed: a day or more has passed since the last time
+    failure: sqlite3.Error | None = None  # why nobody knows whose session this is
+
+
+def this_session() -> MemberSession:
+    return cast(MemberSession, session)
+
+
+def this_digest() -> str:
+    return session_digest(this_session().sid)
+
+
+def is_renewal_due(row: sqlite3.Row) -> bool:
+    return not 0 <= now() - row["seen_at"] < DAY
+
+
+MOST_COOKIES = 4  # of our name that are tried
+
+
+def read_cookies(environ: WSGIEnvironment, name: str) -> list[str]:
+    """The values a browser sends for a cookie of ours. After a change of COOKIE_DOMAIN it sends the
+    old session cookie, too, under the same name. Read by hand: `request.cookies` walks all headers
+    and decodes every cookie, and /auth is asked for each picture on a page."""
+    pairs = (pair.partition("=") for pair in environ.get("HTTP_COOKIE", "").split(";"))
+    return [value.strip() for key, _, value in pairs if key.strip() == name][:MOST_COOKIES]
+
+
+class SessionTable(ServerSideSessionInterface):
+    """Flask's session interface over a table that app.py owns. Nothing here inserts a row: only
+    signing in does, so a session that was ended cannot come back."""
+
+    @abstractmethod
+    def find(self, db: sqlite3.Connection, digest: str) -> sqlite3.Row | None:
+        """Who is asking, in one statement: the session's row with author_id, username, data and
+        seen_at. Takes `db`, because ForwardAuth asks outside of Flask's contexts."""
+
+    @abstractmethod
+    def renew(self, digest: str) -> bool:
+        """Start counting SESSION_DAYS again, in the caller's transaction. False: it has ended."""
+
+    @abstractmethod
+    def store(self, digest: str, data: str) -> None:
+        """Keep what a page put into the session, in the caller's transaction."""
+
+    @abstractmethod
+    def end(self, digest: str) -> None: ...
+
+    def find_first(
+        self, db: sqlite3.Connection, cookies: list[str]
+    ) -> tuple[str, sqlite3.Row] | None:
+        """The first of these session ids that is good, with its row."""
+        for sid in cookies:
+            if row := self.find(db, session_digest(sid)):
+                return sid, row
+        return None
+
+    def open_session(self, app: Flask, request: Request) -> MemberSession:
+        nobody = MemberSession(sid="")
+        cookies = read_cookies(request.environ, app.config["SESSION_COOKIE_NAME"])
+        if not cookies or is_public(request.path):
+            return nobody
+        try:
+            found = self.find_first(get_db(), cookies)
+        except sqlite3.Error as error:
+            nobody.failure = error  # raised by the guard, where an error page can be shown
+            return nobody
+        if found is None:
+            return nobody
+        sid, row = found
+        g.member = Member(row["author_id"], row["username"])
+        session = MemberSession({"author_id": row["author_id"], **json.loads(row["data"])}, sid)
+        session.is_due = is_renewal_due(row)
+        return session
+
+    def save_session(self, app: Flask, session: Any, response: Response) -> None:
+        if not session.sid or not (session.modified or session.is_due):
+            return
+        if not session:  # a page called session.clear()
+            self.end(session_digest(session.sid))
+            expire_cookie(response)
+        elif self.write(session):
+            set_cookie(response, session.sid)
+
+    def write(self, session: MemberSession) -> bool:
+        """Store and renew. False: the session has ended meanwhile, or a mere renewal met a locked
+        database, and can wait for the next page."""
+        digest = session_digest(session.sid)
+        data = {key: session[key] for key in session.keys() - {"author_id", "_permanent"}}
+        try:
+            with transaction():
+                self.store(digest, json.dumps(data))
+                return self.renew(digest)
+        except sqlite3.OperationalError:
+            if session.modified:
+                raise
+            return False
+
+    # Flask-Session's own way to a store, which is not used here.
+
+    def _retrieve_session_data(self, store_id: str) -> dict[str, Any] | None:
+        raise NotImplementedError
+
+    def _upsert_session(self, session_lifetime: Any, session: Any, store_id: str) -> None:
+        raise NotImplementedError
+
+    def _delete_session(self, store_id: str) -> None:
+        raise NotImplementedError
+
+
+def adopt_session(author_id: int, sid: str) -> None:
+    """Sign this browser in to a session whose row is committed."""
+    session.clear()
+    session["author_id"] = author_id
+    this_session().sid = sid
+    keep_as_stored(lambda response: set_cookie(response, sid))
+
+
+def drop_session() -> None:
+    """Sign this browser out of a session whose row is deleted."""
+    session.clear()
+    keep_as_stored(expire_cookie)
+
+
+def refresh_cookie() -> None:
+    """After a renewal by the page itself: the row is as it should be, and the cookie is due."""
+    sid = this_session().sid
+    keep_as_stored(lambda response: set_cookie(response, sid))
+
+
+def keep_as_stored(change_cookie: Any) -> None:
+    """The row is written already, so only the cookie is left to do."""
+    this_session().modified = this_session().is_due = False
+
+    @after_this_request
+    def change(response: Response) -> Response:
+        change_cookie(response)
+        return response
+
+
+def set_cookie(response: Response, sid: str) -> None:
+    """It lives as long as a session can at most. The table ends unused sessions sooner; /auth could
+    not renew a cookie, because the proxy keeps its answer."""
+    expire_cookies_of_other_domains(response)
+    ends = datetime.now(UTC) + current_app.permanent_session_lifetime
+    response.set_cookie(value=sid, expires=ends, **cookie_settings())
+
+
+def expire_cookie(response: Response) -> None:
+    """With all its attributes: without `Secure`, a browser would keep its __Host- cookie."""
+    expire_cookies_of_other_domains(response)
+    response.delete_cookie(**cookie_settings())
+
+
+def expire_cookies_of_other_domains(response: Response) -> None:
+    """Those of the same name that an earlier COOKIE_DOMAIN may have left: the host's, and any
+    above it."""
+    own = current_app.config["SESSION_COOKIE_DOMAIN"]
+    labels = (urlsplit(current_app.config["BASE_URL"]).hostname or "").split(".")
+    above = [".".join(labels[start:]) for start in range(len(labels) - 1)]
+    for domain in above if own else []:
+        if domain != own:
+            response.delete_cookie(**cookie_settings() | {"domain": domain})
+
+
+def cookie_settings() -> dict[str, Any]:
+    config = current_app.config
+    return {
+        "key": config["SESSION_COOKIE_NAME"],
+        "domain": config["SESSION_COOKIE_DOMAIN"],
+        "secure": config["SESSION_COOKIE_SECURE"],
+        "httponly": True,
+        "samesite": "Lax",
+    }
+
+
+def unused_until() -> int:
+    """When a session ends if it isn't used again."""
+    return now() + int(current_app.config["SESSION_DAYS"]) * DAY
+
+
+def longest_session() -> int:
+    """Seconds a session may live at most, however much it is used."""
+    return int(current_app.config["SESSION_MAX_DAYS"]) * DAY
+
+
+def name_device(user_agent: str) -> str:
+    """What its owner would call it, such as "Firefox on Android". Nothing else of the header is
+    kept, and no digits. Empty if it says nothing."""
+    browser, system = parse_user_agent(user_agent[:512]), parse_os(user_agent[:512])
+    names = [re.sub(r"\b(Mobile|iOS)\b", "", browser.family).strip()] if browser else []
+    names += [system.family.replace("Mac OS X", "macOS")] if system else []
+    return " on ".join(name for name in names if re.fullmatch(r"[A-Za-z][A-Za-z .+-]{0,30}", name))
+
+
+def say_device(name: str) -> str:
+    """The same in the visitor's language."""
+    browser, on, system = name.partition(" on ")
+    if not on:
+        return name
+    return translate("%(browser)s on %(system)s") % {"browser": browser, "system": system}
+
+
+def session_table() -> SessionTable:
+    return cast(SessionTable, current_app.session_interface)

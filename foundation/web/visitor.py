@@ -1,0 +1,23 @@
+"""The visitor cookie: random, it lets a lost answer be given again to the browser that asked."""
+
+import re
+import secrets
+
+from flask import Response, after_this_request, current_app, request
+
+from foundation.web.cookies import cookie_settings
+from foundation.web.sessions import read_cookies
+from foundation.words.clock import DAY
+
+
+def find_visitor() -> str | None:
+    sent = read_cookies(request.environ, current_app.config["VISITOR_COOKIE_NAME"])
+    return sent[0] if sent and re.fullmatch(r"[A-Za-z0-9_-]{43}", sent[0]) else None
+
+
+def create_visitor() -> None:
+    @after_this_request
+    def set_visitor(response: Response) -> Response:
+        visitor = secrets.token_urlsafe(32)
+        response.set_cookie(value=visitor, max_age=DAY, **cookie_settings("VISITOR"))
+        return response

@@ -1,0 +1,1 @@
+"""What people read: languages, sentences, times, templates."""
