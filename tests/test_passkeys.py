@@ -12,7 +12,7 @@ import pytest
 import time_machine
 from werkzeug.test import TestResponse
 
-from features.passkeys import check_new_passkey
+from features.passkeys.ceremony import check_new_passkey
 from foundation.words.clock import DAY, MINUTE
 from simulator.vonage import Vonage
 from wsgi import create_app
@@ -505,7 +505,7 @@ def test_whoever_is_signed_out_while_the_browser_asks_adds_no_passkey(
         end(group, other)
         return found
 
-    monkeypatch.setattr("features.passkeys.check_new_passkey", end_first)
+    monkeypatch.setattr("features.passkeys.using.check_new_passkey", end_first)
 
     assert is_refused(send(grace, "add", credential))
     assert group.rows("SELECT * FROM passkeys") == []

@@ -1,0 +1,34 @@
+"""OpenID Connect: programs sign their members in here. Authorization code only, for programs that
+keep a secret. Authlib speaks the protocol; what it asks (who is this, may they, is that code good)
+is answered here. Needs the feature `programs`."""
+
+from features.openid import endpoints, keys  # noqa: F401 - routes and a command
+from features.openid.logouts import access_lost, forget, note_logouts, prune
+from features.openid.room import openid
+from features.openid.setting_up import of_admins
+from foundation.web.feature import Feature
+
+openid.register_blueprint(of_admins)
+feature = Feature(
+    openid,
+    sentences={
+        "openid-long": "That address is too long. Go back to the program and try again.",
+        "openid-unknown": "Something is wrong with how that program is set up, so we can't sign you"
+        " in to it. Please tell an admin: its client id and return address must match the ones on"
+        " its page.",
+        "openid-logout": "Write the whole address, such as https://photos.example.org/logout, or"
+        " leave it empty.",
+        "openid-redirects": "Write 1 to 10 whole addresses, one a line, such as"
+        " https://photos.example.org/callback.",
+    },
+    events={
+        "openid_set_up": "{actor} set up OpenID Connect for {subject}",
+        "openid_logout_failed": "{subject} couldn't be told of a sign-out",
+    },
+    slots={"program": "openid/_program.html"},
+    prune=prune,
+    forget=forget,
+    signed_out=note_logouts,
+    access_lost=access_lost,
+    left_out=("openid_codes", "openid_tokens", "openid_logouts", "openid_sessions"),
+)

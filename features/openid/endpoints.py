@@ -1,0 +1,236 @@
+"""What programs ask, and where a member's browser is sent."""
+
+from urllib.parse import parse_qs, urlencode, urlsplit
+from wsgiref.types import WSGIEnvironment
+
+from authlib.oauth2 import OAuth2Error
+from flask import Response, abort, current_app, jsonify, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from werkzeug.datastructures import Headers
+
+from app import logout, require_member
+from features.openid.keys import find_public_keys
+from features.openid.provider import (
+    SCOPES,
+    Client,
+    describe_person,
+    find_auth_time,
+    find_client,
+    find_person,
+    find_token,
+    server,
+)
+from features.openid.room import issuer, openid
+from foundation.storage.database import transaction
+from foundation.web.feature import find_confirmation
+from foundation.web.guards import LONGEST_NEXT, for_machines, is_cross_site
+from foundation.web.sessions import Member, current_member, this_digest
+from foundation.words.clock import MINUTE, now
+
+
+@openid.get("/.well-known/openid-configuration")
+def discovery() -> ResponseReturnValue:
+    base = issuer()
+    return jsonify(
+        issuer=base,
+        authorization_endpoint=f"{base}/openid/authorize",
+        token_endpoint=f"{base}/openid/token",
+        userinfo_endpoint=f"{base}/openid/userinfo",
+        jwks_uri=f"{base}/openid/jwks",
+        end_session_endpoint=f"{base}/openid/logout",
+        response_types_supported=["code"],
+        response_modes_supported=["query"],
+        grant_types_supported=["authorization_code", "refresh_token"],
+        subject_types_supported=["public"],
+        id_token_signing_alg_values_supported=["RS256"],
+        token_endpoint_auth_methods_supported=["client_secret_basic", "client_secret_post"],
+        code_challenge_methods_supported=["S256"],
+        scopes_supported=SCOPES,
+        claims_supported=[
+            "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "name",
+            "preferred_username", "groups", "email", "email_verified", "sid",
+        ],
+        authorization_response_iss_parameter_supported=True,
+        request_parameter_supported=False,
+        request_uri_parameter_supported=False,
+        claims_parameter_supported=False,
+        backchannel_logout_supported=True,
+        backchannel_logout_session_supported=True,
+    )  # fmt: skip
+
+
+@openid.get("/openid/jwks")
+def jwks() -> ResponseReturnValue:
+    return jsonify(keys=find_public_keys())
+
+
+@openid.post("/openid/token")
+@for_machines
+def token() -> ResponseReturnValue:
+    try:
+        answer: Response = server.create_token_response()
+    except ValueError:  # Authlib would quote what can't be quoted
+        return {"error": "invalid_request"}, 400
+    return answer
+
+
+@openid.route("/openid/userinfo", methods=["GET", "POST"])
+@for_machines
+def userinfo() -> ResponseReturnValue:
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    given = text.strip() if scheme.lower() == "bearer" else request.form.get("access_token", "")
+    held = find_token(given, "access")
+    person = held.find_person() if held else None
+    if held is None or person is None:
+        return {"error": "invalid_token"}, 401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+    return jsonify(describe_person(person, held.get_scope()))
+
+
+@openid.post("/openid/authorize")
+@for_machines
+def authorize_by_form() -> ResponseReturnValue:
+    return ask_again_by_get()
+
+
+def ask_again_by_get() -> ResponseReturnValue:
+    """After a form of another site, which comes without our cookie."""
+    return redirect(f"{request.path}?{urlencode([*request.form.items(multi=True)])}", 303)
+
+
+@openid.get("/openid/authorize")
+def authorize() -> ResponseReturnValue:
+    client, member = require_program(), current_member()
+    back = request.args["redirect_uri"]
+    try:
+        refuse_request_objects()
+        grant = server.get_consent_grant(end_user=member)
+    except OAuth2Error as error:
+        return answer_with(back, error=error.error)
+    except ValueError:  # Authlib would quote what can't be quoted
+        return answer_with(back, error="invalid_request")
+    place = where_to_sign_in(member)
+    if place is not None:
+        if asks_to("none"):
+            return answer_with(back, error="login_required")
+        return redirect(place, 303)
+    with transaction():  # or the device could be signed out in between
+        if find_person(this_digest(), client.row["program_id"]) is None:
+            return answer_with(back, error="access_denied")
+        answer = server.create_authorization_response(grant_user=require_member(), grant=grant)
+    return answer_with(back, code=parse_qs(urlsplit(answer.headers["Location"]).query)["code"][-1])
+
+
+def require_program() -> Client:
+    """One that is known, and may be returned to where it says. Otherwise there is nobody to tell
+    what is wrong, so it's said here."""
+    if len(request.query_string) > LONGEST_NEXT or len(way_back()) > LONGEST_NEXT:
+        abort(400, "openid-long")
+    client = find_client(request.args.get("client_id", ""))
+    if client is None or not client.check_redirect_uri(request.args.get("redirect_uri", "")):
+        abort(400, "openid-unknown")
+    return client
+
+
+def refuse_request_objects() -> None:
+    """OpenID Connect Core 1.0, 6.1: who doesn't support them says so."""
+    for name in ("request", "request_uri"):
+        if name in request.args:
+            raise OAuth2Error(error=f"{name}_not_supported")
+
+
+def answer_with(redirect_uri: str, **facts: str) -> ResponseReturnValue:
+    """Each answer says who gives it (RFC 9207), so no program takes it for another's. The address
+    goes out as it was registered: Python would write app.immich:///x as app.immich:/x."""
+    state = {"state": request.args["state"]} if "state" in request.args else {}
+    said = {name: fact for name, fact in facts.items() if fact} | state | {"iss": issuer()}
+    return VerbatimRedirect("", 303, {"Location": with_query(redirect_uri, said)})
+
+
+def with_query(address: str, facts: dict[str, str]) -> str:
+    """The address letter by letter, and the facts at its end."""
+    mark = "&" if "?" in address else "?"
+    return f"{address}{mark}{urlencode(facts)}" if facts else address
+
+
+class VerbatimRedirect(Response):
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        headers = super().get_wsgi_headers(environ)
+        headers["Location"] = self.headers["Location"]
+        return headers
+
+
+def where_to_sign_in(member: Member | None) -> str | None:
+    """Or to prove that one sits here, before going on. None: it's fine."""
+    if member is None:
+        return f"/signup?{urlencode({'next': way_back()})}"
+    longest = request.args.get("max_age", "")
+    is_fresh = not longest.isdecimal() or now() - find_auth_time() <= int(longest[:9])
+    if is_fresh and not asks_to("login"):
+        return None
+    place = find_confirmation(member, 0) or "/signup"
+    return f"{place}?{urlencode({'next': way_back()})}"
+
+
+def asks_to(prompt: str) -> bool:
+    return prompt in request.args.get("prompt", "").split()
+
+
+def way_back() -> str:
+    """Over a page of ours, see `go_on`. Having signed in within the last minute is then good enough
+    for `prompt=login` and any `max_age`, or one would be asked for ever."""
+    asked = request.args.to_dict()
+    asked.pop("prompt", "")
+    is_by_prompt = asks_to("login")
+    if is_by_prompt or "max_age" in asked:
+        longest = "" if is_by_prompt else asked.get("max_age", "")[:9]
+        asked["max_age"] = str(max(MINUTE, int(longest) if longest.isdecimal() else 0))
+    return f"/openid/go-on?{urlencode(asked)}"
+
+
+@openid.get("/openid/go-on")
+def go_on() -> ResponseReturnValue:
+    """After our form: a browser lets no form lead to another site, so a page lies between."""
+    require_member()
+    client = find_client(request.args.get("client_id", "")) or abort(400, "openid-unknown")
+    onward = f"/openid/authorize?{urlencode([*request.args.items(multi=True)])}"
+    return render_template("openid/go_on.html", title=client.row["title"], onward=onward)
+
+
+@openid.route("/openid/logout", methods=["GET", "POST"])
+@for_machines
+def end_session() -> ResponseReturnValue:
+    """A program signs somebody out here, too (OpenID Connect RP-Initiated Logout 1.0). It's asked
+    first, as anybody can send a link or a form."""
+    if request.method == "POST" and is_cross_site():
+        return ask_again_by_get()
+    title, onward = find_way_on()
+    if current_member() is None:
+        return render_template("openid/go_on.html", title=title, onward=onward, is_out=True)
+    if request.method != "POST":
+        return render_template("openid/logout.html", title=title, kept=request.args)
+    logout()
+    return render_template("openid/go_on.html", title=title, onward=onward, is_out=True)
+
+
+def find_way_on() -> tuple[str, str]:
+    """Back to the program, if it says who it is, and an address of its own; otherwise to our start
+    page."""
+    client = find_client(request.values.get("client_id", "") or read_hint())
+    wanted = request.values.get("post_logout_redirect_uri", "")
+    if client is None or not (wanted == client.row["address"] or client.check_redirect_uri(wanted)):
+        return current_app.config["GROUP_NAME"], "/"
+    state = {"state": request.values["state"]} if "state" in request.values else {}
+    return client.row["title"], with_query(wanted, state)
+
+
+def read_hint() -> str:
+    """Whom an ID token of ours, also an old one, was made for."""
+    try:
+        keys = KeySet.import_key_set({"keys": find_public_keys()})
+        hint = jwt.decode(request.values.get("id_token_hint", ""), keys, algorithms=["RS256"])
+    except (JoseError, ValueError):
+        return ""
+    return str(hint.claims.get("aud", ""))

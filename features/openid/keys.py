@@ -1,0 +1,99 @@
+"""The key that tokens are signed with, and its predecessors."""
+
+import base64
+import functools
+import json
+import sqlite3
+from contextlib import suppress
+from typing import Any, cast
+
+import click
+from cryptography.fernet import Fernet, InvalidToken
+from flask import Flask, current_app
+from flask.sansio.blueprints import BlueprintSetupState
+from joserfc.jwk import RSAKey
+
+from features.openid.room import openid
+from foundation.cli.command import command
+from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.storage.digests import derive_key
+from foundation.words.clock import DAY, now
+
+KEY_STAYS = DAY  # after the next one came, so that programs can still check what it signed
+
+
+def vault(secret: str) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(derive_key(secret, "openid keys")))
+
+
+def find_signing_key() -> RSAKey:
+    """The newest. The first is made when it's first needed; one that can't be read (another process
+    still has another SECRET_KEY) is a fault of this moment, and nobody's token ends by it."""
+    newest = find_newest_key()
+    if newest is not None:
+        return read_key(newest["private"], current_app.config["SECRET_KEY"])
+    made, private = make_key()
+    with transaction():
+        if find_newest_key() is None:  # nobody else was faster
+            store_key(made, private)
+    return find_signing_key()
+
+
+@functools.lru_cache(maxsize=4)
+def read_key(private: str, secret: str) -> RSAKey:
+    """Kept, because reading one costs as much as a hundred pages."""
+    return RSAKey.import_key(json.loads(vault(secret).decrypt(private.encode())))
+
+
+@openid.record_once
+def drop_keys_of_old_secret(state: BlueprintSetupState) -> None:
+    """At each start: with a new SECRET_KEY nobody can read them, so all codes and tokens end."""
+    app = cast(Flask, state.app)
+    secret = app.config["SECRET_KEY"]
+    with app.app_context(), suppress(sqlite3.OperationalError):  # an older database has none
+        newest = find_newest_key()
+        try:
+            if newest is not None:
+                read_key(newest["private"], secret)
+        except InvalidToken:
+            with transaction() as db:
+                for table in ("openid_keys", "openid_codes", "openid_tokens"):
+                    db.execute(f"DELETE FROM {table}")
+
+
+def find_newest_key() -> sqlite3.Row | None:
+    return fetch_row("SELECT * FROM openid_keys ORDER BY id DESC LIMIT 1")
+
+
+def make_key() -> tuple[RSAKey, str]:
+    """With its private half as the database keeps it."""
+    made = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True)
+    private = json.dumps(made.as_dict(private=True)).encode()
+    return made, vault(current_app.config["SECRET_KEY"]).encrypt(private).decode()
+
+
+def store_key(made: RSAKey, private: str) -> None:
+    get_db().execute(
+        "INSERT INTO openid_keys (public, private, created_at) VALUES (?, ?, ?)",
+        (json.dumps(made.as_dict(private=False)), private, now()),
+    )
+
+
+def find_public_keys() -> list[dict[str, Any]]:
+    """The newest, and those that were the newest a short while ago."""
+    rows = fetch_rows(
+        "SELECT public FROM openid_keys AS key WHERE NOT EXISTS (SELECT 1 FROM openid_keys"
+        " WHERE id > key.id AND created_at <= ?) ORDER BY id DESC",
+        (now() - KEY_STAYS,),
+    )
+    return [json.loads(row["public"]) for row in rows]
+
+
+@command(openid, "rotate-key")
+def rotate_key_command() -> None:
+    """Sign with a new key from now on. Nobody is signed out."""
+    find_signing_key()
+    made, private = make_key()
+    with transaction():
+        store_key(made, private)
+    click.echo(f"Tokens are signed with the key {made.kid} now. The old one is known for a day.")

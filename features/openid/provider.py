@@ -1,0 +1,345 @@
+"""What Authlib asks about: programs, codes and tokens, members, and the grants."""
+
+import hmac
+import json
+import secrets
+import sqlite3
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from authlib.integrations.flask_oauth2.requests import FlaskOAuth2Payload
+from authlib.oauth2 import AuthorizationServer, OAuth2Request
+from authlib.oauth2.rfc6749 import ClientMixin, InvalidGrantError, InvalidRequestError
+from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, RefreshTokenGrant
+from authlib.oauth2.rfc7636 import CodeChallenge
+from authlib.oidc.core.grants import OpenIDCode
+from flask import Response, request, session
+from joserfc.jwk import RSAKey
+from werkzeug.datastructures import MultiDict
+
+from features.openid.keys import find_signing_key
+from features.openid.logouts import prune, remember_sign_in
+from features.openid.room import issuer
+from foundation.storage.database import fetch_row, transaction
+from foundation.storage.digests import random_digest
+from foundation.web.sessions import IS_MEMBER, Member, is_admin, this_digest
+from foundation.words.clock import DAY, MINUTE, now
+
+CODE_LIFETIME = MINUTE
+
+ACCESS_LIFETIME = 10 * MINUTE
+
+SCOPES = ("openid", "profile", "email", "groups", "offline_access")
+
+
+class Client(ClientMixin):  # type: ignore[misc]
+    """A program, as Authlib asks about it."""
+
+    id_token_signed_response_alg = "RS256"
+
+    def __init__(self, row: sqlite3.Row) -> None:
+        self.row = row
+
+    def get_client_id(self) -> str:
+        return str(self.row["client_id"])
+
+    def get_default_redirect_uri(self) -> None:
+        return None
+
+    def get_allowed_scope(self, scope: str | None) -> str:
+        return " ".join(one for one in (scope or "").split() if one in SCOPES)
+
+    def check_redirect_uri(self, redirect_uri: str) -> bool:
+        return redirect_uri in self.row["redirects"].split("\n")
+
+    def check_client_secret(self, client_secret: str) -> bool:
+        return hmac.compare_digest(random_digest(client_secret), self.row["secret_digest"])
+
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
+        return method in ("client_secret_basic", "client_secret_post")
+
+    def check_response_type(self, response_type: str) -> bool:
+        return response_type == "code"
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        return grant_type in ("authorization_code", "refresh_token")
+
+
+def find_client(client_id: str) -> Client | None:
+    row = fetch_row(
+        "SELECT * FROM openid_clients JOIN programs ON programs.id = program_id"
+        " WHERE client_id = ?",
+        (client_id,),
+    )
+    return Client(row) if row else None
+
+
+class Token:
+    """A token that was found."""
+
+    def __init__(self, row: sqlite3.Row) -> None:
+        self.row = row
+
+    def get_scope(self) -> str:
+        return str(self.row["scope"])
+
+    def check_client(self, client: Client) -> bool:
+        return bool(self.row["program_id"] == client.row["program_id"])
+
+    def find_person(self) -> "Person | None":
+        return find_person(self.row["session_digest"], self.row["program_id"])
+
+    def name_session(self) -> str:
+        """What the program knows this device by (the claim `sid`), and no other program."""
+        return random_digest(f"{self.row['session_digest']} {self.row['program_id']}")[:32]
+
+
+class Code(Token):
+    """A code that was found."""
+
+    code_challenge_method = "S256"
+
+    def __init__(self, row: sqlite3.Row) -> None:
+        super().__init__(row)
+        self.code_challenge = row["challenge"]
+
+    def get_redirect_uri(self) -> str:
+        return str(self.row["redirect_uri"])
+
+    def get_nonce(self) -> str | None:
+        return self.row["nonce"] or None
+
+    def get_auth_time(self) -> int:
+        return int(self.row["auth_time"])
+
+    def get_acr(self) -> None:
+        return None
+
+    def get_amr(self) -> None:
+        return None
+
+
+class Person(NamedTuple):
+    """A member whose device is signed in, and who may use the program."""
+
+    author_id: int
+    username: str
+    public_id: str
+    email: str  # what the program is told: none, unverified or verified
+    is_chosen: bool
+
+
+def find_person(session_digest: str, program_id: int) -> Person | None:
+    """Asked at each use of a code or a token, so whoever is out is out at once."""
+    row = fetch_row(
+        "SELECT authors.id, username, public_id, email, EXISTS (SELECT 1 FROM program_members"
+        " AS chosen WHERE chosen.program_id = ?3 AND chosen.author_id = authors.id)"
+        " FROM sessions JOIN authors ON authors.id = sessions.author_id"
+        " JOIN may_use ON may_use.author_id = authors.id AND may_use.program_id = ?3"
+        " JOIN openid_clients ON openid_clients.program_id = ?3"
+        f" WHERE id_digest = ?2 AND sessions.expires_at > ?1 AND {IS_MEMBER}",
+        (now(), session_digest, program_id),
+    )
+    return Person(*row) if row else None
+
+
+def describe_person(person: Person, scope: str) -> dict[str, Any]:
+    """The claims. Nobody here has an e-mail address; some programs let nobody in without one, so
+    they are told one that is nobody's."""
+    groups = ["members"] + (["admins"] if is_admin(Member(*person[:2])) else [])
+    groups += ["chosen"] if person.is_chosen else []
+    claims: dict[str, Any] = {
+        "sub": person.public_id,
+        "preferred_username": person.username,
+        "name": person.username,
+        "groups": groups,
+    }
+    if person.email != "none" and "email" in scope.split():
+        claims["email"] = f"{person.public_id}@members.invalid"
+        claims["email_verified"] = person.email == "verified"
+    return claims
+
+
+class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    def save_authorization_code(self, code: str, request: Any) -> None:
+        asked = request.payload.data
+        with transaction() as db:
+            prune()
+            db.execute(
+                "INSERT INTO openid_codes (digest, program_id, session_digest, author_id,"
+                " redirect_uri, scope, nonce, challenge, auth_time, expires_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    random_digest(code), request.client.row["program_id"], this_digest(),
+                    request.user.id, request.payload.redirect_uri, request.scope,
+                    asked.get("nonce"), asked.get("code_challenge"), find_auth_time(),
+                    now() + CODE_LIFETIME,
+                ),
+            )  # fmt: skip
+
+    def query_authorization_code(self, code: str, client: Client) -> Code | None:
+        row = fetch_row(
+            "SELECT * FROM openid_codes WHERE digest = ? AND program_id = ? AND expires_at > ?",
+            (random_digest(code), client.row["program_id"], now()),
+        )
+        return Code(row) if row else None
+
+    def authenticate_user(self, authorization_code: Code) -> Person | None:
+        return authorization_code.find_person()
+
+    def create_token_response(self) -> Any:
+        """Claim the code and make its tokens in one transaction: of many that come at once with
+        one code, one gets them. Who comes second may have stolen it, so all its tokens end."""
+        code = self.request.authorization_code.row["digest"]
+        with transaction() as db:
+            claim = "UPDATE openid_codes SET used_at = ? WHERE digest = ? AND used_at IS NULL"
+            is_ours = db.execute(claim, (now(), code)).rowcount > 0
+            if is_ours:
+                found = self.request.authorization_code
+                remember_sign_in(found.row, found.name_session())
+                return super().create_token_response()
+            db.execute("DELETE FROM openid_tokens WHERE code_digest = ?", (code,))
+        raise InvalidGrantError("This code was used before.")
+
+    def delete_authorization_code(self, authorization_code: Code) -> None:
+        """It stays until it expires, so that a second use is known for one."""
+
+
+class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    def authenticate_refresh_token(self, refresh_token: str) -> Token | None:
+        return find_token(refresh_token, "refresh")
+
+    def create_token_response(self) -> Any:
+        with transaction():  # or the device could be signed out in between
+            prune()
+            return super().create_token_response()
+
+    def authenticate_user(self, refresh_token: Token) -> Person | None:
+        return refresh_token.find_person()
+
+    def revoke_old_credential(self, refresh_token: Token) -> None:
+        """It is good as long as the device is: the program has a secret to keep it with."""
+
+
+def find_token(token: str, kind: str) -> Token | None:
+    row = fetch_row(
+        "SELECT * FROM openid_tokens WHERE digest = ? AND kind = ? AND expires_at > ?",
+        (random_digest(token), kind, now()),
+    )
+    return Token(row) if row else None
+
+
+class Pkce(CodeChallenge):  # type: ignore[misc]
+    SUPPORTED_CODE_CHALLENGE_METHOD = ("S256",)  # and so not the default, "plain"
+
+    def validate_code_challenge(self, grant: Any, redirect_uri: str) -> None:
+        asked = grant.request.payload.data
+        if asked.get("code_challenge") and asked.get("code_challenge_method") != "S256":
+            raise InvalidRequestError("Only 'code_challenge_method=S256' is supported.")
+        super().validate_code_challenge(grant, redirect_uri)
+        if asked.get("code_challenge"):
+            return
+        if grant.request.client.row["needs_pkce"]:
+            raise InvalidRequestError("Missing 'code_challenge'.")
+        if not asked.get("nonce"):
+            raise InvalidRequestError("Missing 'nonce'.")
+
+
+class IdToken(OpenIDCode):  # type: ignore[misc]
+    def exists_nonce(self, nonce: str, request: Any) -> bool:
+        return False  # a code is good once, so its nonce is
+
+    def resolve_client_private_key(self, client: Client) -> RSAKey:
+        return find_signing_key()
+
+    def get_encode_header(self, client: Client) -> dict[str, str]:
+        return {"alg": "RS256", "kid": find_signing_key().kid or ""}
+
+    def get_client_claims(self, client: Client) -> dict[str, Any]:
+        aud = client.get_client_id()
+        return {"iss": issuer(), "aud": aud, "exp": now() + ACCESS_LIFETIME, "iat": now()}
+
+    def get_authorization_code_claims(self, authorization_code: Code) -> dict[str, Any]:
+        claims: dict[str, Any] = super().get_authorization_code_claims(authorization_code)
+        return claims | {"sid": authorization_code.name_session()}
+
+    def generate_user_info(self, user: Person, scope: str) -> dict[str, Any]:
+        return describe_person(user, scope)
+
+
+class OurRequest(OAuth2Request):  # type: ignore[misc]
+    """Authlib takes no request for a http address, and behind a proxy that is what Flask sees. What
+    counts is BASE_URL, which has https, except on one's own machine."""
+
+    def __init__(self) -> None:
+        address = f"https://{urlsplit(issuer()).netloc}{request.full_path}"
+        super().__init__(request.method, address, headers=request.headers)
+        self.payload = FlaskOAuth2Payload(request)
+
+    @property
+    def args(self) -> MultiDict[str, str]:
+        return request.args
+
+    @property
+    def form(self) -> MultiDict[str, str]:
+        return request.form
+
+
+class Server(AuthorizationServer):  # type: ignore[misc]
+    def query_client(self, client_id: str) -> Client | None:
+        return find_client(client_id)
+
+    def save_token(self, token: dict[str, Any], asked: Any) -> None:
+        """In the caller's transaction, if there is one."""
+        began = (asked.refresh_token or asked.authorization_code).row
+        code = began["code_digest"] if asked.refresh_token else began["digest"]
+        kinds = {"access": token["access_token"], "refresh": token.get("refresh_token")}
+        with transaction() as db:
+            for kind, text in kinds.items():
+                ends_at = now() + (ACCESS_LIFETIME if kind == "access" else 365 * DAY)
+                if text:
+                    db.execute(
+                        "INSERT INTO openid_tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        (
+                            random_digest(text), kind, code, began["program_id"],
+                            began["session_digest"], began["author_id"], token["scope"],
+                            began["auth_time"], ends_at,
+                        ),
+                    )  # fmt: skip
+
+    def create_oauth2_request(self, _: Any) -> OurRequest:
+        return OurRequest()
+
+    def handle_response(self, status: int, body: Any, headers: Any) -> Response:
+        text = json.dumps(body) if isinstance(body, dict) else body
+        return Response(text, status, headers)
+
+    def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None: ...
+
+
+def make_token(grant_type: str, client: Client, scope: str = "", **_: Any) -> dict[str, Any]:
+    """A refresh token only where it was asked for (`offline_access`), and once."""
+    token = {"token_type": "Bearer", "access_token": secrets.token_urlsafe(32)}
+    if "offline_access" in scope.split() and grant_type == "authorization_code":
+        token["refresh_token"] = secrets.token_urlsafe(32)
+    return token | {"expires_in": ACCESS_LIFETIME, "scope": scope}
+
+
+server = Server(scopes_supported=None)
+
+server.register_token_generator("default", make_token)
+
+server.register_grant(CodeGrant, [IdToken(), Pkce()])
+
+server.register_grant(RefreshGrant)
+
+
+def find_auth_time() -> int:
+    """When this device signed in, or its owner last proved with a passkey to be there."""
+    row = fetch_row("SELECT created_at FROM sessions WHERE id_digest = ?", (this_digest(),))
+    began: int = row["created_at"] if row else 0
+    return max(began, int(session.get("passkey_confirmed_at", 0)))

@@ -1,0 +1,102 @@
+"""An admin sets a program up."""
+
+import re
+import secrets
+import sqlite3
+from urllib.parse import urlsplit
+
+from flask import Blueprint, abort, render_template, request
+from flask.typing import ResponseReturnValue
+
+from app import require_admin, require_member
+from features.openid.keys import find_signing_key
+from features.openid.room import issuer, openid
+from foundation.storage.database import fetch_row, transaction
+from foundation.storage.digests import random_digest
+from foundation.storage.journal import record
+from foundation.typed.mistakes import Mistake
+from foundation.typed.settings import is_loopback
+from foundation.web.forms import Form
+
+of_admins = Blueprint("admin_openid", __name__)
+
+of_admins.before_request(require_admin)
+
+FIELDS = ("redirects", "logout", "pkce", "email")
+
+EMAILS = ("none", "unverified", "verified")
+
+
+@openid.app_template_global()
+def find_openid_client(program_id: int) -> sqlite3.Row | None:
+    return fetch_row("SELECT * FROM openid_clients WHERE program_id = ?", (program_id,))
+
+
+@of_admins.route("/admin/programs/<name>/openid", methods=["GET", "POST"])
+def set_up(name: str) -> ResponseReturnValue:
+    """Where it may return to, and a new secret, which is shown once."""
+    program = fetch_row("SELECT * FROM programs WHERE name = ?", (name,)) or abort(404)
+    form, known = Form(*FIELDS), find_openid_client(program["id"])
+    if request.method != "POST":
+        if known:
+            form.values = {"redirects": known["redirects"], "email": known["email"]}
+            form.values |= {"logout": known["logout_address"]}
+            form.values["pkce"] = "" if known["needs_pkce"] else "no"
+        return render_template("openid/set_up.html", form=form, program=program)
+    redirects, logout = form.read("redirects", parse_redirects), form.read("logout", parse_logout)
+    if form.errors:
+        return render_template("openid/set_up.html", form=form, program=program), 422
+    secret = secrets.token_urlsafe(32)
+    find_signing_key()  # the first program waits for it, and no stranger
+    client_id = store_client(program, redirects, logout, form, secret)
+    facts = {"program": program, "issuer": issuer(), "client_id": client_id, "secret": secret}
+    return render_template("openid/made.html", **facts)
+
+
+def store_client(program: sqlite3.Row, redirects: str, logout: str, form: Form, secret: str) -> str:
+    """Replaces an earlier secret; the client id stays. Returns that."""
+    email = form.values["email"] if form.values["email"] in EMAILS else "none"
+    with transaction():
+        row = fetch_row(
+            "INSERT INTO openid_clients VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (program_id)"
+            " DO UPDATE SET secret_digest = excluded.secret_digest, redirects = excluded.redirects,"
+            " needs_pkce = excluded.needs_pkce, email = excluded.email,"
+            " logout_address = excluded.logout_address RETURNING client_id",
+            (
+                program["id"], f"{program['name']}-{secrets.token_hex(4)}", random_digest(secret),
+                redirects, form.values["pkce"] != "no", email, logout,
+            ),
+        )  # fmt: skip
+        record("openid_set_up", require_member().username, program["name"])
+    return str(row["client_id"]) if row else ""
+
+
+def parse_redirects(text: str) -> str:
+    """One a line, compared letter by letter. Raises Mistake."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not 1 <= len(lines) <= 10 or not all(may_return_to(line) for line in lines):
+        raise Mistake("redirects", "openid-redirects")
+    return "\n".join(lines)
+
+
+def parse_logout(text: str) -> str:
+    """Raises Mistake."""
+    address = text.strip()
+    if address and not (address.startswith("http") and may_return_to(address)):
+        raise Mistake("logout", "openid-logout")
+    return address
+
+
+def may_return_to(address: str) -> bool:
+    """https; http on one's own machine; or an app's own scheme, which has a dot in it."""
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    if not re.fullmatch(r"[!-~]{1,500}", address) or re.search(r"[\\<>\"'#*]", address):
+        return False
+    is_web = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    is_app = re.fullmatch(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+", parts.scheme) is not None
+    is_host = all(0 < len(label) < 64 for label in host.split(".")) and parts.netloc[-1:] != ":"
+    return is_app or (is_web and is_host and "@" not in parts.netloc)

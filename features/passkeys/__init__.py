@@ -1,0 +1,52 @@
+"""Passkeys: a member's phone or computer signs in with its own screen lock, without a text and
+without another device.
+
+The browser makes a key pair and keeps the private one. To sign in it signs a *challenge* of ours.
+The challenges are not stored: each holds its purpose and time, and an HMAC that ties it to the
+browser that asked. `webauthn` checks what comes back; it has to be told both times that the screen
+lock is required. The library is imported where it is used, because it is large."""
+
+from features.passkeys import using  # noqa: F401 - its routes
+from features.passkeys.ceremony import must_confirm
+from features.passkeys.challenges import prune
+from features.passkeys.own import NEW_PASSKEYS, check_host, forget, forget_if_asked, forget_those_of
+from features.passkeys.room import passkeys
+from foundation.web.feature import Feature
+
+feature = Feature(
+    passkeys,
+    sentences={
+        "new-passkey": "A passkey was added",
+        "passkey-refused": "That didn't work with this passkey. Try again, or sign in another way.",
+        "passkey-counter": "This passkey may have been copied, so it wasn't accepted. Sign in"
+        " another way, and remove it.",
+        "passkey-first": "Confirm with your passkey first.",
+        "passkey-signed-out": "You're signed out. Sign in first.",
+        "passkey-name": "Type a name of 1 to 40 letters.",
+        "done-passkey-added": "The passkey is added. Next time, sign in with it.",
+        "done-passkey-removed": "The passkey is removed here. Delete it in your device, too.",
+        "done-passkey-renamed": "The passkey has its new name.",
+    },
+    events={
+        "passkey_added": "{actor} added a passkey",
+        "passkey_removed": "{actor} removed a passkey",
+        "passkey_used": "{actor} signed in with a passkey",
+        "passkey_counter": "A passkey of {actor} was refused: its counter went back, so it may have"
+        " been copied",
+    },
+    slots={
+        "devices": "passkeys/_list.html",
+        "member": "passkeys/_count.html",
+        "sign_in": "passkeys/_sign_in.html",
+        "sign_out_everywhere": "passkeys/_sign_out.html",
+        "signup": "passkeys/_back.html",
+    },
+    arrivals=NEW_PASSKEYS,
+    prune=prune,
+    forget=forget,
+    signed_out=forget_if_asked,
+    ended=forget_those_of,
+    must_confirm=must_confirm,
+    check=check_host,
+    left_out=("used_challenges",),
+)

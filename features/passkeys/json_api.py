@@ -1,0 +1,50 @@
+"""What passkeys.js says and hears, as JSON."""
+
+import json
+from typing import Any
+
+from flask import abort, jsonify, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from features.passkeys.room import passkeys
+from foundation.web.responses import show_error
+from foundation.web.sessions import Member, current_member
+from foundation.words.sentences import is_sentence, say
+
+
+def read_json() -> dict[str, Any]:
+    try:
+        found = parse_json(request.get_data())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+MOST_BRACKETS = 100
+
+
+def parse_json(text: bytes) -> Any:
+    """Raises ValueError, also for brackets in brackets in brackets, which would end in a
+    RecursionError."""
+    if text.count(b"[") + text.count(b"{") > MOST_BRACKETS:
+        raise ValueError("too many brackets")
+    return json.loads(text)
+
+
+def require_json_member() -> Member:
+    return current_member() or abort(401, "passkey-signed-out")
+
+
+def refuse(sentence: str) -> ResponseReturnValue:
+    return jsonify(error=say(sentence)), 422
+
+
+@passkeys.errorhandler(HTTPException)
+def say_in_json(error: HTTPException) -> ResponseReturnValue:
+    """Scripts get the sentence, people the page."""
+    if not request.is_json:
+        return show_error(error)
+    name = str(error.description if is_sentence(error.description) else f"error-{error.code}")
+    next_ = "/passkeys/confirm?next=/devices" if name == "passkey-first" else None
+    return jsonify(error=say(name), next=next_), error.code or 500

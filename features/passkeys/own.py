@@ -1,0 +1,106 @@
+"""What members see of their passkeys, and how passkeys end."""
+
+import json
+
+from flask import abort, g, has_request_context, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+
+from app import ROW_ID, require_member
+from features.passkeys.room import find_host, passkeys
+from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.storage.journal import record
+from foundation.typed.mistakes import Mistake, parse_line
+from foundation.web.forms import Form
+from foundation.web.notices import notify
+
+LONGEST_NAME = 40
+
+# Those that were added within a week: their owner hears of it on every device.
+NEW_PASSKEYS = (
+    "SELECT 'new-passkey', name, :now - created_at FROM passkeys"
+    " WHERE author_id = :member AND created_at > :week_ago"
+)
+
+
+@passkeys.app_template_global()
+def count_passkeys(author_id: int) -> int:
+    """For lists of members: one statement, however many are asked about."""
+    if "passkey_counts" not in g:
+        rows = fetch_rows("SELECT author_id, count(*) AS count FROM passkeys GROUP BY author_id")
+        g.passkey_counts = {row["author_id"]: row["count"] for row in rows}
+    return int(g.passkey_counts.get(author_id, 0))
+
+
+@passkeys.app_template_global()
+def passkeys_work() -> bool:
+    return find_host() is not None
+
+
+@passkeys.post(f"/passkeys/{ROW_ID}/rename")
+def rename(row_id: int) -> ResponseReturnValue:
+    member, form = require_member(), Form("name")
+    name = form.read("name", parse_name)
+    if form.errors:
+        return render_template("passkeys/rename.html", form=form, row_id=row_id), 422
+    with transaction() as db:
+        renamed = "UPDATE passkeys SET name = ? WHERE id = ? AND author_id = ?"
+        if db.execute(renamed, (name, row_id, member.id)).rowcount == 0:
+            abort(404)
+    notify("done-passkey-renamed")
+    return redirect("/devices", 303)
+
+
+@passkeys.get(f"/passkeys/{ROW_ID}/rename")
+def ask_for_name(row_id: int) -> ResponseReturnValue:
+    member, form = require_member(), Form("name")
+    own = "SELECT name FROM passkeys WHERE id = ? AND author_id = ?"
+    row = fetch_row(own, (row_id, member.id)) or abort(404)
+    form.values["name"] = row["name"]
+    return render_template("passkeys/rename.html", form=form, row_id=row_id)
+
+
+def parse_name(text: str) -> str:
+    if not text.strip():
+        raise Mistake("name", "passkey-name")
+    return parse_line("name", text, LONGEST_NAME, "passkey-name")
+
+
+@passkeys.post(f"/passkeys/{ROW_ID}/remove")
+def remove(row_id: int) -> ResponseReturnValue:
+    member = require_member()
+    with transaction() as db:
+        gone = "DELETE FROM passkeys WHERE id = ? AND author_id = ?"
+        if db.execute(gone, (row_id, member.id)).rowcount == 0:
+            abort(404)
+        record("passkey_removed", member.username)
+    notify("done-passkey-removed")
+    return redirect("/devices", 303)
+
+
+def forget(author_id: int | None) -> None:
+    """Of one member, or of everybody."""
+    get_db().execute("DELETE FROM passkeys WHERE author_id = ?1 OR ?1 IS NULL", (author_id,))
+
+
+def forget_if_asked(author_id: int | None) -> None:
+    """After a sign-out everywhere: if the box was ticked, and always from the command line."""
+    if not has_request_context() or request.form.get("passkeys"):
+        forget(author_id)
+
+
+def forget_those_of(sessions: list[str]) -> None:
+    """A device was ended by its owner: whoever had it may have added passkeys on it."""
+    gone = "DELETE FROM passkeys WHERE added_by IN (SELECT value FROM json_each(?))"
+    get_db().execute(gone, (json.dumps(sessions),))
+
+
+def check_host() -> str | None:
+    """For `flask doctor`: what is wrong, or None."""
+    others = "SELECT count(*) AS count FROM passkeys WHERE host IS NOT ?"
+    row = fetch_row(others, (find_host(),))
+    if row is None or not row["count"]:
+        return None
+    return (
+        f"{row['count']} passkeys were made for another host than BASE_URL's, and work only there."
+        " Their owners need another device, or an invite."
+    )

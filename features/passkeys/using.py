@@ -1,0 +1,187 @@
+"""Adding a passkey, signing in and confirming with one."""
+
+import secrets
+import sqlite3
+from typing import Any
+
+from flask import abort, current_app, jsonify, render_template, request, session
+from flask.typing import ResponseReturnValue
+
+from app import require_member, sign_in_as
+from features.passkeys.ceremony import (
+    add_options,
+    check_new_passkey,
+    check_passkey,
+    get_options,
+    must_confirm,
+)
+from features.passkeys.challenges import (
+    Refused,
+    decode,
+    encode,
+    prune,
+    refusing_odd_input,
+    require_challenge,
+    spend_challenge,
+)
+from features.passkeys.json_api import read_json, refuse, require_json_member
+from features.passkeys.room import find_host, passkeys
+from foundation.storage.database import fetch_row, transaction
+from foundation.storage.journal import record
+from foundation.web.guards import parse_next
+from foundation.web.notices import notify
+from foundation.web.sessions import (
+    IS_MEMBER,
+    Member,
+    adopt_session,
+    current_member,
+    name_device,
+    session_table,
+    this_digest,
+)
+from foundation.web.visitor import find_visitor
+from foundation.words.clock import now
+
+
+@passkeys.post("/passkeys/options")
+def options() -> ResponseReturnValue:
+    """What the browser needs for `navigator.credentials`: JSON, for one of PURPOSES."""
+    purpose = read_json().get("for")
+    if purpose == "add":
+        return answer_options(add_options(require_json_member()))
+    if purpose == "confirm":
+        return answer_options(get_options("confirm", require_json_member()))
+    if purpose == "sign-in" and not current_member() and find_visitor():
+        return answer_options(get_options("sign-in", None))
+    return refuse("passkey-refused")
+
+
+def answer_options(made: Any) -> ResponseReturnValue:
+    from webauthn import options_to_json
+
+    return current_app.response_class(options_to_json(made), mimetype="application/json")
+
+
+@passkeys.post("/passkeys/add")
+def add() -> ResponseReturnValue:
+    member = require_json_member()
+    if must_confirm(member):
+        abort(403, "passkey-first")
+    try:
+        with refusing_odd_input():
+            credential = read_json()["credential"]
+            challenge = require_challenge(credential, "add")
+            made = check_new_passkey(credential, challenge)
+        store_passkey(member, made, challenge)
+    except (Refused, sqlite3.IntegrityError):  # the latter: it is known already
+        return refuse("passkey-refused")
+    notify("done-passkey-added")
+    return jsonify(next="/devices")
+
+
+def store_passkey(member: Member, made: Any, challenge: bytes) -> None:
+    with transaction() as db:
+        prune()
+        spend_challenge(challenge)
+        if session_table().find(db, this_digest()) is None:
+            raise Refused  # signed out, or removed, while the browser was asking
+        db.execute(
+            "INSERT INTO passkeys (author_id, credential_id, public_key, sign_count, host, name,"
+            " added_by, created_at, used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                member.id, encode(made.credential_id), made.credential_public_key, made.sign_count,
+                find_host(), name_device(request.user_agent.string) or "Passkey", this_digest(),
+                now(), now(),
+            ),
+        )  # fmt: skip
+        record("passkey_added", member.username)
+
+
+@passkeys.post("/passkeys/sign-in")
+def sign_in() -> ResponseReturnValue:
+    if current_member():
+        return refuse("passkey-refused")
+    session_id, asked = secrets.token_hex(32), read_json()
+    found = use_passkey(asked, "sign-in", None, session_id)
+    if isinstance(found, str):
+        return refuse(found)
+    adopt_session(found.id, session_id)
+    return go_on(asked, "/")
+
+
+@passkeys.post("/passkeys/confirm")
+def confirm() -> ResponseReturnValue:
+    """It is really the member who sits here: asked before another device or passkey is added."""
+    member = require_json_member()
+    asked = read_json()
+    found = use_passkey(asked, "confirm", member)
+    if isinstance(found, str):
+        return refuse(found)
+    session["passkey_confirmed_at"] = now()
+    return go_on(asked, "/devices")
+
+
+@passkeys.get("/passkeys/confirm")
+def ask_to_confirm() -> ResponseReturnValue:
+    require_member()
+    next_ = parse_next(request.args.get("next", "")) or "/devices"
+    return render_template("passkeys/confirm.html", next=next_)
+
+
+def go_on(asked: dict[str, Any], otherwise: str) -> ResponseReturnValue:
+    return jsonify(next=parse_next(str(asked.get("next") or "")) or otherwise)
+
+
+def use_passkey(
+    asked: dict[str, Any], purpose: str, member: Member | None, session_id: str = ""
+) -> Member | str:
+    """Whose passkey it is, or the sentence that says why it is refused. Failures write nothing,
+    but for one: a counter that goes back, which is in the journal."""
+    try:
+        with refusing_odd_input():
+            credential = asked["credential"]
+            challenge = require_challenge(credential, purpose)
+            known = require_passkey(credential)
+            if member and known["author_id"] != member.id:
+                raise Refused
+            count = check_passkey(credential, challenge, known)
+        return finish(known, count, challenge, session_id)
+    except Refused:
+        return "passkey-refused"
+
+
+def require_passkey(credential: dict[str, Any]) -> sqlite3.Row:
+    """The passkey with that id, if it says whose it is, and its owner is a member."""
+    row = find_passkey(encode(decode(str(credential["rawId"]))))
+    handle = credential["response"].get("userHandle")
+    if row is None or (handle and decode(handle) != bytes.fromhex(row["public_id"])):
+        raise Refused
+    return row
+
+
+def find_passkey(credential_id: str) -> sqlite3.Row | None:
+    return fetch_row(
+        "SELECT passkeys.*, username, public_id FROM passkeys"
+        " JOIN authors ON authors.id = author_id"
+        f" WHERE credential_id = ?2 AND host = ?3 AND {IS_MEMBER}",
+        (now(), credential_id, find_host()),
+    )
+
+
+def finish(known: sqlite3.Row, count: int, challenge: bytes, session_id: str) -> Member | str:
+    with transaction() as db:
+        prune()
+        spend_challenge(challenge)
+        fresh = find_passkey(known["credential_id"])  # removed meanwhile, or used on another thread
+        if fresh is None:
+            raise Refused
+        owner = Member(fresh["author_id"], fresh["username"])
+        if count <= fresh["sign_count"] and (count or fresh["sign_count"]):
+            record("passkey_counter", owner.username)
+            return "passkey-counter"
+        used = "UPDATE passkeys SET sign_count = ?, used_at = ? WHERE id = ?"
+        db.execute(used, (count, now(), fresh["id"]))
+        if session_id:
+            added_by = fresh["added_by"]
+            sign_in_as(owner, session_id, "passkey", "passkey_used", added_by=added_by)
+    return owner
