@@ -46,7 +46,7 @@ demo: install
 	@exec $(BIN)/python -m simulator
 
 setup: install
-	@$(BIN)/python -m features.setup
+	@$(BIN)/python -m tools.setup
 
 serve: install
 	@$(BIN)/flask init-db
@@ -65,10 +65,10 @@ lint: .venv/tests-installed
 	$(BIN)/mypy
 
 docs: $(INSTALLED)
-	$(BIN)/python -m docs.settings
+	$(BIN)/python -m tools.settings_docs
 
 translations: $(INSTALLED)
-	$(BIN)/python -m translations
+	$(BIN)/python -m tools.catalogs
 
 # Each list by itself, in its own folder, so that no path of this machine gets into it.
 lock: .venv/lock-installed
@@ -78,7 +78,7 @@ lock: .venv/lock-installed
 			--no-emit-trusted-host --output-file $$(basename $$list).txt $$(basename $$list).in) || exit 1; \
 	done
 	$(MAKE) install
-	$(BIN)/python -m docs.licences
+	$(BIN)/python -m tools.licences
 
 pictures: .venv/tests-installed .venv/npm-installed
 	@$(find_chromium)

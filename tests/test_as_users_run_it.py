@@ -46,7 +46,7 @@ from .test_relying_parties import APACHE, MODULES, read_recipe
 CLUB = "https://club.example.org"
 FRIEND, GUEST = "12025550177", "12025550178"
 PARTS = ["app.py", "wsgi.py", "schema.sql", "requirements.txt", ".env.example", "features"]
-PARTS += ["foundation", "migrations", "static", "templates", "translations"]
+PARTS += ["foundation", "migrations", "static", "templates", "tools", "translations"]
 
 
 class Tunnel(BaseHTTPRequestHandler):
@@ -225,7 +225,7 @@ def set_up(site: Site) -> None:
     """`make setup`, and what `make serve` does first."""
     vonage = site.vonage
     answers = ["Book Club", GROUP, "sunflower", "ada", vonage.api_key, vonage.api_secret]
-    run(site, [sys.executable, "-m", "features.setup"], "\n".join([*answers, vonage.number, ""]))
+    run(site, [sys.executable, "-m", "tools.setup"], "\n".join([*answers, vonage.number, ""]))
     site.flask("init-db")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from docs.settings import write_example, write_table
+from tools.settings_docs import write_example, write_table
 from wsgi import SETTINGS
 
 from .conftest import GRACE, ROOT, Group, Served

@@ -26,7 +26,7 @@ from foundation.words.languages import (
     translate,
 )
 from simulator.vonage import Vonage
-from translations.__main__ import gather, is_complete, read_catalog
+from tools.catalogs import gather, is_complete, read_catalog
 from wsgi import create_app
 
 from .conftest import ADA, CODE, GRACE, MALLORY, ROOT, Browser, Group, sentence

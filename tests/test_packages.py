@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from docs.licences import PAGE, read_locked, text_of_page
+from tools.licences import PAGE, read_locked, text_of_page
 
 from .conftest import ROOT, require_program
 
@@ -138,7 +138,7 @@ def fits(wanted: Requirement, installed: Mapping[str, Distribution]) -> bool:
 def source_files(part: str) -> list[Path]:
     if part != "program":
         return [*(ROOT / part).glob("*.py")]
-    folders = ("foundation", "features", "simulator", "docs")
+    folders = ("foundation", "features", "simulator", "tools")
     return [*ROOT.glob("*.py"), *(file for one in folders for file in (ROOT / one).rglob("*.py"))]
 
 

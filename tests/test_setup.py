@@ -19,9 +19,9 @@ import requests
 from click.testing import CliRunner, Result
 from dotenv import dotenv_values
 
-from features.setup import setup
 from foundation.typed.settings import read_settings
 from simulator.vonage import Answer, Vonage, answer_with, drop
+from tools.setup import setup
 from wsgi import create_app
 
 from .conftest import GRACE, ROOT, Group, Served, run_flask, sentence
@@ -159,7 +159,7 @@ def run_as_nobody(
     """A command that gives up root's rights once it has loaded (its own files are root's alone)."""
     code = (
         f"import os, sys; sys.path.insert(0, {str(ROOT)!r});"
-        "import flask.cli, features.setup, wsgi;"
+        "import flask.cli, tools.setup, wsgi;"
         f"os.setgroups([]); os.setgid(65534); os.setuid(65534); {call}"
     )
     return subprocess.run(
@@ -174,7 +174,7 @@ def run_as_nobody(
 
 @pytest.mark.skipif(os.getuid() != 0, reason="it takes root to become another user")
 def test_setup_where_one_may_not_write_says_so(others_folder: Path) -> None:
-    told = run_as_nobody(others_folder, "features.setup.setup()")
+    told = run_as_nobody(others_folder, "tools.setup.setup()")
 
     assert told.returncode == 1
     assert told.stderr.startswith(f"Error: You can't write into {others_folder}.")

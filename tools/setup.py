@@ -1,5 +1,5 @@
 """`make setup`: asks for the settings and writes .env. Needs no settings and no database, so it is
-no `flask` command: `python -m features.setup`."""
+no `flask` command: `python -m tools.setup`."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def setup(overwrite: bool) -> None:
     if file.exists() and not overwrite:
         raise click.ClickException(
             f"{file} already exists. To replace it, run:"
-            " .venv/bin/python -m features.setup --overwrite"
+            " .venv/bin/python -m tools.setup --overwrite"
         )
     if not os.access(file.parent, os.W_OK):
         raise click.ClickException(

@@ -1,0 +1,1 @@
+"""What makes files: `.env`, generated docs, catalogs. The program runs without it."""
