@@ -128,6 +128,11 @@ def sign_up(page: Page, phone: str, username: str, pin: str) -> None:
     assert_in(page, username)
 
 
+def submit(page: Page, button: str) -> None:
+    with page.expect_navigation():
+        page.locator(button).first.click()
+
+
 def assert_in(page: Page, username: str) -> None:
     page.goto(GROUP)  # and so the cookie came back
     assert username in page.get_by_role("heading", level=1).inner_text()
@@ -246,11 +251,11 @@ def test_an_admin_lets_a_guest_in(site: Site) -> None:
 def test_another_device_is_added(site: Site) -> None:
     old, new = site.let_in(GRACE, "grace"), site.window()
     old.goto(f"{GROUP}/devices/add")
-    old.locator("form[action='/devices/add'] button").click()
+    submit(old, "form[action='/devices/add'] button")
     address = read_picture(old)
     assert address.startswith(f"{GROUP}/join/")
     new.goto(address)
-    new.locator("form[action='/join'] button").click()
+    submit(new, "form[action='/join'] button")
     digits = new.locator(".code").inner_text()
     old.locator("[name=number]").fill(digits)
     old.locator("form[action='/devices/add/confirm'] button").first.click()
@@ -266,8 +271,7 @@ def test_a_passkey_signs_in(site: Site) -> None:
         page.locator("[data-passkey=add] button").click()
     page.goto(f"{GROUP}/logout")
     lock(False)  # or the page takes the passkey by itself
-    page.locator("main form button").click()
-    page.wait_for_url(f"{GROUP}/")
+    submit(page, "main form button")
     page.goto(f"{GROUP}/signup")
     page.locator("[data-passkey='sign-in'] button").wait_for()
     lock(True)
@@ -280,7 +284,7 @@ def test_an_app_password_opens_the_wiki(site: Site) -> None:
     page = site.let_in(GRACE, "grace")
     page.goto(f"{GROUP}/app-passwords")
     page.locator("[name=name]").fill("Calendar on my phone")
-    page.locator("form[action='/app-passwords'] button").click()
+    submit(page, "form[action='/app-passwords'] button")
     password = page.locator("#password").inner_text()
 
     pair = b64encode(f"grace:{password}".encode()).decode()
@@ -295,7 +299,7 @@ def test_openid_connect_signs_in_and_out(site: Site, tmp_path: Path) -> None:
     ada.goto(f"{GROUP}/admin/programs/club/openid")
     ada.locator("[name=redirects]").fill(f"{CLUB}/callback")
     ada.locator("[name=logout]").fill(f"{CLUB}/callback?logout=backchannel")
-    ada.locator("form[action$='/openid'] button").click()
+    submit(ada, "form[action$='/openid'] button")
     recipe = read_recipe("Apache")
     for what, id in {"the client id": "client-id", "the client secret": "secret"}.items():
         recipe = recipe.replace(what, ada.locator(f"#{id}").inner_text())
@@ -337,7 +341,7 @@ def register(site: Site, name: str, address: str) -> Page:
     ada.goto(f"{GROUP}/admin/programs")
     for field, value in {"name": name, "title": f"The {name}", "address": address}.items():
         ada.locator(f"[name={field}]").fill(value)
-    ada.locator("form[action='/admin/programs'] button").click()
+    submit(ada, "form[action='/admin/programs'] button")
     ada.goto(f"{GROUP}/admin/programs/{name}")
     return ada
 
@@ -345,7 +349,7 @@ def register(site: Site, name: str, address: str) -> Page:
 def test_a_language_is_kept(site: Site) -> None:
     page = site.window()
     page.goto(f"{GROUP}/signup")
-    page.locator("footer button[value=de]").click()
+    submit(page, "footer button[value=de]")
     page.goto(GROUP)
     assert page.locator("html").get_attribute("lang") == "de"
 
