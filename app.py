@@ -11,7 +11,7 @@ import hmac
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -72,7 +72,7 @@ from foundation.vonage.client import (
     parse_request_id,
 )
 from foundation.vonage.inbound import Inbound
-from foundation.web.feature import Feature, add_features, fill_templates, gather, known_settings
+from foundation.web.feature import Feature, Why, add_features, fill_templates, hooks, known_settings
 from foundation.web.flask_settings import configure_flask, wrap_wsgi
 from foundation.web.forms import Form
 from foundation.web.guards import for_machines, guard, parse_next
@@ -1099,7 +1099,7 @@ def find_or_create_author(username: str, check: Check, invite: sqlite3.Row) -> t
     if known:
         was_gone = known["removed_at"] or (known["ends_at"] or now() + 1) <= now()
         if was_gone:  # a guest's old sessions and passkeys would come back, too
-            end_all_ways_in(known["id"])
+            end_sessions([known["id"]], "returned")
         back = "UPDATE authors SET removed_at = NULL, ends_at = ? WHERE id = ?"
         get_db().execute(back, (invite["ends_at"], known["id"]))
         return Member(known["id"], username), "rejoined" if was_gone else "signed_in"
@@ -1155,7 +1155,7 @@ def watch_first_press(attempt: Attempt) -> SignedIn:
     raise Mistake("pin", "being-checked", LEASE_LIFETIME - SECOND_PRESS_PATIENCE)
 
 
-# Sessions: the table, and the one door in ---------------------------------------------------------
+# Sessions: the table, the one door in and the one door out ----------------------------------------
 
 
 def sign_in_as(
@@ -1169,7 +1169,8 @@ def sign_in_as(
     """The one door in: store a session, named for its device, and write the journal, in the
     caller's transaction. `began` is "pin", "device" or "passkey"; `added_by` is the digest of the
     session that added this one. After the commit, `adopt_session` gives the browser its cookie."""
-    end_session(this_digest())  # the one this browser had before
+    if before := current_member():  # on this browser
+        end_sessions([before.id], "replaced", [this_digest()])
     expires_at = min(unused_until(), now() + longest_session())
     get_db().execute(
         "INSERT INTO sessions"
@@ -1208,19 +1209,35 @@ class MemberSessions(SessionTable):
     def store(self, digest: str, data: str) -> None:
         get_db().execute("UPDATE sessions SET data = ? WHERE id_digest = ?", (data, digest))
 
-    def end(self, digest: str) -> None:
-        end_session(digest)
+    def end(self, author_id: int, digest: str) -> None:
+        end_sessions([author_id], "signed-out", [digest])
 
 
-def end_session(digest: str) -> None:
-    get_db().execute("DELETE FROM sessions WHERE id_digest = ?", (digest,))
+def end_sessions(
+    author_ids: Collection[int], why: Why, sessions: Collection[str] | None = None
+) -> int:
+    """The one door out: end these sessions (their digests; all of these members' if there are none
+    given), in the caller's transaction, and what hangs on them: each feature decides that by `why`,
+    also where a member has no session. Returns how many sessions have ended."""
+    if sessions is None:
+        sql = "SELECT id_digest FROM sessions WHERE author_id IN (SELECT value FROM json_each(?))"
+        sessions = [row["id_digest"] for row in fetch_rows(sql, (json.dumps([*author_ids]),))]
+    for ended in hooks("ended"):
+        ended(author_ids, sessions, why)
+    sql = "DELETE FROM sessions WHERE id_digest IN (SELECT value FROM json_each(?))"
+    return get_db().execute(sql, (json.dumps([*sessions]),)).rowcount
 
 
-def end_all_ways_in(author_id: int) -> None:
-    """Of a member: the sessions, and what features know, such as passkeys."""
-    get_db().execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
-    for forget in gather("forget"):
-        forget(author_id)
+def end_expired_sessions() -> None:
+    """Those that weren't used for SESSION_DAYS, and those that are SESSION_MAX_DAYS old."""
+    rows = fetch_rows(
+        "SELECT author_id, id_digest, expires_at >= created_at + ?2 AS is_over FROM sessions"
+        " WHERE expires_at <= ?1",
+        (now(), longest_session()),
+    )
+    for row in rows:
+        why: Why = "over" if row["is_over"] else "unused"
+        end_sessions([row["author_id"]], why, [row["id_digest"]])
 
 
 # Home ---------------------------------------------------------------------------------------------
@@ -1250,7 +1267,7 @@ def logout() -> ResponseReturnValue:
     if request.method != "POST":
         return render_template("logout.html")
     with transaction():
-        end_session(this_digest())
+        end_sessions([member.id], "signed-out", [this_digest()])
         journal.record("signed_out", member.username)
     notify("done-signed-out")
     drop_session()
@@ -1288,11 +1305,11 @@ def prune() -> None:
     db, at = get_db(), now()
     db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
-    db.execute("DELETE FROM sessions WHERE expires_at <= ?", (at,))
+    end_expired_sessions()
     texts.prune_cooldowns()
     inbound.prune_inbound()
     journal.prune_journal()
-    for prune_feature in gather("prune"):
+    for prune_feature in hooks("prune"):
         prune_feature()
 
 

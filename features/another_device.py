@@ -10,6 +10,7 @@ import hmac
 import secrets
 import sqlite3
 import unicodedata
+from collections.abc import Collection
 
 import segno
 from flask import Blueprint, current_app, redirect, render_template, request
@@ -20,7 +21,7 @@ from foundation.storage.database import fetch_row, get_db, transaction
 from foundation.storage.digests import keyed_digest, session_digest
 from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake, drop_invisible, read_digits
-from foundation.web.feature import Feature, find_confirmation
+from foundation.web.feature import Feature, Why, find_confirmation
 from foundation.web.forms import Form
 from foundation.web.sessions import (
     IS_MEMBER,
@@ -323,13 +324,15 @@ def find_finishable(visitor: str) -> sqlite3.Row | None:
     return offer if state_of(offer) in ("confirmed", "added") else None
 
 
-def forget_offers(author_id: int | None) -> None:
-    """After a sign-out everywhere: what is half added doesn't come in."""
-    get_db().execute(
-        "DELETE FROM offers WHERE added_at IS NULL AND session_digest IN (SELECT id_digest"
-        " FROM sessions WHERE author_id = ?1 OR ?1 IS NULL)",
-        (author_id,),
-    )
+def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
+    """After "sign out all others", what is half added doesn't come in. (All else that ends an offer
+    ends its session, and so the row.)"""
+    if why == "others":
+        half_added = (
+            "DELETE FROM offers WHERE added_at IS NULL AND session_digest IN (SELECT id_digest"
+            " FROM sessions WHERE author_id = ?)"
+        )
+        get_db().executemany(half_added, [(author_id,) for author_id in author_ids])
 
 
 def prune() -> None:
@@ -362,6 +365,6 @@ feature = Feature(
         "signup": "another_device/_back.html",
     },
     prune=prune,
-    signed_out=forget_offers,
+    ended=ended,
     left_out=("offers",),
 )

@@ -4,9 +4,9 @@ makes one for one program, sees it once, and ends it like a device. `/auth?progr
 
 import base64
 import binascii
-import json
 import secrets
 import sqlite3
+from collections.abc import Collection
 from contextlib import suppress
 from wsgiref.types import WSGIEnvironment
 
@@ -18,7 +18,7 @@ from foundation.storage.database import fetch_row, fetch_rows, get_db, transacti
 from foundation.storage.digests import random_digest
 from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake, parse_line
-from foundation.web.feature import Feature, find_confirmation
+from foundation.web.feature import Feature, Why, find_confirmation
 from foundation.web.forms import Form
 from foundation.web.forward_auth import Answer, ForwardAuth, is_browser, read_program
 from foundation.web.notices import notify
@@ -131,16 +131,15 @@ def end(row_id: int) -> ResponseReturnValue:
     return redirect("/devices", 303)
 
 
-def forget(author_id: int | None) -> None:
-    """All of a member's, or everybody's."""
-    theirs = "DELETE FROM app_passwords WHERE author_id = ?1 OR ?1 IS NULL"
-    get_db().execute(theirs, (author_id,))
-
-
-def forget_those_of(sessions: list[str]) -> None:
-    """A device was ended by its owner: whoever had it may have made passwords on it."""
-    gone = "DELETE FROM app_passwords WHERE added_by IN (SELECT value FROM json_each(?))"
-    get_db().execute(gone, (json.dumps(sessions),))
+def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
+    """All go with all devices. With one that its owner ended from another, those that were made on
+    it: somebody else may have had it."""
+    if why in ("others", "everywhere", "removed", "returned"):
+        sql = "DELETE FROM app_passwords WHERE author_id = ?"
+        get_db().executemany(sql, [(author_id,) for author_id in author_ids])
+    elif why == "ended":
+        sql = "DELETE FROM app_passwords WHERE added_by = ?"
+        get_db().executemany(sql, [(digest,) for digest in sessions])
 
 
 def access_lost(program_id: int, authors: list[int]) -> None:
@@ -225,9 +224,7 @@ feature = Feature(
     },
     slots={"devices": "app_passwords/_list.html"},
     arrivals=NEW_APP_PASSWORDS,
-    forget=forget,
-    signed_out=forget,
-    ended=forget_those_of,
+    ended=ended,
     access_lost=access_lost,
     left_out=("app_passwords",),
     forward_auth=AppPasswordAuth,

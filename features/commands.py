@@ -36,7 +36,7 @@ from foundation.typed.mistakes import Mistake
 from foundation.typed.phones import parse_known_phone, parse_phone
 from foundation.vonage.client import VonageError
 from foundation.vonage.inbound import webhook_url
-from foundation.web.feature import Feature, gather
+from foundation.web.feature import Feature, hooks
 from foundation.words.clock import DAY, now, say_date, say_iso
 from foundation.words.languages import LANGUAGES
 from foundation.words.sentences import say
@@ -235,7 +235,7 @@ def write_backup(file: Path) -> int:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
         get_db().backup(copy)
         tables = copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-        left_out = LEFT_OUT.union(*gather("left_out"))
+        left_out = LEFT_OUT.union(*hooks("left_out"))
         for table in {name for (name,) in tables} & left_out:
             copy.execute(f"DELETE FROM {table}")
         # Version 1 kept Vonage's message ids there; since then they are digests, of 64 letters.

@@ -6,10 +6,10 @@ from contextlib import suppress
 from flask import Blueprint, abort, redirect, render_template
 from flask.typing import ResponseReturnValue
 
-from app import logout, require_member
+from app import end_sessions, logout, require_member
 from foundation.storage.database import fetch_rows, transaction
 from foundation.storage.journal import record
-from foundation.web.feature import Feature, gather
+from foundation.web.feature import Feature
 from foundation.web.notices import notify
 from foundation.web.sessions import (
     Member,
@@ -89,12 +89,10 @@ def end(device_id: str) -> ResponseReturnValue:
     member = require_member()
     if device_id == this_digest()[:ID_LENGTH]:
         return logout()
-    with transaction() as db:
+    with transaction():
         rows = fetch_rows(WITH_ADDED, (member.id, ID_LENGTH, device_id, this_digest()))
         ended = [row["id"] for row in rows] or abort(404)
-        for tell in gather("ended"):
-            tell(ended)
-        db.executemany("DELETE FROM sessions WHERE id_digest = ?", [(one,) for one in ended])
+        end_sessions([member.id], "ended", ended)
         record("device_ended", member.username)
     notify("done-device-ended")
     return redirect("/devices", 303)
@@ -103,12 +101,11 @@ def end(device_id: str) -> ResponseReturnValue:
 @devices.post("/devices/end-others")
 def end_others() -> ResponseReturnValue:
     member = require_member()
-    with transaction() as db:
-        others = "DELETE FROM sessions WHERE author_id = ? AND id_digest != ?"
-        if db.execute(others, (member.id, this_digest())).rowcount:
+    with transaction():
+        others = "SELECT id_digest FROM sessions WHERE author_id = ? AND id_digest != ?"
+        rows = fetch_rows(others, (member.id, this_digest()))
+        if end_sessions([member.id], "others", [row["id_digest"] for row in rows]):
             record("other_devices_ended", member.username)
-        for tell in gather("signed_out"):
-            tell(member.id)
     notify("done-others-ended")
     return redirect("/devices", 303)
 

@@ -30,7 +30,7 @@ from foundation.vonage.client import (
 )
 from foundation.vonage.inbound import webhook_url
 from foundation.vonage.texts import write_invite
-from foundation.web.feature import Feature, gather
+from foundation.web.feature import Feature, hooks
 from foundation.words.clock import DAY, now
 from foundation.words.languages import LANGUAGES
 from foundation.words.sentences import say
@@ -63,7 +63,7 @@ def examine(fix: bool) -> bool:
     results = [tell(check) for check in checks]
     for note in find_notes():
         click.echo(f"note   {note}")
-    troubles = [trouble for check in gather("check") if (trouble := check())]
+    troubles = [trouble for check in hooks("check") if (trouble := check())]
     for trouble in troubles:
         click.echo(f"wrong  {trouble}")
     return all(results) and not troubles

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from app import (
     ROW_ID,
     TRIES_PER_INVITE,
-    end_all_ways_in,
+    end_sessions,
     forget_pins_of_invite,
     require_admin,
     require_member,
@@ -21,7 +21,7 @@ from foundation.storage.database import fetch_row, fetch_rows, get_db, transacti
 from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake, end_of_day, last_day_of, parse_last_day
 from foundation.typed.usernames import parse_username
-from foundation.web.feature import Feature, gather
+from foundation.web.feature import Feature
 from foundation.web.forms import Form
 from foundation.web.notices import notify
 from foundation.web.paging import PAGE_LENGTH, Page, fetch_page
@@ -70,10 +70,8 @@ def sign_out(row_id: int) -> ResponseReturnValue:
 
 
 def sign_out_everywhere(author_id: int, name: str, actor: str | None) -> None:
-    with transaction() as db:
-        db.execute("DELETE FROM sessions WHERE author_id = ?", (author_id,))
-        for tell in gather("signed_out"):
-            tell(author_id)
+    with transaction():
+        end_sessions([author_id], "everywhere")
         record("signed_out_everywhere", actor, name)
 
 
@@ -151,7 +149,7 @@ def remove_member(author_id: int, name: str, actor: str | None) -> None:
         gone = "UPDATE authors SET removed_at = ? WHERE id = ? AND removed_at IS NULL"
         if db.execute(gone, (now(), author_id)).rowcount == 0:
             return  # somebody else has just done it
-        end_all_ways_in(author_id)
+        end_sessions([author_id], "removed")
         close_invites(name, author_id)
         theirs = "DELETE FROM pending_verifications WHERE username = ? OR author_id = ?"
         db.execute(theirs, (name, author_id))
@@ -197,7 +195,7 @@ def set_stay(author_id: int, name: str, ends_at: int | None) -> bool:
     with transaction() as db:
         over = "SELECT 1 FROM authors WHERE id = ? AND ends_at <= ?"
         if fetch_row(over, (author_id, now())):
-            end_all_ways_in(author_id)
+            end_sessions([author_id], "returned")
         stay = "UPDATE authors SET ends_at = ? WHERE id = ? AND removed_at IS NULL"
         if db.execute(stay, (ends_at, author_id)).rowcount == 0:
             return False
@@ -242,11 +240,10 @@ def sign_out_command(username: str | None, everybody: bool) -> None:
         sign_out_everywhere(author_id, name, None)
         click.echo(f"{name} is signed out everywhere.")
         return
-    with transaction() as db:
+    with transaction():
         record("signed_out_everywhere")
-        ended = db.execute("DELETE FROM sessions").rowcount
-        for tell in gather("signed_out"):
-            tell(None)
+        everybody_ids = [row["id"] for row in fetch_rows("SELECT id FROM authors")]
+        ended = end_sessions(everybody_ids, "everywhere")
     click.echo(f"Everybody is signed out; {ended} sessions have ended.")
 
 

@@ -3,6 +3,7 @@ which; home shows each member theirs. A proxy in front of one asks `/auth?progra
 
 import re
 import sqlite3
+from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import urlsplit
 from wsgiref.types import WSGIEnvironment
@@ -18,7 +19,7 @@ from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake
 from foundation.typed.settings import is_loopback
 from foundation.typed.usernames import parse_username
-from foundation.web.feature import Feature, gather
+from foundation.web.feature import Feature, Why, hooks
 from foundation.web.forms import Form
 from foundation.web.forward_auth import (
     Answer,
@@ -271,13 +272,15 @@ def find_users(program_id: int) -> set[int]:
 
 def tell_who_lost(program_id: int, before: set[int]) -> None:
     lost = sorted(before - find_users(program_id))
-    for access_lost in gather("access_lost") if lost else []:
+    for access_lost in hooks("access_lost") if lost else []:
         access_lost(program_id, lost)
 
 
-def forget(author_id: int) -> None:
+def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
     """Somebody who comes back under the name has to be chosen again."""
-    get_db().execute("DELETE FROM program_members WHERE author_id = ?", (author_id,))
+    if why in ("removed", "returned"):
+        chosen = "DELETE FROM program_members WHERE author_id = ?"
+        get_db().executemany(chosen, [(author_id,) for author_id in author_ids])
 
 
 # What members see ---------------------------------------------------------------------------------
@@ -425,6 +428,6 @@ feature = Feature(
     },
     admin_pages={"/admin/programs": "Programs"},
     slots={"home": "programs/_home.html"},
-    forget=forget,
+    ended=ended,
     forward_auth=ProgramAuth,
 )

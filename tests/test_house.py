@@ -86,6 +86,12 @@ def test_app_py_reads_in_one_go() -> None:
     assert next(n for n, line in enumerate(lines) if "# Inviting" in line) < 200
 
 
+def test_there_is_one_door_in_and_one_door_out() -> None:
+    code = "\n".join(path.read_text() for path in MODULES)
+    assert re.findall(r"INSERT (?:OR \w+ )?INTO sessions\b", code) == ["INSERT INTO sessions"]
+    assert re.findall(r"DELETE FROM sessions\b", code) == ["DELETE FROM sessions"]
+
+
 def test_every_sentence_that_is_named_exists() -> None:
     named = set()
     for path in MODULES:

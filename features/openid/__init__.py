@@ -3,7 +3,7 @@ keep a secret. Authlib speaks the protocol; what it asks (who is this, may they,
 is answered here. Needs the feature `programs`."""
 
 from features.openid import endpoints, keys  # noqa: F401 - routes and a command
-from features.openid.logouts import access_lost, forget, note_logouts, prune
+from features.openid.logouts import access_lost, ended, prune
 from features.openid.room import openid
 from features.openid.setting_up import of_admins
 from foundation.web.feature import Feature
@@ -27,8 +27,7 @@ feature = Feature(
     },
     slots={"program": "openid/_program.html"},
     prune=prune,
-    forget=forget,
-    signed_out=note_logouts,
+    ended=ended,
     access_lost=access_lost,
     left_out=("openid_codes", "openid_tokens", "openid_logouts", "openid_sessions"),
 )

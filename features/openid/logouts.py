@@ -4,7 +4,7 @@ import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import requests
 from flask import Flask, current_app, g
@@ -15,6 +15,7 @@ from features.openid.keys import find_signing_key
 from features.openid.room import issuer, openid
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.journal import record
+from foundation.web.feature import Why
 from foundation.words.clock import DAY, MINUTE, now
 
 #
@@ -39,24 +40,34 @@ def remember_sign_in(code: sqlite3.Row, sid: str) -> None:
     )  # fmt: skip
 
 
-def note_logouts(author_id: int | None, program_id: int | None = None) -> None:
-    """Of a member, or everybody: on the devices that are signed out now; at one program, on all.
-    Where we know of no device, the program hears of the member. In the caller's transaction."""
+def note_logouts(
+    author_id: int, program_id: int | None = None, sessions: Collection[str] = ()
+) -> None:
+    """Of a member, on these devices and those that are out already; at one program, on all. Where
+    we know of no device, the program hears of the member. In the caller's transaction."""
     which = (
         " FROM openid_clients JOIN authors LEFT JOIN openid_sessions AS held"
         " ON held.program_id = openid_clients.program_id AND held.author_id = authors.id"
-        " WHERE logout_address != '' AND (?1 IS NULL OR authors.id = ?1)"
+        " WHERE logout_address != '' AND authors.id = ?1"
         " AND (?2 IS NULL OR openid_clients.program_id = ?2) AND (?2 IS NOT NULL OR"
-        " sid IS NULL OR NOT EXISTS (SELECT 1 FROM sessions WHERE id_digest = session_digest))"
+        " sid IS NULL OR NOT EXISTS (SELECT 1 FROM sessions WHERE id_digest = session_digest"
+        " AND id_digest NOT IN (SELECT value FROM json_each(?3))))"
     )
+    ended = json.dumps([*sessions])
     get_db().execute(
         "INSERT INTO openid_logouts (program_id, public_id, sid, created_at)"
-        f" SELECT openid_clients.program_id, public_id, coalesce(sid, ''), ?3{which}",
-        (author_id, program_id, now()),
+        f" SELECT openid_clients.program_id, public_id, coalesce(sid, ''), ?4{which}",
+        (author_id, program_id, ended, now()),
     )
     told = f"DELETE FROM openid_sessions WHERE sid IN (SELECT sid{which})"
-    get_db().execute(told, (author_id, program_id))
+    get_db().execute(told, (author_id, program_id, ended))
     g.has_logouts = True
+
+
+def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
+    if why in ("others", "everywhere", "removed", "returned"):
+        for author_id in author_ids:
+            note_logouts(author_id, sessions=sessions)
 
 
 def access_lost(program_id: int, authors: Iterable[int]) -> None:
@@ -155,9 +166,3 @@ def prune() -> None:
         get_db().execute(f"DELETE FROM {table} WHERE expires_at <= ?", (now(),))
     if fetch_row("SELECT 1 FROM openid_logouts WHERE next_at <= ?", (now(),)):
         g.has_logouts = True  # told after the caller's transaction, see tell_programs
-
-
-def forget(author_id: int) -> None:
-    for table in ("openid_codes", "openid_tokens"):
-        get_db().execute(f"DELETE FROM {table} WHERE author_id = ?", (author_id,))
-    note_logouts(author_id)

@@ -9,7 +9,7 @@ lock is required. The library is imported where it is used, because it is large.
 from features.passkeys import using  # noqa: F401 - its routes
 from features.passkeys.ceremony import must_confirm
 from features.passkeys.challenges import prune
-from features.passkeys.own import NEW_PASSKEYS, check_host, forget, forget_if_asked, forget_those_of
+from features.passkeys.own import NEW_PASSKEYS, check_host, ended
 from features.passkeys.room import passkeys
 from foundation.web.feature import Feature
 
@@ -43,9 +43,7 @@ feature = Feature(
     },
     arrivals=NEW_PASSKEYS,
     prune=prune,
-    forget=forget,
-    signed_out=forget_if_asked,
-    ended=forget_those_of,
+    ended=ended,
     must_confirm=must_confirm,
     check=check_host,
     left_out=("used_challenges",),

@@ -1,6 +1,6 @@
 """What members see of their passkeys, and how passkeys end."""
 
-import json
+from collections.abc import Collection
 
 from flask import abort, g, has_request_context, redirect, render_template, request
 from flask.typing import ResponseReturnValue
@@ -10,6 +10,7 @@ from features.passkeys.room import find_host, passkeys
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake, parse_line
+from foundation.web.feature import Why
 from foundation.web.forms import Form
 from foundation.web.notices import notify
 
@@ -77,21 +78,16 @@ def remove(row_id: int) -> ResponseReturnValue:
     return redirect("/devices", 303)
 
 
-def forget(author_id: int | None) -> None:
-    """Of one member, or of everybody."""
-    get_db().execute("DELETE FROM passkeys WHERE author_id = ?1 OR ?1 IS NULL", (author_id,))
-
-
-def forget_if_asked(author_id: int | None) -> None:
-    """After a sign-out everywhere: if the box was ticked, and always from the command line."""
-    if not has_request_context() or request.form.get("passkeys"):
-        forget(author_id)
-
-
-def forget_those_of(sessions: list[str]) -> None:
-    """A device was ended by its owner: whoever had it may have added passkeys on it."""
-    gone = "DELETE FROM passkeys WHERE added_by IN (SELECT value FROM json_each(?))"
-    get_db().execute(gone, (json.dumps(sessions),))
+def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
+    """All go with the member, and with all devices if the box was ticked (from the command line
+    always). With a device that its owner ended from another, those that were added on it."""
+    is_wanted = not has_request_context() or request.form.get("passkeys")
+    if why in ("removed", "returned") or (why in ("others", "everywhere") and is_wanted):
+        sql = "DELETE FROM passkeys WHERE author_id = ?"
+        get_db().executemany(sql, [(author_id,) for author_id in author_ids])
+    elif why == "ended":
+        sql = "DELETE FROM passkeys WHERE added_by = ?"
+        get_db().executemany(sql, [(digest,) for digest in sessions])
 
 
 def check_host() -> str | None:

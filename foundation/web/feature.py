@@ -6,9 +6,9 @@ leads to another site calls `allow_form_action`.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from flask import Blueprint, Flask, current_app, has_request_context, request
 
@@ -24,6 +24,18 @@ from foundation.words.sentences import SENTENCES, is_sentence, say
 
 ADMIN_PAGES = {"/admin": "Invites"}  # and those of the features
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+# Why sessions end.
+Why = Literal[
+    "signed-out",
+    "ended",  # from another device
+    "others",  # all but the one that says so
+    "everywhere",
+    "removed",  # the member is, or leaves
+    "returned",  # the member comes back by an invite, without what was before
+    "replaced",  # by another sign-in on the same browser
+    "over",  # after SESSION_MAX_DAYS
+    "unused",  # for SESSION_DAYS
+]
 
 
 class Feature(NamedTuple):
@@ -40,11 +52,9 @@ class Feature(NamedTuple):
     # It may use :now, :week_ago, :member (an id) and :this (the session's digest).
     arrivals: str = ""
     prune: Callable[[], None] | None = None  # delete what has expired, in the caller's transaction
-    forget: Callable[[int], None] | None = None  # the same for the member with that author_id
-    # After a sign-out everywhere (None: of everybody), in the caller's transaction.
-    signed_out: Callable[[int | None], None] | None = None
-    # Before a member ends devices: the digests of their sessions, in the caller's transaction.
-    ended: Callable[[list[str]], None] | None = None
+    # Its part in `end_sessions` of app.py, in the caller's transaction, before the sessions are
+    # deleted: the members' ids, the digests of their sessions that end (or none), and why.
+    ended: Callable[[Collection[int], Collection[str], Why], None] | None = None
     # After members lost the right to use a program: its id and theirs, in the caller's transaction.
     access_lost: Callable[[int, list[int]], None] | None = None
     # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
@@ -77,22 +87,22 @@ def add_features(app: Flask, features: tuple[Feature, ...]) -> None:
         app.extensions["events"] |= feature.events
 
 
-def gather(hook: str) -> list[Any]:
+def hooks(name: str) -> list[Any]:
     """What the features have for a hook, such as "prune"."""
-    found = (getattr(feature, hook) for feature in current_app.extensions["features"])
+    found = (getattr(feature, name) for feature in current_app.extensions["features"])
     return [one for one in found if one]
 
 
 def find_confirmation(member: Member, *within: int) -> str | None:
     """Where that member has to confirm first, see `must_confirm`."""
-    places = (must_confirm(member, *within) for must_confirm in gather("must_confirm"))
+    places = (must_confirm(member, *within) for must_confirm in hooks("must_confirm"))
     return next((place for place in places if place), None)
 
 
 def find_arrivals(member: Member) -> list[sqlite3.Row]:
     """What is new of the member's own within a week, all in one statement."""
     facts = {"now": now(), "week_ago": now() - 7 * DAY, "member": member.id, "this": this_digest()}
-    sql = " UNION ALL ".join(gather("arrivals"))
+    sql = " UNION ALL ".join(hooks("arrivals"))
     return get_db().execute(f"{sql} LIMIT 20", facts).fetchall() if sql else []
 
 

@@ -95,7 +95,7 @@ class SessionTable(ServerSideSessionInterface):
         """Keep what a page put into the session, in the caller's transaction."""
 
     @abstractmethod
-    def end(self, digest: str) -> None: ...
+    def end(self, author_id: int, digest: str) -> None: ...
 
     def find_first(
         self, db: sqlite3.Connection, cookies: list[str]
@@ -128,7 +128,7 @@ class SessionTable(ServerSideSessionInterface):
         if not session.sid or not (session.modified or session.is_due):
             return
         if not session:  # a page called session.clear()
-            self.end(session_digest(session.sid))
+            self.end(g.member.id, session_digest(session.sid))
             expire_cookie(response)
         elif self.write(session):
             set_cookie(response, session.sid)
