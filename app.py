@@ -54,7 +54,7 @@ from foundation.typed.mistakes import (
     parse_pin,
 )
 from foundation.typed.phones import parse_known_phone, parse_phone
-from foundation.typed.settings import gather_settings, read_settings
+from foundation.typed.settings import SETTINGS, gather_settings, read_settings
 from foundation.typed.usernames import parse_username
 from foundation.vonage import inbound, texts
 from foundation.vonage.client import (
@@ -72,7 +72,7 @@ from foundation.vonage.client import (
     parse_request_id,
 )
 from foundation.vonage.inbound import Inbound
-from foundation.web.feature import Feature, Why, add_features, fill_templates, hooks, known_settings
+from foundation.web.feature import Feature, Why, add_features, fill_templates, hooks
 from foundation.web.flask_settings import configure_flask, wrap_wsgi
 from foundation.web.forms import Form
 from foundation.web.guards import for_machines, guard, parse_next
@@ -121,10 +121,9 @@ def create_app(
     (without `config`) the nearest .env; names in `config` that are not ours go to Flask. Raises
     WrongSettings."""
     app = Flask(__name__)
-    ours = known_settings(features)
-    app.config.update(read_settings(gather_settings(config), ours))
+    app.config.update(read_settings(gather_settings(config)))
     configure_flask(app)
-    app.config.update((k, v) for k, v in (config or {}).items() if k not in ours)
+    app.config.update((k, v) for k, v in (config or {}).items() if k not in SETTINGS)
     keep_secrets_out_of_logs(app)
     app.session_interface = MemberSessions(app)
     app.extensions["vonage"] = Vonage(app.config)

@@ -78,11 +78,9 @@ CREATE INDEX sessions_of_author ON sessions (author_id);
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
 CREATE TABLE inbound_messages (
-    message_id TEXT NOT NULL,
-    part INTEGER NOT NULL DEFAULT 0,
+    message_id TEXT PRIMARY KEY,
     claimed_at INTEGER NOT NULL,
-    done_at INTEGER,
-    PRIMARY KEY (message_id, part)
+    done_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- What the group did and when, by usernames (and the last two digits of strangers' numbers). It is also the ledger: budgets are counted from it.

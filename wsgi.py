@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask
 
 import app as journey
-from foundation.web.feature import Feature, known_settings
+from foundation.web.feature import Feature
 
 FEATURES: tuple[Feature, ...] = tuple(
     import_module(f"features.{name}").feature
@@ -24,7 +24,6 @@ FEATURES: tuple[Feature, ...] = tuple(
         "journal",
     )
 )
-SETTINGS = known_settings(FEATURES)
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:

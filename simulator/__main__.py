@@ -16,7 +16,7 @@ from pathlib import Path
 import requests
 from werkzeug.serving import make_server
 
-from wsgi import SETTINGS
+from foundation.typed.settings import SETTINGS
 
 from .page import create_page
 from .server import serving

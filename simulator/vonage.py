@@ -469,7 +469,7 @@ class Vonage:
             return fields
         fields = {"timestamp": str(int(time.time())), "nonce": str(uuid.uuid4())} | fields
         sig = signature(fields, self.signature_secret, self.signature_method)
-        return fields | {"sig": sig if self.signature_method == "md5hash" else sig.upper()}
+        return fields | {"sig": sig.upper()}
 
     def receipt(self, message_id: str, status: str, code: str, **changes: str) -> dict[str, str]:
         """The fields of a delivery receipt of the SMS API, signed as the others are."""

@@ -22,10 +22,11 @@ from jinja2 import FileSystemBytecodeCache
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
+from foundation.typed.settings import SETTINGS
 from foundation.words.sentences import SENTENCES
 from simulator.server import Server, make_certificate, serving
 from simulator.vonage import Vonage
-from wsgi import FEATURES, SETTINGS, create_app
+from wsgi import FEATURES, create_app
 
 ROOT = Path(__file__).parent.parent
 ADA, GRACE, MALLORY = "12025550100", "12025550101", "12025550166"

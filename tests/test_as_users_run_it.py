@@ -283,6 +283,7 @@ def test_an_app_password_opens_the_wiki(site: Site) -> None:
     register(site, "wiki", WIKI)
     page = site.let_in(GRACE, "grace")
     page.goto(f"{GROUP}/app-passwords")
+    page.locator("[name=program]").select_option("wiki")
     page.locator("[name=name]").fill("Calendar on my phone")
     submit(page, "form[action='/app-passwords'] button")
     password = page.locator("#password").inner_text()

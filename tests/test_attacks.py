@@ -222,8 +222,9 @@ def test_of_a_thousand_forgeries_none_is_accepted(
     if not as_json:  # on the wire, a form knows nothing but text
         fields = {name: value for name, value in fields.items() if value is not None}
 
+    before = fortress.rows("SELECT * FROM inbound_messages")
     assert fortress.deliver(fields, as_json=as_json) == 401
-    assert fortress.rows("SELECT * FROM inbound_messages") == []
+    assert fortress.rows("SELECT * FROM inbound_messages") == before
 
 
 def test_a_genuine_call_would_have_been_accepted(fortress: Group) -> None:

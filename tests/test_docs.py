@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
+from foundation.typed.settings import SETTINGS
 from tools.settings_docs import write_example, write_table
-from wsgi import SETTINGS
 
 from .conftest import GRACE, ROOT, Group, Served
 

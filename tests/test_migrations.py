@@ -157,7 +157,8 @@ def test_one_command_upgrades_a_group_of_the_first_version(
     git("-C", str(origin), *who, "commit", "--quiet", "--allow-empty", "-m", "The next version")
     (program / ".venv").mkdir()
     (program / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
-    installed = program / ".venv" / "installed"  # the packages are those of this version
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    installed = program / ".venv" / f"installed-{python}"  # the packages are those of this version
     installed.touch()
     os.utime(installed, (installed.stat().st_mtime + DAY,) * 2)
     stand_ins.mkdir()

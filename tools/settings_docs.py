@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from foundation.typed.settings import Setting
-from wsgi import SETTINGS
+from foundation.typed.settings import SETTINGS, Setting
 
 ROOT = Path(__file__).parent.parent
 KEY_EXAMPLE = "replace-me-with-what-the-command-above-prints"

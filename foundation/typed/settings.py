@@ -102,8 +102,10 @@ def parse_own_number(text: str) -> str:
 
 
 def parse_signature_method(text: str) -> str:
-    if text.lower() not in ("md5hash", "md5", "sha1", "sha256", "sha512"):
-        raise ValueError("must be md5hash, md5, sha1, sha256 or sha512")
+    if text.lower() not in ("sha256", "sha512"):
+        raise ValueError(
+            "must be sha256 or sha512: choose one in Vonage's dashboard, too, at API settings"
+        )
     return text.lower()
 
 
@@ -209,7 +211,7 @@ SETTINGS = {
     ),
     "VONAGE_SIGNATURE_METHOD": Setting(
         parse_signature_method,
-        "How it signs them: `md5hash`, `md5`, `sha1`, `sha256` or `sha512`.",
+        "How it signs them: `sha256` or `sha512`.",
         "sha256",
     ),
     "VONAGE_API_HOST": Setting(
@@ -264,13 +266,8 @@ SETTINGS = {
         "Where somebody who finds a hole can reach you, as `mailto:` or `https://` address. It is"
         " in `/.well-known/security.txt`. Without it, the file names the start page.",
     ),
-    "TRUSTED_PROXIES": Setting(
-        parse_count(0, 10),
-        "How many proxies in front set `X-Forwarded-For` and `-Proto`. Only pages of your own that"
-        " read the visitor's address need it.",
-        "0",
-    ),
 }
+GONE = {"TRUSTED_PROXIES": "nothing reads a visitor's address"}  # settings of older versions
 
 
 def gather_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -296,13 +293,11 @@ def read_env_file(path: str) -> dict[str, str | None]:
         raise WrongSettings([f"{path} is not UTF-8 text: save it as UTF-8"]) from None
 
 
-def read_settings(
-    source: Mapping[str, Any], known: Mapping[str, Setting] = SETTINGS
-) -> dict[str, Any]:
-    """All known settings as values. Raises WrongSettings, which names every problem at once."""
+def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings as values. Raises WrongSettings, which names every problem at once."""
     settings: dict[str, Any] = {}
     problems: list[str] = []
-    for name, setting in known.items():
+    for name, setting in SETTINGS.items():
         given = source.get(name)
         text = ("" if given is None else str(given).strip()) or setting.default
         try:
@@ -314,6 +309,8 @@ def read_settings(
     problems += find_contradictions(settings)
     if problems:
         raise WrongSettings(problems)
+    for name in GONE.keys() & {name for name, value in source.items() if value}:
+        click.echo(f"{name} is ignored: {GONE[name]}. Take it out of .env.", err=True)
     settings["DEFAULT_REGION"] = settings["DEFAULT_REGION"] or region_of(settings["VONAGE_NUMBER"])
     return settings
 

@@ -5,7 +5,6 @@ any size, and keeps one dict of headers for all calls, so that a text sent after
 JSON.
 """
 
-import hashlib
 import hmac
 import logging
 import re
@@ -318,6 +317,4 @@ def signature(fields: Mapping[str, str], secret: str, method: str) -> str:
         for name, value in sorted(fields.items())
         if name != "sig"
     ).encode("utf-8", "replace")
-    if method == "md5hash":
-        return hashlib.md5(line + secret.encode()).hexdigest()
     return hmac.digest(secret.encode(), line, method).hex()

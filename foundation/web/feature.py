@@ -1,12 +1,11 @@
 """A feature: an optional part of the program, switched on by one line in wsgi.py.
 
 It lives in `features/<name>.py`, with `templates/<name>/`, its test and, where it needs tables,
-`features/<name>.sql`. A view that programs call is marked with `for_machines`; a view whose form
-leads to another site calls `allow_form_action`.
+`features/<name>.sql`. A view that programs call is marked with `for_machines`.
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +13,6 @@ from flask import Blueprint, Flask, current_app, has_request_context, request
 
 from foundation.storage.database import get_db
 from foundation.storage.journal import EVENTS
-from foundation.typed.settings import SETTINGS, Setting
 from foundation.web.forward_auth import ForwardAuth
 from foundation.web.notices import take_notice
 from foundation.web.responses import find_static_files
@@ -42,7 +40,6 @@ class Feature(NamedTuple):
     """What a feature adds. Its name is the blueprint's."""
 
     blueprint: Blueprint  # its routes and commands
-    settings: Mapping[str, Setting] = NOTHING
     sentences: Mapping[str, str] = NOTHING  # by name, see words/sentences.py
     events: Mapping[str, str] = NOTHING  # words of its journal lines, see journal.py
     navigation: Mapping[str, str] = NOTHING  # links for members, by address: English, as all these
@@ -68,13 +65,6 @@ class Feature(NamedTuple):
     @property
     def name(self) -> str:
         return self.blueprint.name
-
-
-def known_settings(features: Iterable[Feature]) -> dict[str, Setting]:
-    known = dict(SETTINGS)
-    for feature in features:
-        known |= feature.settings
-    return known
 
 
 def add_features(app: Flask, features: tuple[Feature, ...]) -> None:

@@ -3,7 +3,6 @@
 from urllib.parse import urlsplit
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from foundation.typed.phones import example_phone
 from foundation.typed.settings import is_loopback
@@ -39,9 +38,7 @@ def configure_flask(app: Flask) -> None:
 
 
 def wrap_wsgi(app: Flask) -> None:
-    """Layers around Flask. The last one added runs first: /auth needs no host and no address."""
-    if proxies := app.config["TRUSTED_PROXIES"]:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+    """Layers around Flask. The last one added runs first: /auth needs no host."""
     app.wsgi_app = SecurityHeaders(app)  # type: ignore[method-assign]
     added = (feature.forward_auth for feature in app.extensions["features"])
     kinds = (*(kind for kind in added if kind), ForwardAuth)

@@ -36,13 +36,6 @@ def security_headers(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 PRIVATE = {"Cache-Control": "no-store", "Vary": "Cookie"}
-FORM_ACTION = "trusted_group.form_action"
-
-
-def allow_form_action(origin: str) -> None:
-    """For a view whose form leads to another site: the policy then allows that origin, besides
-    everything it allows anyway."""
-    request.environ[FORM_ACTION] = origin
 
 
 class SecurityHeaders:
@@ -64,9 +57,6 @@ class SecurityHeaders:
             # What went wrong is said in one visitor's language, also at an address for everybody.
             added = self.private if status >= "4" else ours
             theirs = [header for header in headers if header[0].lower() not in added]
-            if FORM_ACTION in environ:
-                name, policy = added["content-security-policy"]
-                added = added | {name.lower(): (name, f"{policy} {environ[FORM_ACTION]}")}
             return start_response(status, [*theirs, *added.values()], exc_info)
 
         return self.wsgi_app(environ, start)
