@@ -98,7 +98,7 @@ from foundation.web.sessions import (
 )
 from foundation.web.visitor import create_visitor, find_visitor
 from foundation.words.clock import DAY, MINUTE, now
-from foundation.words.languages import LOCALES, add_languages
+from foundation.words.languages import LOCALES
 
 PIN_LIFETIME = 300
 PINS_PER_TEN_MINUTES = 3
@@ -130,7 +130,6 @@ def create_app(
     open_database(app, [feature.name for feature in features])
     with app.app_context():
         drop_invites_of_old_key()
-    add_languages(app)
     for blueprint in (pages, webhooks, admin, root_files, language_choice):
         app.register_blueprint(blueprint)
     app.before_request(guard)

@@ -8,10 +8,9 @@ const send = async (path, body) => {
   return told;
 };
 
-const get = async (purpose, more = {}) => {
+const get = async (purpose) => {
   const options = await send("/passkeys/options", { for: purpose });
-  const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options);
-  return navigator.credentials.get({ publicKey, ...more });
+  return navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
 };
 
 const create = async () => {
@@ -33,36 +32,17 @@ const tell = (place, error) => {
   told.textContent = error.isTold ? error.message : place.dataset.failed;
 };
 
-// A passkey may be offered where the username is typed. That waits until it is taken, and makes way
-// for the button; its challenge is good for five minutes.
-let waiting = null;
-const offer = async (place) => {
-  waiting?.abort();
-  waiting = new AbortController();
-  try {
-    await answer("sign-in", await get("sign-in", { mediation: "conditional", signal: waiting.signal }), next());
-  } catch (error) {
-    if (error.isTold) tell(place, error);
-  }
-};
-
 if (window.PublicKeyCredential?.parseRequestOptionsFromJSON) {
   for (const hint of document.querySelectorAll("[data-with-passkeys]")) hint.hidden = false;
   for (const place of document.querySelectorAll("[data-passkey]")) {
     const purpose = place.dataset.passkey;
     place.hidden = false;
     place.querySelector("button").addEventListener("click", async () => {
-      waiting?.abort();
       try {
         await answer(purpose, purpose === "add" ? await create() : await get(purpose), next());
       } catch (error) {
         tell(place, error);
       }
     });
-    if (purpose === "sign-in" && (await PublicKeyCredential.isConditionalMediationAvailable?.())) {
-      document.querySelector("[name=username]").autocomplete = "username webauthn";
-      offer(place);
-      setInterval(() => offer(place), 4 * 60 * 1000);
-    }
   }
 }

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,6 @@ from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
-from playwright.sync_api import Error as PlaywrightError
 from werkzeug.serving import make_server
 
 from foundation.words.clock import DAY
@@ -481,7 +480,7 @@ def read_picture(page: Page) -> str:
 def test_a_passkey_signs_in_where_nobody_is_signed_in_any_more(stage: Stage) -> None:
     window = stage.window()
     page = window.new_page()
-    lock = add_screen_lock(page)
+    add_screen_lock(page)
     stage.sign_up(page, ADA, "ada", stage.reply(ADA))
     press(page, "Devices", "link")
     page.get_by_role("button", name="Add a passkey").click()
@@ -499,14 +498,12 @@ def test_a_passkey_signs_in_where_nobody_is_signed_in_any_more(stage: Stage) -> 
     page.locator("svg.qr").wait_for()
 
     page.goto(f"{stage.group}/logout")
-    lock(False)
     press(page, "Sign out")
     page.goto(f"{stage.group}/signup")
     button = page.get_by_role("button", name="Use a passkey")
     button.wait_for()
     assert page.get_by_text("Did you add a passkey?").is_visible()
     stage.look(page, "sign-up-passkey")
-    lock(True)
     take_passkey(page, f"{stage.group}/")
     assert page.get_by_role("heading", level=1).inner_text() == "You are in, ada"
     stranger = stage.window().new_page()
@@ -533,7 +530,7 @@ def test_a_passkey_works_on_https(
     path = require_program("chromium")
     browser = chromium.browser_type.launch(executable_path=path, args=trusting)
     page = browser.new_page()
-    lock = add_screen_lock(page)
+    add_screen_lock(page)
     page.goto(f"{url}/signup")
     page.get_by_label("Your phone number").fill(f"+{GRACE}")
     page.get_by_label("Username").fill("grace")
@@ -543,11 +540,9 @@ def test_a_passkey_works_on_https(
     page.get_by_role("button", name="Add a passkey").click()
     page.get_by_text(sentence("done-passkey-added")).wait_for()
     page.goto(f"{url}/logout")
-    lock(False)
     press(page, "Sign out")
     page.goto(f"{url}/signup")
     page.get_by_role("button", name="Use a passkey").wait_for()
-    lock(True)
     take_passkey(page, f"{url}/")
     assert page.get_by_role("heading", level=1).inner_text() == "You are in, grace"
     browser.close()
@@ -555,25 +550,17 @@ def test_a_passkey_works_on_https(
 
 
 def take_passkey(page: Page, then: str) -> None:
-    """By the button, unless the browser has just taken it by itself, where the username goes."""
-    with suppress(PlaywrightError):
-        page.get_by_role("button", name="Use a passkey").click(timeout=2000, no_wait_after=True)
+    page.get_by_role("button", name="Use a passkey").click()
     page.wait_for_url(then)
 
 
-def add_screen_lock(page: Page) -> Callable[[bool], None]:
-    """Chromium's own virtual authenticator; what is returned locks and opens it."""
+def add_screen_lock(page: Page) -> None:
+    """Chromium's own virtual authenticator."""
     devtools = page.context.new_cdp_session(page)
     devtools.send("WebAuthn.enable")
     kind = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True}
     kind |= {"hasUserVerification": True, "isUserVerified": True}
-    made = devtools.send("WebAuthn.addVirtualAuthenticator", {"options": kind})
-
-    def lock(is_open: bool) -> None:
-        facts = {"authenticatorId": made["authenticatorId"], "enabled": is_open}
-        devtools.send("WebAuthn.setAutomaticPresenceSimulation", facts)
-
-    return lock
+    devtools.send("WebAuthn.addVirtualAuthenticator", {"options": kind})
 
 
 def test_another_device_without_script_and_with_a_wrong_number(stage: Stage) -> None:

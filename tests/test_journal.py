@@ -72,7 +72,7 @@ def test_an_invite_says_how_far_its_friend_is(group: Group, ada: Browser) -> Non
 
         group.text(GRACE)
         clock.shift(2 * MINUTE)
-        assert "Texted back, PIN sent 2 min ago" in ada.get("/admin").text
+        assert "Texted back, PIN sent 2 minutes ago" in ada.get("/admin").text
         assert (
             'Good for another <span role="timer" data-seconds="180">3:00<' in ada.get("/admin").text
         )
@@ -83,7 +83,8 @@ def test_an_invite_says_how_far_its_friend_is(group: Group, ada: Browser) -> Non
         group.text(GRACE)
         clock.shift(5 * MINUTE)
         assert (
-            "PIN sent 5 min ago. It has expired; texting the word again" in ada.get("/admin").text
+            "PIN sent 5 minutes ago. It has expired; texting the word again"
+            in ada.get("/admin").text
         )
 
         clock.shift(4 * DAY)

@@ -373,9 +373,8 @@ DAYS = "{% trans count=N %}{{ count }} day{% pluralize %}{{ count }} days{% endt
         ("{% trans number='<b>' %}Page {{ number }}{% endtrans %}", "Seite &lt;b&gt;"),
         (DAYS.replace("N", "1"), "1 Tag"),
         (DAYS.replace("N", "2"), "2 Tage"),
-        ("{% set language = 1 %}{% for direction in [2] %}{% endfor %}{{ language }}", "de"),
         ("{{ direction }} 100% {% trans %}100 % new{% endtrans %}", "ltr 100% 100 % new"),
-        ("{% trans x=1 %}100 % {{ x }}{% endtrans %}{{ _('5 % %(x)s', x=2) }}", "100 % 15 % 2"),
+        ("{% trans x=1 %}100 % {{ x }}{% endtrans %}{{ _('5 %% %(x)s', x=2) }}", "100 % 15 % 2"),
         ("{% include ['nope.html', 'passkeys/_back.html'] %}{{ _('Sign in') }}", "Anmelden"),
     ],
 )  # fmt: skip

@@ -130,8 +130,10 @@ def test_times_are_said_as_people_say_them(group: Group) -> None:
             for seconds in (0, 59, 60, 3599, 3600, 86_399, 86_400, 7 * 86_400 - 1)
         ]
         assert group.app.jinja_env.filters["date"](1795392000) == "23 November 2026"
-    less = "less than a minute"
-    assert said == [less, less, "1 min", "60 min", "1 h", "24 h", "1 day", "7 days"]
+        ahead = group.app.jinja_env.filters["ahead"](11 * 86_400)
+    short = ["1 minute", "1 minute", "1 minute", "60 minutes"]
+    assert said == [*short, "1 hour", "24 hours", "1 day", "7 days"]
+    assert ahead == "in 11 days"
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 405, 413, 500, 503])

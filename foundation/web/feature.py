@@ -17,8 +17,9 @@ from foundation.web.forward_auth import ForwardAuth
 from foundation.web.notices import take_notice
 from foundation.web.responses import find_static_files
 from foundation.web.sessions import Member, current_member, is_admin, say_device, this_digest
-from foundation.words.clock import DAY, add_times, now
+from foundation.words.clock import DAY, now
 from foundation.words.sentences import SENTENCES, is_sentence, say
+from foundation.words.templates import add_words
 
 ADMIN_PAGES = {"/admin": "Invites"}  # and those of the features
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -106,7 +107,7 @@ def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
         here = request.path if has_request_context() else ""  # commands render texts
         return {"member": member, "is_admin": is_admin(member), "here": here, **known}
 
-    add_times(app)
+    add_words(app)
     app.jinja_env.filters["device"] = say_device
 
 

@@ -9,7 +9,6 @@ from foundation.typed.settings import is_loopback
 from foundation.web.forward_auth import ForwardAuth
 from foundation.web.responses import SecurityHeaders
 from foundation.words.clock import DAY
-from foundation.words.templates import Templates
 
 MAX_BODY = 16 * 1024  # bytes; no form and no webhook of ours comes near it
 
@@ -17,7 +16,6 @@ MAX_BODY = 16 * 1024  # bytes; no form and no webhook of ours comes near it
 def configure_flask(app: Flask) -> None:
     url, domain = urlsplit(app.config["BASE_URL"]), app.config["COOKIE_DOMAIN"]
     host, https = url.hostname or "", url.scheme == "https"
-    app.jinja_environment = Templates
     app.config.update(
         TRUSTED_HOSTS=[host, "localhost", "127.0.0.1"] if is_loopback(host) else [host],
         MAX_CONTENT_LENGTH=MAX_BODY,

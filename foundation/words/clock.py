@@ -1,12 +1,12 @@
 """The time, and how pages and commands say it."""
 
+import functools
 import time
 from datetime import UTC, datetime, timedelta
 
-from flask import Flask
-from flask_babel import format_date, format_timedelta
+from babel.dates import format_date, format_timedelta
 
-from foundation.words.languages import current_language, translate, translate_count
+from foundation.words.languages import current_language, locale_of, translate, translate_count
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
@@ -15,71 +15,69 @@ def now() -> int:
     return int(time.time())
 
 
-# How a page says it. `language` is the template's, which is the visitor's; templates pass it on by
-# themselves (see templates.py). Without one it is looked up, which takes longer than to say it in
-# English; the other languages are said by Babel.
+# How a page says it, in the visitor's language. Days stay days: "in 11 days", not "in 2 weeks".
 
 
-def say_span(seconds: int, language: str | None = None) -> str:
-    if is_english(language):
-        return say_english_span(seconds)
-    return str(format_timedelta(timedelta(seconds=max(seconds, MINUTE)), threshold=1))
+def say_span(seconds: int) -> str:
+    """Such as "5 minutes", "3 hours", "11 days"."""
+    return say_delta(max(seconds, MINUTE))
 
 
-def say_english_span(seconds: int) -> str:
-    """As a person would say it: "5 min", "3 h", "2 days"."""
-    for size, unit in ((DAY, "day"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds >= size:
-            count = (seconds + size // 2) // size
-            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
-    return "less than a minute"
+def say_ago(seconds: int) -> str:
+    return say_delta(-seconds, True) if seconds >= MINUTE else translate("just now")
 
 
-def say_ago(seconds: int, language: str | None = None) -> str:
-    if seconds < MINUTE:
-        return translate("just now", language)
-    return f"{say_english_span(seconds)} ago" if is_english(language) else say_distance(-seconds)
+def say_ahead(seconds: int) -> str:
+    return say_delta(seconds, True) if seconds >= MINUTE else translate("in less than a minute")
 
 
-def say_ahead(seconds: int, language: str | None = None) -> str:
-    if seconds < MINUTE:
-        return translate("in less than a minute", language)
-    return f"in {say_english_span(seconds)}" if is_english(language) else say_distance(seconds)
+def say_delta(seconds: int, from_now: bool = False) -> str:
+    """`from_now`: as a moment; the past is negative."""
+    unit = next(size for size in (DAY, HOUR, MINUTE) if abs(seconds) >= size)
+    return say_units(round(seconds / unit), unit, from_now, find_locale())
 
 
-def say_day(seconds: int, language: str | None = None) -> str:
+@functools.lru_cache(maxsize=2000)  # a list says the same few again and again
+def say_units(count: int, unit: int, from_now: bool, locale: str) -> str:
+    return format_timedelta(
+        timedelta(seconds=count * unit),
+        granularity={DAY: "day", HOUR: "hour", MINUTE: "minute"}[unit],  # type: ignore[arg-type]
+        threshold=float("inf"),  # from how many on Babel takes a larger unit
+        add_direction=from_now,
+        locale=locale,
+    )
+
+
+def say_day(seconds: int) -> str:
     """For times that are recorded once a day at most."""
     days = max(seconds, 0) // DAY
     if days < 2:
-        return translate("yesterday", language) if days else translate("today", language)
-    return f"{days} days ago" if is_english(language) else say_distance(-days * DAY)
+        return translate("yesterday") if days else translate("today")
+    return say_delta(-days * DAY, True)
 
 
-def say_date(at: int, language: str | None = None) -> str:
-    """English as it's written outside the USA, too."""
-    moment = datetime.fromtimestamp(at, UTC)
-    return f"{moment:%-d %B %Y}" if is_english(language) else str(format_date(moment, "long"))
+def say_date(at: int) -> str:
+    return say_day_of_year(at // DAY, find_locale())
 
 
-def say_moment(at: int, language: str | None = None) -> str:
-    moment = datetime.fromtimestamp(at, UTC)
-    if is_english(language):
-        return f"{moment:%-d %B %Y, %H:%M} UTC"
-    return f"{say_date(at, language)}, {moment:%H:%M} UTC"
+@functools.lru_cache(maxsize=2000)
+def say_day_of_year(day: int, locale: str) -> str:
+    return format_date(datetime.fromtimestamp(day * DAY, UTC), "long", locale)
 
 
-def say_days(count: int, language: str | None = None) -> str:
+def say_moment(at: int) -> str:
+    return f"{say_date(at)}, {datetime.fromtimestamp(at, UTC):%H:%M} UTC"
+
+
+def say_days(count: int) -> str:
     """Such as "30 days"."""
-    return translate_count("%(count)s day", "%(count)s days", count, language) % {"count": count}
+    return translate_count("%(count)s day", "%(count)s days", count) % {"count": count}
 
 
-def is_english(language: str | None) -> bool:
-    return (language or current_language()) == "en"
-
-
-def say_distance(seconds: int) -> str:
-    """From now on; the past is negative."""
-    return str(format_timedelta(timedelta(seconds=seconds), threshold=1, add_direction=True))
+def find_locale() -> str:
+    """English as it's written outside the USA, too."""
+    language = current_language()
+    return "en_GB" if language == "en" else locale_of(language)
 
 
 def say_iso(at: int) -> str:
@@ -88,9 +86,4 @@ def say_iso(at: int) -> str:
 
 
 TIMES = {"span": say_span, "ago": say_ago, "ahead": say_ahead, "day": say_day, "days": say_days}
-TIMES |= {"date": say_date, "moment": say_moment}
-
-
-def add_times(app: Flask) -> None:
-    """So that templates can say them: `{{ (now - line.at)|ago }}`."""
-    app.jinja_env.filters |= {**TIMES, "iso": say_iso}
+TIMES |= {"date": say_date, "moment": say_moment, "iso": say_iso}

@@ -11,8 +11,7 @@ from pathlib import Path
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
-from flask import Flask, current_app, g, has_request_context, request
-from flask_babel import Babel
+from flask import current_app, g, has_request_context, request
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
@@ -34,11 +33,6 @@ RIGHT_TO_LEFT = {"ar"}
 LOCALES = {"de": "de-de", "fr": "fr-fr", "es": "es-es", "pt-BR": "pt-br", "it": "it-it"}
 
 FOLDER = Path(__file__).parents[2] / "translations"
-
-
-def add_languages(app: Flask) -> None:
-    """Dates and spans are said by Babel."""
-    Babel(app, configure_jinja=False, locale_selector=lambda: locale_of(current_language()))
 
 
 # Which language a visitor reads -------------------------------------------------------------------
@@ -98,6 +92,11 @@ def translate(sentence: str, language: str | None = None) -> str:
     """`language`: the visitor's, if none is given."""
     language = language or current_language()
     return sentence if language == "en" else find_catalog(language).gettext(sentence)
+
+
+def translate_in(context: str, sentence: str) -> str:
+    """Where the same English means two things: the one that is meant there."""
+    return str(find_catalog(current_language()).pgettext(context, sentence))
 
 
 def translate_count(one: str, many: str, count: int, language: str | None = None) -> str:
