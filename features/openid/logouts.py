@@ -93,8 +93,8 @@ def tell_all(app: Flask) -> None:
         try:
             while rows := take_logouts():
                 tell_each(rows)
-        except Exception:
-            app.logger.error("Programs could not be told of a sign-out.")
+        except sqlite3.Error as error:  # what is left is tried again, see prune
+            app.logger.error("Programs could not be told of a sign-out: %s", error)
 
 
 def tell_each(rows: list[sqlite3.Row]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from flask import current_app
+
 from features.passkeys.json_api import parse_json
 from features.passkeys.room import PURPOSES
 from foundation.storage.database import get_db
@@ -62,12 +64,12 @@ class Refused(Exception):
 
 @contextmanager
 def refusing_odd_input() -> Iterator[None]:
-    """Around what parses and checks what anybody may send: the library raises many kinds."""
+    """Around the library, and what parses for it what anybody may send: there, it raises errors of
+    many kinds. None of our own rules or queries belong in here, or their faults would be hidden."""
     try:
         yield
-    except sqlite3.Error:
-        raise
     except Exception as error:
+        current_app.logger.info("A passkey was refused: %s", type(error).__name__)
         raise Refused from error
 
 

@@ -141,25 +141,27 @@ def use_passkey(
         with refusing_odd_input():
             credential = asked["credential"]
             challenge = require_challenge(credential, purpose)
-            known = require_passkey(credential)
-            if member and known["author_id"] != member.id:
-                raise Refused
+            credential_id, user_handle = read_ids(credential)
+        known = find_passkey(credential_id)
+        if known is None or user_handle not in (None, bytes.fromhex(known["public_id"])):
+            return "passkey-refused"
+        if member and known["author_id"] != member.id:
+            return "passkey-refused"
+        with refusing_odd_input():
             count = check_passkey(credential, challenge, known)
         return finish(known, count, challenge, session_id)
     except Refused:
         return "passkey-refused"
 
 
-def require_passkey(credential: dict[str, Any]) -> sqlite3.Row:
-    """The passkey with that id, if it says whose it is, and its owner is a member."""
-    row = find_passkey(encode(decode(str(credential["rawId"]))))
+def read_ids(credential: dict[str, Any]) -> tuple[str, bytes | None]:
+    """Which passkey it says it is, and whose: some say that only where they have to."""
     handle = credential["response"].get("userHandle")
-    if row is None or (handle and decode(handle) != bytes.fromhex(row["public_id"])):
-        raise Refused
-    return row
+    return encode(decode(str(credential["rawId"]))), decode(handle) if handle else None
 
 
 def find_passkey(credential_id: str) -> sqlite3.Row | None:
+    """If its owner is a member."""
     return fetch_row(
         "SELECT passkeys.*, username, public_id FROM passkeys"
         " JOIN authors ON authors.id = author_id"
