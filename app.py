@@ -184,7 +184,7 @@ def invite_friend() -> ResponseReturnValue:
     if not is_admin(inviter) and (form.values["username"] or form.values["ends_on"]):
         abort(403, "invites-by-admin")
     wish = read_wish(form)
-    if form.errors:
+    if form.mistakes:
         return show_invites(form, 422)
     try:
         invite_id = create_invite(wish, inviter)
@@ -867,7 +867,7 @@ def login() -> ResponseReturnValue:
     if not attempt.visitor:  # such a browser would lose the session's cookie, too
         create_visitor()
         form.refuse(Mistake("form", "no-cookie"))
-    if form.errors:
+    if form.mistakes:
         return show_signup(form, 422)
     try:
         adopt_session(*sign_in(attempt))

@@ -139,7 +139,7 @@ def confirm() -> ResponseReturnValue:
     offer = find_own_offer()
     if offer is None or state_of(offer) != "bound":
         return redirect("/devices/add", 303)
-    if form.errors:
+    if form.mistakes:
         return show_offer(offer, form, 422)
     settle_offer(offer["id"], number, member)
     return redirect("/devices/add", 303)
@@ -191,12 +191,12 @@ def give_code() -> ResponseReturnValue:
     if visitor is None:
         create_visitor()
         form.refuse(Mistake("form", "no-cookie-here"))
-    if visitor and not form.errors:
+    if visitor and not form.mistakes:
         try:
             bind_offer(code, digest_of_visitor(visitor))
         except Mistake as mistake:
             form.refuse(mistake)
-    if form.errors:
+    if form.mistakes:
         return render_template("another_device/join.html", form=form), 422
     return redirect("/join/wait", 303)
 

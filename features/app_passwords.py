@@ -77,12 +77,12 @@ def make() -> ResponseReturnValue:
         return redirect(f"{place}?next=/app-passwords", 303)
     name = form.read("name", parse_name)
     password = make_password()
-    if not form.errors:
+    if not form.mistakes:
         try:
             store(member, form.values["program"], name, password)
         except Mistake as mistake:
             form.refuse(mistake)
-    if form.errors:
+    if form.mistakes:
         return render_template("app_passwords/ask.html", form=form), 422
     title = fetch_row("SELECT title FROM programs WHERE name = ?", (form.values["program"],))
     return render_template("app_passwords/made.html", password=password, program=title)

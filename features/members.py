@@ -181,7 +181,7 @@ def last_day(row_id: int) -> ResponseReturnValue:
     day = form.read("ends_on", parse_coming_day)
     if day and person["username"] in current_app.config["ADMINS"]:
         form.refuse(Mistake("ends_on", "day-for-admin"))
-    if form.errors:
+    if form.mistakes:
         return render_template("members/last_day.html", person=person, form=form), 422
     if not set_stay(row_id, person["username"], end_of_day(day) if day else None):
         abort(404)

@@ -110,7 +110,7 @@ def overview() -> ResponseReturnValue:
     if request.method != "POST":
         return show_overview(form)
     wanted = read_wanted(form)
-    if form.errors:
+    if form.mistakes:
         return show_overview(form, 422)
     try:
         add_program(wanted, require_member().username)
@@ -161,7 +161,7 @@ def program(name: str) -> ResponseReturnValue:
         return show_program(found, form)
     title = form.read("title", parse_title)
     address = form.read("address", parse_address)
-    if form.errors:
+    if form.mistakes:
         return show_program(found, form, status=422)
     with transaction() as db:
         before = find_users(found["id"])
@@ -222,9 +222,9 @@ def remove_program(name: str, actor: str | None) -> bool:
 def choose(name: str) -> ResponseReturnValue:
     found, form = require_program(name), Form("username")
     username = form.read("username", parse_username)
-    if not form.errors and not choose_member(found, username, require_member().username):
+    if not form.mistakes and not choose_member(found, username, require_member().username):
         form.refuse(Mistake("username", "no-such-member"))
-    if form.errors:
+    if form.mistakes:
         about = Form("title", "address", "who")
         who = "all" if found["for_all"] else "chosen"
         about.values = {"title": found["title"], "address": found["address"], "who": who}

@@ -44,7 +44,7 @@ def set_up(name: str) -> ResponseReturnValue:
             form.values["pkce"] = "" if known["needs_pkce"] else "no"
         return render_template("openid/set_up.html", form=form, program=program)
     redirects, logout = form.read("redirects", parse_redirects), form.read("logout", parse_logout)
-    if form.errors:
+    if form.mistakes:
         return render_template("openid/set_up.html", form=form, program=program), 422
     secret = secrets.token_urlsafe(32)
     find_signing_key()  # the first program waits for it, and no stranger

@@ -41,7 +41,7 @@ def passkeys_work() -> bool:
 def rename(row_id: int) -> ResponseReturnValue:
     member, form = require_member(), Form("name")
     name = form.read("name", parse_name)
-    if form.errors:
+    if form.mistakes:
         return render_template("passkeys/rename.html", form=form, row_id=row_id), 422
     with transaction() as db:
         renamed = "UPDATE passkeys SET name = ? WHERE id = ? AND author_id = ?"

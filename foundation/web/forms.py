@@ -9,13 +9,11 @@ from foundation.words.sentences import say
 
 
 class Form:
-    """What a person typed, unchanged, with a sentence for each field that is wrong."""
+    """What a person typed, unchanged, and what is wrong with it."""
 
     def __init__(self, *fields: str) -> None:
         self.values = {field: request.form.get(field, "") for field in fields}
-        self.mistakes: dict[str, str] = {}  # by field, the name of the sentence
-        self.errors: dict[str, str] = {}
-        self.waits: dict[str, int | None] = {}
+        self.mistakes: dict[str, Mistake] = {}  # by field
 
     def read(self, field: str, parse: Callable[[str], str]) -> str:
         """The parsed value, or "" and an error beside the field."""
@@ -26,6 +24,9 @@ class Form:
             return ""
 
     def refuse(self, mistake: Mistake) -> None:
-        self.mistakes[mistake.field] = mistake.sentence
-        self.errors[mistake.field] = say(mistake.sentence)
-        self.waits[mistake.field] = mistake.wait
+        self.mistakes[mistake.field] = mistake
+
+    def error(self, field: str) -> str | None:
+        """What to tell beside the field."""
+        mistake = self.mistakes.get(field)
+        return say(mistake.sentence) if mistake else None

@@ -20,11 +20,12 @@ def render_form(template: str, form: Form, **facts: str | None) -> str:
     """The page of a form. It's kept as an outline if it depends on nothing but the settings, the
     language, the form's mistakes and what was typed; `facts` are whatever else the template needs.
     The template may show what was typed, but not test it: a gap is never empty."""
-    is_special = any(facts.values()) or any(form.waits.values()) or has_notice()
+    mistakes = form.mistakes.values()
+    is_special = any(facts.values()) or any(one.wait for one in mistakes) or has_notice()
     if is_special or current_member():
         return render_template(template, form=form, **facts)
     outlines: dict[object, list[str]] = current_app.extensions.setdefault("outlines", {})
-    key = (template, current_language(), *sorted(form.mistakes.items()))
+    key = (template, current_language(), *sorted((one.field, one.sentence) for one in mistakes))
     outline = outlines.get(key)
     if outline is None:
         if len(outlines) >= MOST_OUTLINES:
