@@ -10,7 +10,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from wsgiref.types import WSGIEnvironment
 
-from flask import Blueprint, abort, redirect, render_template
+from flask import Blueprint, Flask, abort, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_member
@@ -20,7 +20,7 @@ from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake, parse_line
 from foundation.web.feature import Feature, Why, find_confirmation
 from foundation.web.forms import Form
-from foundation.web.forward_auth import Answer, ForwardAuth, is_browser, read_program
+from foundation.web.forward_auth import read_program
 from foundation.web.notices import notify
 from foundation.web.sessions import IS_MEMBER, Member, this_digest
 from foundation.words.clock import DAY, now
@@ -151,43 +151,32 @@ def access_lost(program_id: int, authors: list[int]) -> None:
 # What a proxy asks --------------------------------------------------------------------------------
 
 
-class AppPasswordAuth(ForwardAuth):
-    """A good cookie wins. A wrong password costs no write."""
-
-    def find_session(self, environ: WSGIEnvironment) -> sqlite3.Row | None:
-        return super().find_session(environ) or self.find_password(environ)
-
-    def find_password(self, environ: WSGIEnvironment) -> sqlite3.Row | None:
-        """The member whose app password this is, for the very program that is asked for."""
-        given, program = read_basic(environ), read_program(environ)
-        if given is None or program is None:
-            return None
-        username, password = given
-        row: sqlite3.Row | None = (
-            self.app.extensions["connections"]
-            .db.execute(
-                "SELECT app_passwords.id, author_id, username, used_at FROM app_passwords"
-                " JOIN authors ON authors.id = author_id JOIN programs ON programs.id = program_id"
-                f" WHERE digest = ?2 AND username = ?3 AND programs.name = ?4 AND {IS_MEMBER}",
-                (now(), digest_password(password), username.strip().lower(), program),
-            )
-            .fetchone()
+def find_caller(app: Flask, environ: WSGIEnvironment) -> sqlite3.Row | None:
+    """The member whose app password this is, for the very program that is asked for. A wrong one
+    costs no write."""
+    given, program = read_basic(environ), read_program(environ)
+    if given is None or program is None:
+        return None
+    username, password = given
+    row: sqlite3.Row | None = (
+        app.extensions["connections"]
+        .db.execute(
+            "SELECT app_passwords.id, author_id, username, used_at FROM app_passwords"
+            " JOIN authors ON authors.id = author_id JOIN programs ON programs.id = program_id"
+            f" WHERE digest = ?2 AND username = ?3 AND programs.name = ?4 AND {IS_MEMBER}",
+            (now(), digest_password(password), username.strip().lower(), program),
         )
-        if row and not 0 <= now() - row["used_at"] < DAY:
-            self.note_use(row["id"])
-        return row
+        .fetchone()
+    )
+    if row and not 0 <= now() - row["used_at"] < DAY:
+        note_use(app, row["id"])
+    return row
 
-    def note_use(self, row_id: int) -> None:
-        """Once a day. If the database is locked, it can wait for the next use."""
-        with self.app.app_context(), suppress(sqlite3.OperationalError), transaction() as db:
-            db.execute("UPDATE app_passwords SET used_at = ? WHERE id = ?", (now(), row_id))
 
-    def refuse(self, environ: WSGIEnvironment) -> Answer:
-        """Clients send a password only when they are asked to. Browsers would show a box for it."""
-        status, headers = super().refuse(environ)
-        if status.startswith("401") and not is_browser(environ):
-            headers |= {"WWW-Authenticate": 'Basic realm="app password", charset="UTF-8"'}
-        return status, headers
+def note_use(app: Flask, row_id: int) -> None:
+    """Once a day. If the database is locked, it can wait for the next use."""
+    with app.app_context(), suppress(sqlite3.OperationalError), transaction() as db:
+        db.execute("UPDATE app_passwords SET used_at = ? WHERE id = ?", (now(), row_id))
 
 
 def read_basic(environ: WSGIEnvironment) -> tuple[str, str] | None:
@@ -227,5 +216,5 @@ feature = Feature(
     ended=ended,
     access_lost=access_lost,
     left_out=("app_passwords",),
-    forward_auth=AppPasswordAuth,
+    find_caller=find_caller,
 )

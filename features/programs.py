@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from wsgiref.types import WSGIEnvironment
 
 import click
-from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask import Blueprint, Flask, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_admin, require_member
@@ -23,7 +23,6 @@ from foundation.web.feature import Feature, Why, hooks
 from foundation.web.forms import Form
 from foundation.web.forward_auth import (
     Answer,
-    ForwardAuth,
     is_navigation,
     read_program,
     wants_redirect,
@@ -317,27 +316,21 @@ MAY_USE = (
 # What a proxy asks --------------------------------------------------------------------------------
 
 
-class ProgramAuth(ForwardAuth):
-    """`/auth?program=wiki` lets in who may use the wiki. Without a program it's as before: every
-    member, but not where the proxy guards a registered program and doesn't say so."""
-
-    def admit(self, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer:
-        name = read_program(environ)
-        if name is None and "HTTP_X_FORWARDED_HOST" not in environ:
-            return super().admit(environ, row)
-        db = self.app.extensions["connections"].db
-        if name is None:
-            hosts = environ["HTTP_X_FORWARDED_HOST"].split(",")
-            guarded = "SELECT 1 FROM programs WHERE host = ?"
-            if any(h and db.execute(guarded, (bare_host(h),)).fetchone() for h in hosts):
-                return "403 Forbidden", {}
-            return super().admit(environ, row)
-        if db.execute(MAY_USE, (name, row["author_id"])).fetchone():
-            return super().admit(environ, row)
-        known = db.execute("SELECT 1 FROM programs WHERE name = ?", (name,)).fetchone()
-        if known and wants_redirect(environ) and is_navigation(environ):
-            return "303 See Other", {"Location": f"{self.app.config['BASE_URL']}/programs/{name}"}
-        return "403 Forbidden", {}
+def may_pass(app: Flask, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer | None:
+    """`/auth?program=wiki` lets in who may use the wiki. Without a program it's every member, but
+    not where the proxy guards a registered program and doesn't say so."""
+    db, name = app.extensions["connections"].db, read_program(environ)
+    if name is None:
+        hosts = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")
+        guarded = "SELECT 1 FROM programs WHERE host = ?"
+        is_guarded = any(h and db.execute(guarded, (bare_host(h),)).fetchone() for h in hosts)
+        return ("403 Forbidden", {}) if is_guarded else None
+    if db.execute(MAY_USE, (name, row["author_id"])).fetchone():
+        return None
+    known = db.execute("SELECT 1 FROM programs WHERE name = ?", (name,)).fetchone()
+    if known and wants_redirect(environ) and is_navigation(environ):
+        return "303 See Other", {"Location": f"{app.config['BASE_URL']}/programs/{name}"}
+    return "403 Forbidden", {}
 
 
 # Commands -----------------------------------------------------------------------------------------
@@ -429,5 +422,5 @@ feature = Feature(
     admin_pages={"/admin/programs": "Programs"},
     slots={"home": "programs/_home.html"},
     ended=ended,
-    forward_auth=ProgramAuth,
+    may_pass=may_pass,
 )

@@ -132,6 +132,7 @@ def test_app_alone_is_the_whole_journey(settings: dict[str, str], group: Group) 
     pin = alone.vonage.pin_of("12025550100")
     assert ada.sign_up("12025550100", "ada", pin).status_code == 303
     assert ada.get("/auth").headers["Remote-User"] == "ada"
+    assert ada.get("/auth?program=wiki").status_code == 403  # nobody here can judge that
     assert ada.get("/admin").status_code == 200
     assert "/devices" not in ada.get("/").text
     assert ada.get("/devices").status_code == 404

@@ -13,7 +13,7 @@ from flask import Blueprint, Flask, current_app, has_request_context, request
 
 from foundation.storage.database import get_db
 from foundation.storage.journal import EVENTS
-from foundation.web.forward_auth import ForwardAuth
+from foundation.web.forward_auth import FindCaller, MayPass
 from foundation.web.notices import take_notice
 from foundation.web.responses import find_static_files
 from foundation.web.sessions import Member, current_member, is_admin, say_device, this_digest
@@ -58,8 +58,9 @@ class Feature(NamedTuple):
     # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
     # Takes how many seconds ago is recent enough, too.
     must_confirm: Callable[..., str | None] | None = None
-    # What /auth does more or otherwise. It's mixed in, so it has to pass on by super().
-    forward_auth: type[ForwardAuth] | None = None
+    # Its part in what /auth says, see forward_auth.py.
+    find_caller: FindCaller | None = None
+    may_pass: MayPass | None = None
     check: Callable[[], str | None] | None = None  # for `flask doctor`: what is wrong
     left_out: tuple[str, ...] = ()  # tables of its own that backups have without rows
 

@@ -38,6 +38,7 @@ def configure_flask(app: Flask) -> None:
 def wrap_wsgi(app: Flask) -> None:
     """Layers around Flask. The last one added runs first: /auth needs no host."""
     app.wsgi_app = SecurityHeaders(app)  # type: ignore[method-assign]
-    added = (feature.forward_auth for feature in app.extensions["features"])
-    kinds = (*(kind for kind in added if kind), ForwardAuth)
-    app.wsgi_app = type("ForwardAuth", kinds, {})(app)  # type: ignore[method-assign]
+    features = app.extensions["features"]
+    callers = [feature.find_caller for feature in features if feature.find_caller]
+    judges = [feature.may_pass for feature in features if feature.may_pass]
+    app.wsgi_app = ForwardAuth(app, callers, judges)  # type: ignore[method-assign]

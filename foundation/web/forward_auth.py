@@ -2,7 +2,7 @@
 
 import functools
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import cast
 from urllib.parse import urlencode
@@ -18,19 +18,28 @@ from foundation.web.sessions import SessionTable, is_renewal_due, read_cookies
 
 FORWARDED = ("METHOD", "PROTO", "HOST", "URI")
 
+CHALLENGE = 'Basic realm="app password", charset="UTF-8"'
+
 Answer = tuple[str, dict[str, str]]  # status and headers
+# A feature's hooks: who asks, if not by a session (a row with author_id and username); and what to
+# answer a member who may not, or None.
+FindCaller = Callable[[Flask, WSGIEnvironment], sqlite3.Row | None]
+MayPass = Callable[[Flask, WSGIEnvironment, sqlite3.Row], Answer | None]
 
 
 class ForwardAuth:
     """200 with `Remote-User`, or 401. `/auth?redirect=1`, for proxies that hand our answer on to
     the visitor, is a 303 to the sign-up page instead of the 401.
 
-    Only the cookie decides, and whatever fails is a no. It is answered before Flask begins, because
-    a proxy asks for every picture on a page.
+    Only the cookie decides, or what a feature knows of, and whatever fails is a no. It is answered
+    before Flask begins, because a proxy asks for every picture on a page.
     """
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(
+        self, app: Flask, find_caller: Sequence[FindCaller], may_pass: Sequence[MayPass]
+    ) -> None:
         self.app, self.wsgi_app = app, app.wsgi_app
+        self.find_caller, self.may_pass = find_caller, may_pass
         self.sessions = cast(SessionTable, app.session_interface)
         every = security_headers(app.config) | PRIVATE | {"Content-Length": "0"}
         self.headers = [*every.items()]
@@ -48,20 +57,33 @@ class ForwardAuth:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return "405 Method Not Allowed", {"Allow": "GET, HEAD"}
         try:
-            row = self.find_session(environ)
+            row = self.find_session(environ) or self.find_other_caller(environ)
             return self.refuse(environ) if row is None else self.admit(environ, row)
         except sqlite3.Error as error:
             self.app.logger.error("The database cannot be used: %s", error)
             return "503 Service Unavailable", {"Retry-After": "5"}
 
+    def find_other_caller(self, environ: WSGIEnvironment) -> sqlite3.Row | None:
+        found = (find(self.app, environ) for find in self.find_caller)
+        return next((row for row in found if row is not None), None)
+
     def admit(self, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer:
-        """A member asks. A feature overrides it to let in some members only."""
+        """A member asks. Where a program is named that nobody can judge, it stays closed."""
+        if not self.may_pass and read_program(environ) is not None:
+            return "403 Forbidden", {}
+        for may_pass in self.may_pass:
+            refusal = may_pass(self.app, environ, row)
+            if refusal is not None:
+                return refusal
         return "200 OK", {"Remote-User": row["username"]}
 
     def refuse(self, environ: WSGIEnvironment) -> Answer:
-        """Somebody who is not signed in asks."""
+        """Somebody who is not signed in asks. Programs send a password only when they are asked to;
+        browsers would show a box for it."""
         if wants_redirect(environ) and is_navigation(environ):
             return "303 See Other", {"Location": self.sign_up_address(environ)}
+        if self.find_caller and not is_browser(environ):
+            return "401 Unauthorized", {"WWW-Authenticate": CHALLENGE}
         return "401 Unauthorized", {}
 
     def find_session(self, environ: WSGIEnvironment) -> sqlite3.Row | None:
