@@ -1124,7 +1124,8 @@ def write_receipt(attempt: Attempt, check: Check, author_id: int) -> None:
 
 def wait_for_first_press(attempt: Attempt) -> SignedIn:
     """The button was pressed twice: give the second press the first one's outcome, without asking
-    Vonage again. Only one waits for a row, or a few presses more would hold every thread."""
+    Vonage again. In each process one waits for a row, or a few presses more would hold every
+    thread."""
     waiting: set[str] = current_app.extensions.setdefault("waiting", set())
     if attempt.digest in waiting:
         raise Mistake("pin", "being-checked", LEASE_LIFETIME - SECOND_PRESS_PATIENCE)

@@ -232,7 +232,8 @@ def remove_command(username: str) -> None:
 @click.argument("username", required=False)
 @click.option("--all", "everybody", is_flag=True, help="All members, on all their devices.")
 def sign_out_command(username: str | None, everybody: bool) -> None:
-    """End all sessions of a member, or of everybody. They then have to be invited again."""
+    """End all sessions, passkeys and app passwords of a member, or of everybody. They then have to
+    be invited again."""
     if everybody == (username is not None):
         raise click.UsageError("Name a member, or say --all.")
     if username is not None:

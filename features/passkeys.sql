@@ -7,7 +7,7 @@ CREATE TABLE passkeys (
     sign_count INTEGER NOT NULL,
     host TEXT NOT NULL,  -- which it was made for; it is good for no other
     name TEXT NOT NULL,
-    added_by TEXT NOT NULL,  -- the session that added it, and whose end ends it
+    added_by TEXT NOT NULL,  -- the session that added it; ending that from another device removes the passkey
     created_at INTEGER NOT NULL,
     used_at INTEGER NOT NULL
 ) STRICT;

@@ -1,4 +1,8 @@
-"""Telling programs of a sign-out (OpenID Connect Back-Channel Logout 1.0)."""
+"""Telling programs of a sign-out (OpenID Connect Back-Channel Logout 1.0).
+
+What has to be told is written down in the transaction that signs somebody out, and told after it.
+What fails is tried once more, at the first write after a minute.
+"""
 
 import json
 import secrets
@@ -18,15 +22,9 @@ from foundation.storage.journal import record
 from foundation.web.feature import Why
 from foundation.words.clock import DAY, MINUTE, now
 
-#
-# What has to be told is written down in the transaction that signs somebody out, and told after it.
-# What fails is tried once more, at the first write after a minute.
 LOGOUT_TRIES = 2
-
 LOGOUT_PATIENCE = 3  # seconds
-
 LOGOUT_PAUSE = MINUTE  # before it is tried again
-
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 

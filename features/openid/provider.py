@@ -26,9 +26,7 @@ from foundation.web.sessions import IS_MEMBER, Member, is_admin, this_digest
 from foundation.words.clock import DAY, MINUTE, now
 
 CODE_LIFETIME = MINUTE
-
 ACCESS_LIFETIME = 10 * MINUTE
-
 SCOPES = ("openid", "profile", "email", "groups", "offline_access")
 
 
@@ -330,11 +328,8 @@ def make_token(grant_type: str, client: Client, scope: str = "", **_: Any) -> di
 
 
 server = Server(scopes_supported=None)
-
 server.register_token_generator("default", make_token)
-
 server.register_grant(CodeGrant, [IdToken(), Pkce()])
-
 server.register_grant(RefreshGrant)
 
 

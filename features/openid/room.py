@@ -3,7 +3,6 @@
 from flask import Blueprint, current_app
 
 openid = Blueprint("openid", __name__, cli_group="openid")
-
 openid.cli.help = "The key that OpenID Connect signs with."
 
 

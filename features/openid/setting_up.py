@@ -19,11 +19,9 @@ from foundation.typed.settings import is_loopback
 from foundation.web.forms import Form
 
 of_admins = Blueprint("admin_openid", __name__)
-
 of_admins.before_request(require_admin)
 
 FIELDS = ("redirects", "logout", "pkce", "email")
-
 EMAILS = ("none", "unverified", "verified")
 
 

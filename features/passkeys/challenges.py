@@ -20,7 +20,6 @@ from foundation.web.visitor import find_visitor
 from foundation.words.clock import MINUTE, now
 
 CHALLENGE_LIFETIME = 5 * MINUTE
-
 HEAD = struct.Struct(">BQ8s")  # purpose, time, random
 
 

@@ -1,4 +1,4 @@
-"""Sentences: everything people are told when something goes wrong, by name.
+"""Sentences: what people are told after they did something, and when something goes wrong.
 
 Each says what happened and what to do next. The code knows a sentence by its name only; `say` looks
 it up, in the visitor's language, at the moment it is shown. A feature brings its own (see
