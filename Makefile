@@ -4,7 +4,8 @@
 # make test       install what the tests need, and run them
 # make test-slow  run the tests that take minutes: crashes, full disks (needs strace)
 # make lint       check style and types
-# make docs       write .env.example and docs/settings.md from the settings' help texts
+# make docs       write .env.example, docs/settings.md and docs/commands.md from their help texts
+# make install    install what the program needs, into .venv
 # make upgrade    get the newest version, install what it needs, restart the service
 # make translations  bring the catalogs of translations/ up to date with the sentences
 # make lock       pin and hash the newest of every package that the lists name
@@ -66,6 +67,7 @@ lint: .venv/tests-installed
 
 docs: $(INSTALLED)
 	$(BIN)/python -m tools.settings_docs
+	$(BIN)/python -m tools.commands_docs
 
 translations: $(INSTALLED)
 	$(BIN)/python -m tools.catalogs

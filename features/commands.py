@@ -198,8 +198,8 @@ def delete_old_copies(folder: Path, pattern: str) -> None:
     help="Write a copy named for the day, and delete those of more than 30 days ago.",
 )
 def backup_command(file: Path | None, daily: Path | None) -> None:
-    """Copy the database to FILE while the server runs. Sessions and open invites are left out, so a
-    copy that is found lets nobody in."""
+    """Copy the database to FILE while the server runs. Sessions, app passwords, tokens and open
+    invites are left out, so a copy that is found lets nobody in."""
     if daily is not None and file is None:
         write_copy(daily / f"group-{say_iso(now())[:10]}.db")
         delete_old_copies(daily, "group-*.db")

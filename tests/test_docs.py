@@ -9,6 +9,7 @@ import pytest
 from dotenv import dotenv_values
 
 from foundation.typed.settings import SETTINGS
+from tools.commands_docs import write_commands
 from tools.settings_docs import write_example, write_table
 
 from .conftest import GRACE, ROOT, Group, Served
@@ -33,7 +34,9 @@ def test_the_example_has_every_setting_with_its_default() -> None:
             assert example[name] == (setting.default or "")
 
 
-def test_every_command_stands_in_the_docs(group: Group) -> None:
+def test_the_commands_are_written_from_their_help_texts(group: Group) -> None:
+    """After a change of one: `make docs`."""
+    assert write_commands() == COMMANDS
     for name, command in group.app.cli.commands.items():
         assert f"`flask {name}" in COMMANDS
         assert command.help
