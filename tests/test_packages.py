@@ -190,9 +190,14 @@ VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def plan_install(folder: Path) -> str:
-    """What `make install` would do."""
+    """What `make install` would do, also where make runs the tests."""
     return subprocess.run(
-        ["make", "-n", "install"], cwd=folder, capture_output=True, text=True, check=True
+        ["make", "-n", "install"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
 
 
