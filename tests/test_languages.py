@@ -240,6 +240,13 @@ def test_the_choice_leads_back(group: Group, came_from: str, back: str) -> None:
     assert (answer.status_code, answer.location) == (303, back)
 
 
+def test_the_same_english_may_mean_two_things(group: Group, ada: Browser) -> None:
+    """In French, to sign out oneself and to sign out a device are two verbs."""
+    group.join(ADA, "ada", bound=True)
+    assert ">Se déconnecter</button>" in read(ada, "/logout", "fr")
+    assert ">Déconnecter</button>" in read(ada, "/devices", "fr")
+
+
 @pytest.mark.parametrize("chosen", ["", "xx", "DE", "de\r\nX: y", "../de"])
 def test_what_is_no_language_is_refused(group: Group, chosen: str) -> None:
     answer = group.browser().post("/language", language=chosen)

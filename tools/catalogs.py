@@ -18,6 +18,7 @@ from wsgi import FEATURES
 
 KEYWORDS: dict[str, Any] = {
     "_": None, "gettext": None, "translate": None, "ngettext": (1, 2), "translate_count": (1, 2),
+    "pgettext": ((1, "c"), 2), "translate_in": ((1, "c"), 2),
 }  # fmt: skip
 IN_TEMPLATES = {"**.html": {"trimmed": "true", "silent": "false"}}
 HEADER = """\
@@ -27,8 +28,9 @@ HEADER = """\
 BEGUN = datetime(2026, 11, 26, tzinfo=UTC)
 
 
-def find_messages() -> Iterator[tuple[Any, str]]:
-    """Each sentence (or a singular with its plural), and where it is, or its name."""
+def find_messages() -> Iterator[tuple[Any, str, str | None]]:
+    """Each sentence (or a singular with its plural), where it is, or its name, and what it means
+    there, where that has to be said."""
     root = str(FOLDER.parent)
     for room, methods in (
         ("templates", [("**.html", "jinja2")]),
@@ -36,8 +38,8 @@ def find_messages() -> Iterator[tuple[Any, str]]:
         ("features", [("**.py", "python")]),
     ):
         found = extract_from_dir(f"{root}/{room}", methods, IN_TEMPLATES, KEYWORDS)
-        for file, _, message, _, _ in sorted(found, key=lambda one: (one[0], one[1])):
-            yield message, f"{room}/{file}"
+        for file, _, message, _, context in sorted(found, key=lambda one: (one[0], one[1])):
+            yield message, f"{room}/{file}", context
     yield from find_named("the text", TEXTS)
     yield from find_named("an error page", HEADINGS)
     yield from find_named("an admin page", ADMIN_PAGES)
@@ -50,15 +52,15 @@ def find_messages() -> Iterator[tuple[Any, str]]:
         yield from find_named("an admin page", feature.admin_pages)
 
 
-def find_named(what: str, sentences: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    return ((sentence, f"{what}: {name}") for name, sentence in sentences.items())
+def find_named(what: str, sentences: Mapping[str, str]) -> Iterator[tuple[str, str, None]]:
+    return ((sentence, f"{what}: {name}", None) for name, sentence in sentences.items())
 
 
 def gather() -> Catalog:
     """All of it, with no translation."""
     catalog = Catalog(creation_date=BEGUN)
-    for message, place in find_messages():
-        catalog.add(message, auto_comments=[place])
+    for message, place, context in find_messages():
+        catalog.add(message, auto_comments=[place], context=context)
     return catalog
 
 
