@@ -214,8 +214,10 @@ def require_inviter() -> Member:
 
 def may_invite(member: Member) -> bool:
     """Admins, and within MEMBER_INVITES all members who are no guests (and still members)."""
-    if is_admin(member) or not current_app.config["MEMBER_INVITES"]:
-        return is_admin(member)
+    if is_admin(member):
+        return True
+    if not current_app.config["MEMBER_INVITES"]:
+        return False
     stays = "SELECT 1 FROM authors WHERE id = ? AND ends_at IS NULL AND removed_at IS NULL"
     return fetch_row(stays, (member.id,)) is not None
 
@@ -303,8 +305,10 @@ def why_not_by_member(wish: Wish, inviter: Member) -> str | None:
     member who has used them up could go on asking which numbers are invited."""
     if not may_invite(inviter):
         return "invites-closed"
-    open_ones = "SELECT count(*) FROM whitelist WHERE expires_at > ? AND "
-    own = count_rows(open_ones + "invited_by = ?", (now(), inviter.id))
+    own = count_rows(
+        "SELECT count(*) FROM whitelist WHERE expires_at > ? AND invited_by = ?",
+        (now(), inviter.id),
+    )
     if own >= current_app.config["MEMBER_INVITES"]:
         return "invites-all-open"
     today = (
@@ -313,7 +317,10 @@ def why_not_by_member(wish: Wish, inviter: Member) -> str | None:
     )
     if count_rows(today, (now() - DAY, now(), inviter.username)) >= INVITES_A_DAY:
         return "invites-of-today"
-    invited = count_rows(open_ones + "phone_digest = ?", (now(), phone_digest(wish.phone)))
+    invited = count_rows(
+        "SELECT count(*) FROM whitelist WHERE expires_at > ? AND phone_digest = ?",
+        (now(), phone_digest(wish.phone)),
+    )
     return "invited-already" if invited else None
 
 
@@ -391,7 +398,9 @@ def keep_message_ids(invite_id: int, message_ids: list[str]) -> None:
 def revoke(row_id: int) -> ResponseReturnValue:
     member = require_member()
     if not withdraw_invite(row_id, member):
-        abort(404) if is_admin(member) else abort(403, "invites-by-admin")
+        if is_admin(member):
+            abort(404)
+        abort(403, "invites-by-admin")
     notify("done-withdrawn")
     return redirect(url_for(invites_page(member)), 303)
 

@@ -91,8 +91,9 @@ def end(device_id: str) -> ResponseReturnValue:
         return logout()
     with transaction():
         rows = fetch_rows(WITH_ADDED, (member.id, ID_LENGTH, device_id, this_digest()))
-        ended = [row["id"] for row in rows] or abort(404)
-        end_sessions([member.id], "ended", ended)
+        if not rows:
+            abort(404)
+        end_sessions([member.id], "ended", [row["id"] for row in rows])
         record("device_ended", member.username)
     notify("done-device-ended")
     return redirect("/devices", 303)

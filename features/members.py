@@ -82,7 +82,9 @@ def require_person(author_id: int) -> sqlite3.Row:
         " AND expires_at > ?1) AS devices FROM authors WHERE id = ?2 AND removed_at IS NULL",
         (now(), author_id),
     )
-    return row or abort(404)
+    if row is None:
+        abort(404)
+    return row
 
 
 # Removing somebody, and leaving -------------------------------------------------------------------

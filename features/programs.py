@@ -147,7 +147,10 @@ def add_program(wanted: Wanted, actor: str | None) -> None:
 
 
 def require_program(name: str) -> sqlite3.Row:
-    return fetch_row("SELECT * FROM programs WHERE name = ?", (name,)) or abort(404)
+    row = fetch_row("SELECT * FROM programs WHERE name = ?", (name,))
+    if row is None:
+        abort(404)
+    return row
 
 
 @of_admins.route("/admin/programs/<name>", methods=["GET", "POST"])

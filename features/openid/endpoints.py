@@ -194,7 +194,9 @@ def way_back() -> str:
 def go_on() -> ResponseReturnValue:
     """After our form: a browser lets no form lead to another site, so a page lies between."""
     require_member()
-    client = find_client(request.args.get("client_id", "")) or abort(400, "openid-unknown")
+    client = find_client(request.args.get("client_id", ""))
+    if client is None:
+        abort(400, "openid-unknown")
     onward = f"/openid/authorize?{urlencode([*request.args.items(multi=True)])}"
     return render_template("openid/go_on.html", title=client.row["title"], onward=onward)
 

@@ -33,7 +33,9 @@ def find_openid_client(program_id: int) -> sqlite3.Row | None:
 @of_admins.route("/admin/programs/<name>/openid", methods=["GET", "POST"])
 def set_up(name: str) -> ResponseReturnValue:
     """Where it may return to, and a new secret, which is shown once."""
-    program = fetch_row("SELECT * FROM programs WHERE name = ?", (name,)) or abort(404)
+    program = fetch_row("SELECT * FROM programs WHERE name = ?", (name,))
+    if program is None:
+        abort(404)
     form, known = Form(*FIELDS), find_openid_client(program["id"])
     if request.method != "POST":
         if known:

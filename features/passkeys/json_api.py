@@ -33,7 +33,10 @@ def parse_json(text: bytes) -> Any:
 
 
 def require_json_member() -> Member:
-    return current_member() or abort(401, "passkey-signed-out")
+    member = current_member()
+    if member is None:
+        abort(401, "passkey-signed-out")
+    return member
 
 
 def refuse(sentence: str) -> ResponseReturnValue:

@@ -55,7 +55,9 @@ def rename(row_id: int) -> ResponseReturnValue:
 def ask_for_name(row_id: int) -> ResponseReturnValue:
     member, form = require_member(), Form("name")
     own = "SELECT name FROM passkeys WHERE id = ? AND author_id = ?"
-    row = fetch_row(own, (row_id, member.id)) or abort(404)
+    row = fetch_row(own, (row_id, member.id))
+    if row is None:
+        abort(404)
     form.values["name"] = row["name"]
     return render_template("passkeys/rename.html", form=form, row_id=row_id)
 
