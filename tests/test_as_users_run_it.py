@@ -25,6 +25,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from foundation.cli.source_files import FILES, FOLDERS
 from simulator.server import serving
 from simulator.vonage import Vonage
 
@@ -45,8 +46,7 @@ from .test_relying_parties import APACHE, MODULES, read_recipe
 
 CLUB = "https://club.example.org"
 FRIEND, GUEST = "12025550177", "12025550178"
-PARTS = ["app.py", "wsgi.py", "schema.sql", "requirements.txt", ".env.example", "features"]
-PARTS += ["foundation", "migrations", "static", "templates", "tools", "translations"]
+PARTS = [*FILES, *FOLDERS, ".env.example", "tools"]
 
 
 class Tunnel(BaseHTTPRequestHandler):

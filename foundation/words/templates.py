@@ -30,7 +30,7 @@ def add_words(app: Flask) -> None:
     jinja.install_gettext_callables(  # type: ignore[attr-defined]
         translate, translate_count, pgettext=translate_in
     )
-    jinja.globals |= {"_": partial(say, translate), "languages": LANGUAGES}
+    jinja.globals |= {"_": partial(say_filled, translate), "languages": LANGUAGES}
     jinja.filters |= TIMES
     app.context_processor(describe_language)
 
@@ -44,10 +44,10 @@ def describe_language() -> dict[str, Any]:
         "gettext": catalog.gettext,
         "ngettext": catalog.ngettext,
         "pgettext": catalog.pgettext,
-        "_": partial(say, catalog.gettext),
+        "_": partial(say_filled, catalog.gettext),
     }
 
 
-def say(find: Callable[[str], str], sentence: str, **gaps: Any) -> str:
+def say_filled(find: Callable[[str], str], sentence: str, **gaps: Any) -> str:
     """`_()`: unlike what `{% trans %}` says, this has no tags, so Jinja escapes it."""
     return find(sentence) % gaps if gaps else find(sentence)
