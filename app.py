@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -33,6 +34,7 @@ from vonage_http_client.errors import NotFoundError
 from vonage_sms import SmsMessage
 from vonage_verify import Locale, SmsChannel, VerifyRequest
 
+from foundation.running import Running, running
 from foundation.storage import journal
 from foundation.storage.database import (
     count_rows,
@@ -44,7 +46,8 @@ from foundation.storage.database import (
     open_database,
     transaction,
 )
-from foundation.storage.digests import keyed_digest, phone_digest, session_digest
+from foundation.storage.digests import digest_phone, digest_session, keyed_digest
+from foundation.storage.migrations import read_parts
 from foundation.typed.mistakes import (
     Mistake,
     end_of_day,
@@ -72,16 +75,16 @@ from foundation.vonage.client import (
     parse_request_id,
 )
 from foundation.vonage.inbound import Inbound
-from foundation.web.feature import Feature, Why, add_features, fill_templates, hooks
+from foundation.web.feature import Feature, Why, add_features, add_template_context, hooks
 from foundation.web.flask_settings import configure_flask, wrap_wsgi
 from foundation.web.forms import Form
 from foundation.web.guards import for_machines, guard, parse_next
-from foundation.web.kept_forms import render_form
+from foundation.web.kept_forms import render_kept_form
 from foundation.web.language_choice import language_choice
 from foundation.web.logs import keep_secrets_out_of_logs
 from foundation.web.notices import notify
 from foundation.web.paging import Page, fetch_page, read_id
-from foundation.web.responses import add_answers
+from foundation.web.responses import configure_responses
 from foundation.web.root_files import root_files
 from foundation.web.sessions import (
     IS_MEMBER,
@@ -126,15 +129,16 @@ def create_app(
     app.config.update((k, v) for k, v in (config or {}).items() if k not in SETTINGS)
     keep_secrets_out_of_logs(app)
     app.session_interface = MemberSessions(app)
-    app.extensions["vonage"] = Vonage(app.config)
-    open_database(app, [feature.name for feature in features])
+    parts = read_parts(Path(app.root_path), [feature.name for feature in features])
+    app.extensions["trusted_group"] = Running(Vonage(app.config), features, parts)
+    open_database(app)
     with app.app_context():
         drop_invites_of_old_key()
     for blueprint in (pages, webhooks, admin, root_files, language_choice):
         app.register_blueprint(blueprint)
     app.before_request(guard)
-    fill_templates(app, features)
-    add_answers(app)
+    add_template_context(app, features)
+    configure_responses(app)
     add_features(app, features)
     wrap_wsgi(app)
     return app
@@ -183,18 +187,18 @@ def invite_friend() -> ResponseReturnValue:
     form = Form(*INVITE_FIELDS)
     if not is_admin(inviter) and (form.values["username"] or form.values["ends_on"]):
         abort(403, "invites-by-admin")
-    wish = read_wish(form)
+    wanted = read_new_invite(form)
     if form.mistakes:
         return show_invites(form, 422)
     try:
-        invite_id = create_invite(wish, inviter)
+        invite_id = create_invite(wanted, inviter)
     except Mistake as mistake:
         form.refuse(mistake)
         return show_invites(form, 422)
-    done = "done-invited" if wish.is_texted else "done-invited-self"
-    if wish.is_texted:
+    done = "done-invited" if wanted.is_texted else "done-invited-self"
+    if wanted.is_texted:
         try:
-            send_invite(invite_id, wish.phone, inviter.username, wish.language)
+            send_invite(invite_id, wanted.phone, inviter.username, wanted.language)
         except VonageError:  # the invite stays; its line on the page says what is wrong
             done = "done-invited-only"
     notify(done)
@@ -218,11 +222,11 @@ def may_invite(member: Member) -> bool:
         return True
     if not current_app.config["MEMBER_INVITES"]:
         return False
-    stays = "SELECT 1 FROM authors WHERE id = ? AND ends_at IS NULL AND removed_at IS NULL"
-    return fetch_row(stays, (member.id,)) is not None
+    sql = "SELECT 1 FROM authors WHERE id = ? AND ends_at IS NULL AND removed_at IS NULL"
+    return fetch_row(sql, (member.id,)) is not None
 
 
-class Wish(NamedTuple):
+class NewInvite(NamedTuple):
     """What an inviter asks for. Members who are no admins leave out name and end."""
 
     phone: str
@@ -233,10 +237,10 @@ class Wish(NamedTuple):
     language: str | None = None  # of the texts; None: the group's
 
 
-def read_wish(form: Form) -> Wish:
+def read_new_invite(form: Form) -> NewInvite:
     insists = request.form.get("anyway") == form.values["phone"]
     last_day = form.read("ends_on", parse_last_day)
-    return Wish(
+    return NewInvite(
         form.read("phone", parse_phone if insists else parse_known_phone),
         form.read("username", parse_new_username) or None,
         form.read("note", parse_note) or None,
@@ -249,29 +253,29 @@ def read_wish(form: Form) -> Wish:
 def parse_new_username(text: str) -> str:
     """Optional. Refuses the word: somebody mixed up the fields. Raises Mistake."""
     name = parse_username(text) if text.strip() else ""
-    if name == inbound.plain(current_app.config["INVITE_CODE"]):
+    if name == inbound.fold_text(current_app.config["INVITE_CODE"]):
         raise Mistake("username", "username-reserved")
     return name
 
 
-def create_invite(wish: Wish, inviter: Member | None) -> int:
+def create_invite(wanted: NewInvite, inviter: Member | None) -> int:
     """Store an invite and return its id. Raises Mistake."""
-    require_fitting_end(wish)
+    require_fitting_end(wanted)
     actor = inviter and inviter.username
-    parts = count_parts(texts.write_invite(actor, wish.language)) if wish.is_texted else 0
+    parts = count_parts(texts.write_invite(actor, wanted.language)) if wanted.is_texted else 0
     with transaction():
         prune()
-        wait = texts.seconds_until_text(wish.phone) if parts else None
-        refusal = why_not_invited(wish, inviter, wait, parts)
+        wait = texts.seconds_until_text(wanted.phone) if parts else None
+        refusal = why_not_invited(wanted, inviter, wait, parts)
         if refusal is None:
-            displace_invites(wish.phone, wish.username, actor)
-            invite_id = insert_invite(wish, inviter)
-            journal.record("invited", actor, wish.username, invite_id)
+            displace_invites(wanted.phone, wanted.username, actor)
+            invite_id = insert_invite(wanted, inviter)
+            journal.record("invited", actor, wanted.username, invite_id)
             if parts:
                 journal.record(
                     "text_sent", invite_id=invite_id, parts=parts
                 )  # counted before it is sent
-                texts.start_cooldown(wish.phone)
+                texts.start_cooldown(wanted.phone)
         elif refusal == "budget-spent":
             journal.record("budget_reached", actor, detail=refusal)
     if refusal is not None:
@@ -279,28 +283,30 @@ def create_invite(wish: Wish, inviter: Member | None) -> int:
     return invite_id
 
 
-def require_fitting_end(wish: Wish) -> None:
+def require_fitting_end(wanted: NewInvite) -> None:
     """A guest's last day is after the invite's, and admins are no guests."""
-    if wish.ends_at is None:
+    if wanted.ends_at is None:
         return
-    if wish.username in current_app.config["ADMINS"]:
+    if wanted.username in current_app.config["ADMINS"]:
         raise Mistake("ends_on", "day-for-admin")
-    if wish.ends_at <= now() + current_app.config["INVITE_DAYS"] * DAY:
+    if wanted.ends_at <= now() + current_app.config["INVITE_DAYS"] * DAY:
         raise Mistake("ends_on", "day-too-soon")
 
 
-def why_not_invited(wish: Wish, inviter: Member | None, wait: int | None, parts: int) -> str | None:
-    if inviter and not is_admin(inviter) and (refusal := why_not_by_member(wish, inviter)):
+def why_not_invited(
+    wanted: NewInvite, inviter: Member | None, wait: int | None, parts: int
+) -> str | None:
+    if inviter and not is_admin(inviter) and (refusal := why_not_by_member(wanted, inviter)):
         return refusal
-    stopped = "SELECT 1 FROM whitelist WHERE phone_digest = ? AND stopped_at IS NOT NULL"
-    if fetch_row(stopped, (phone_digest(wish.phone),)):
+    sql = "SELECT 1 FROM whitelist WHERE phone_digest = ? AND stopped_at IS NOT NULL"
+    if fetch_row(sql, (digest_phone(wanted.phone),)):
         return "phone-stopped"
     if wait:
         return "invited-just-now"
     return why_over_budget(parts) if parts else None
 
 
-def why_not_by_member(wish: Wish, inviter: Member) -> str | None:
+def why_not_by_member(wanted: NewInvite, inviter: Member) -> str | None:
     """A member's invite displaces none, and there are never many. The limits come first, or a
     member who has used them up could go on asking which numbers are invited."""
     if not may_invite(inviter):
@@ -311,15 +317,15 @@ def why_not_by_member(wish: Wish, inviter: Member) -> str | None:
     )
     if own >= current_app.config["MEMBER_INVITES"]:
         return "invites-all-open"
-    today = (
+    sql = (
         "SELECT count(*) FROM journal WHERE event IN ('invited', 'budget_reached')"
         " AND at > ? AND at <= ? AND actor = ?"
     )
-    if count_rows(today, (now() - DAY, now(), inviter.username)) >= INVITES_A_DAY:
+    if count_rows(sql, (now() - DAY, now(), inviter.username)) >= INVITES_A_DAY:
         return "invites-of-today"
     invited = count_rows(
         "SELECT count(*) FROM whitelist WHERE expires_at > ? AND phone_digest = ?",
-        (now(), phone_digest(wish.phone)),
+        (now(), digest_phone(wanted.phone)),
     )
     return "invited-already" if invited else None
 
@@ -328,14 +334,14 @@ def displace_invites(phone: str, username: str | None, actor: str | None) -> Non
     """An invite replaces the number's earlier one, and an earlier one for the same name: otherwise
     two phones could sign in as one member. Their running PINs go too. One that was stopped stays,
     so the number isn't texted again by mistake."""
-    digest = phone_digest(phone)
+    digest = digest_phone(phone)
     displaced = fetch_rows(
         "DELETE FROM whitelist WHERE phone_digest = ?1 OR (username = ?2 AND stopped_at IS NULL)"
         " RETURNING id, phone_digest",
         (digest, username),
     )
-    running = "DELETE FROM pending_verifications WHERE phone_digest = ? AND author_id IS NULL"
-    get_db().execute(running, (digest,))
+    sql = "DELETE FROM pending_verifications WHERE phone_digest = ? AND author_id IS NULL"
+    get_db().execute(sql, (digest,))
     for row in displaced:
         forget_pins_of_invite(row["id"])
         if row["phone_digest"] != digest:
@@ -349,16 +355,16 @@ def forget_pins_of_invite(invite_id: int) -> None:
     )
 
 
-def insert_invite(wish: Wish, inviter: Member | None) -> int:
+def insert_invite(wanted: NewInvite, inviter: Member | None) -> int:
     expires_at = now() + current_app.config["INVITE_DAYS"] * DAY
     return insert_row(
         "INSERT INTO whitelist (phone_digest, phone_hint, username, note, ends_at, invited_by,"
         " delivery, language, created_at, expires_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
-            phone_digest(wish.phone), wish.phone[-2:], wish.username, wish.note, wish.ends_at,
-            inviter and inviter.id, None if wish.is_texted else "self", wish.language,
-            now(), expires_at,
+            digest_phone(wanted.phone), wanted.phone[-2:], wanted.username, wanted.note,
+            wanted.ends_at, inviter and inviter.id, None if wanted.is_texted else "self",
+            wanted.language, now(), expires_at,
         ),
     )  # fmt: skip
 
@@ -381,13 +387,13 @@ def send_invite(
                 journal.refund("text_sent", "text_refused", invite_id, None, error.reason)
                 texts.end_cooldown(phone)
             if isinstance(error, SentInPart):
-                keep_message_ids(invite_id, error.message_ids)
+                store_message_ids(invite_id, error.message_ids)
         raise
     with transaction():
-        keep_message_ids(invite_id, message_ids)
+        store_message_ids(invite_id, message_ids)
 
 
-def keep_message_ids(invite_id: int, message_ids: list[str]) -> None:
+def store_message_ids(invite_id: int, message_ids: list[str]) -> None:
     """Of every part of the text, for the delivery receipts. Vonage has counted them by now."""
     ids = json.dumps(dict.fromkeys(message_ids))
     get_db().execute("UPDATE whitelist SET message_ids = ? WHERE id = ?", (ids, invite_id))
@@ -425,8 +431,8 @@ def withdraw_invite(invite_id: int, by: Member) -> bool:
 
 
 @admin.get("/admin")
-@pages.get("/invite", endpoint="invites")
-def overview() -> ResponseReturnValue:
+@pages.get("/invite")
+def invites() -> ResponseReturnValue:
     member = require_inviter()
     if is_admin(member) and request.path != "/admin":
         return redirect("/admin", 303)
@@ -437,7 +443,7 @@ def overview() -> ResponseReturnValue:
 
 
 def invites_page(member: Member) -> str:
-    return "admin.overview" if is_admin(member) else "pages.invites"
+    return "admin.invites" if is_admin(member) else "pages.invites"
 
 
 def show_invites(form: Form, status: int = 200) -> ResponseReturnValue:
@@ -504,7 +510,7 @@ def find_open_invites(member: Member) -> Page:
 def answer(token: str | None = None) -> ResponseReturnValue:
     """A friend texted. 204: done, or nothing to do; 503: Vonage should call again."""
     if request.method != "POST":
-        return inbound.show_presence()
+        return inbound.respond_to_probe()
     message = inbound.parse_inbound(g.fields)
     if message is None:
         return "", 204
@@ -526,8 +532,8 @@ def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
     if message.part or find_invite(message.phone) is None:
         return None  # another part may have the word; and strangers get no answer
     if message.words in STOPS:
-        return stop
-    return note_late_reply if message.is_late else answer_without_word
+        return stop_invite
+    return note_late_reply if message.is_late else send_hint
 
 
 @webhooks.errorhandler(VonageError)
@@ -538,14 +544,14 @@ def ask_again(error: VonageError) -> ResponseReturnValue:
 STOPS = (["stop"], ["stopp"], ["arret"], ["arrêt"])
 
 
-def stop(message: Inbound) -> None:
+def stop_invite(message: Inbound) -> None:
     """STOP: close the invite. The number isn't texted again until an admin withdraws the invite or
     the friend texts the word."""
     with transaction():
         invite = fetch_row(
             "UPDATE whitelist SET stopped_at = ?1 WHERE phone_digest = ?2 AND expires_at > ?1"
             " AND stopped_at IS NULL RETURNING id, username",
-            (now(), phone_digest(message.phone)),
+            (now(), digest_phone(message.phone)),
         )
         if invite:
             forget_pins_of_invite(invite["id"])
@@ -568,7 +574,7 @@ def note_reply(invite_id: int, state: str) -> None:
     get_db().execute("UPDATE whitelist SET replied = ? WHERE id = ?", (state, invite_id))
 
 
-def answer_without_word(message: Inbound) -> None:
+def send_hint(message: Inbound) -> None:
     """A friend replied without the word: tell the admin, and once the friend."""
     invite = count_hint(message)
     if invite is None:
@@ -635,8 +641,8 @@ def count_pin(message: Inbound) -> PinOrder | None:
         if invite is None:
             journal.record_daily("word_from_stranger", message.phone[-2:])
             return None
-        counted = journal.find_counted(invite["id"], message.claim, inbound.STALE_AFTER)
-        if is_settled(message, invite, counted):
+        counted = journal.find_pin_line(invite["id"], message.claim, inbound.STALE_AFTER)
+        if needs_no_pin(message, invite, counted):
             return None
         is_resumed = counted is not None and abs(now() - counted["at"]) < PIN_LIFETIME
         name, refusal = invite["username"], why_no_pin(invite, is_resumed)
@@ -655,7 +661,7 @@ def count_pin(message: Inbound) -> PinOrder | None:
         return PinOrder(invite["id"], invite["language"], invite["request_id"], is_resumed)
 
 
-def is_settled(message: Inbound, invite: sqlite3.Row, counted: sqlite3.Row | None) -> bool:
+def needs_no_pin(message: Inbound, invite: sqlite3.Row, counted: sqlite3.Row | None) -> bool:
     """Whether this text has its PIN, or was followed by another, or doesn't open a stopped invite:
     it must have been written after the STOP, and on purpose (a part may be a quote)."""
     if invite["message_digest"] == message.claim and invite["pin_ends_at"] > now():
@@ -673,7 +679,7 @@ def find_invite(phone: str) -> sqlite3.Row | None:
         " pending_verifications.expires_at AS pin_ends_at"
         " FROM whitelist LEFT JOIN pending_verifications USING (phone_digest)"
         " WHERE phone_digest = ? AND whitelist.expires_at > ?",
-        (phone_digest(phone), now()),
+        (digest_phone(phone), now()),
     )
 
 
@@ -703,8 +709,8 @@ def is_name_used_since_stop(invite: sqlite3.Row) -> bool:
 
 def refund_pin(message: Inbound, order: PinOrder, reason: str) -> None:
     with transaction() as db:
-        uncount = "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?"
-        db.execute(uncount, (order.invite_id,))
+        sql = "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?"
+        db.execute(sql, (order.invite_id,))
         journal.refund("pin_sent", "pin_refused", order.invite_id, message.claim, reason)
 
 
@@ -772,7 +778,7 @@ def note_delivery(message_id: str, outcome: str) -> bool:
             return False
         outcomes = json.loads(invite["message_ids"])
         outcomes[message_id] = outcomes[message_id] or outcome
-        whole = invite["delivery"] or inbound.sum_up(outcomes.values())
+        whole = invite["delivery"] or inbound.delivery_of_all_parts(outcomes.values())
         db.execute(
             "UPDATE whitelist SET message_ids = ?, delivery = ? WHERE id = ?",
             (json.dumps(outcomes), whole, invite["id"]),
@@ -829,7 +835,7 @@ class SignedIn(NamedTuple):
     session_id: str
 
 
-class Check(NamedTuple):
+class CountedTry(NamedTuple):
     """A counted try, with the chosen name leased to it."""
 
     invite_id: int
@@ -861,7 +867,7 @@ def login_by_hand() -> ResponseReturnValue:
 def show_signup(form: Form, status: int = 200) -> ResponseReturnValue:
     wanted = parse_next(request.values.get("next", ""))
     wanted = None if wanted in ("/logout", "/leave") else wanted  # not what one signs in for
-    return render_form("signup.html", form, next=wanted), status
+    return render_kept_form("signup.html", form, next=wanted), status
 
 
 @pages.post("/login")
@@ -913,7 +919,7 @@ def sign_in(attempt: Attempt) -> SignedIn:
     return complete_or_release(attempt, found)
 
 
-def prepare_check(attempt: Attempt) -> Check | SignedIn:
+def prepare_check(attempt: Attempt) -> CountedTry | SignedIn:
     """Decide what this form may do. If that is to ask Vonage, count the try and lease the name
     first; if it was signed in before, the receipt is as good as the first answer."""
     refuse_strangers(attempt)
@@ -934,7 +940,7 @@ def prepare_check(attempt: Attempt) -> Check | SignedIn:
     # What is wrong with a name costs a try, or names could be guessed while a PIN runs.
     if refusal is not None:
         raise Mistake("username", refusal)
-    return Check(pending["invite_id"], pending["request_id"], pending["bound_to"])
+    return CountedTry(pending["invite_id"], pending["request_id"], pending["bound_to"])
 
 
 def refuse_strangers(attempt: Attempt) -> None:
@@ -954,7 +960,7 @@ def find_pending(attempt: Attempt) -> sqlite3.Row | None:
         " FROM pending_verifications AS pending"
         " LEFT JOIN whitelist ON whitelist.id = whitelist_id AND whitelist.expires_at > ?2"
         " AND stopped_at IS NULL WHERE pending.phone_digest = ?1 AND pending.expires_at > ?2",
-        (phone_digest(attempt.phone), now()),
+        (digest_phone(attempt.phone), now()),
     )
 
 
@@ -974,7 +980,7 @@ def read_receipt(attempt: Attempt, pending: sqlite3.Row) -> SignedIn:
     session_id = attempt.session_id(pending["request_id"])
     row = fetch_row(
         "SELECT 1 FROM sessions WHERE id_digest = ? AND author_id = ? AND expires_at > ?",
-        (session_digest(session_id), pending["author_id"], now()),
+        (digest_session(session_id), pending["author_id"], now()),
     )
     if row is None or pending["visitor_digest"] != attempt.digest:
         raise Mistake("pin", "pin-wrong")
@@ -985,7 +991,7 @@ def why_not_this_name(attempt: Attempt, bound_to: str | None) -> str | None:
     """An invite for a name is good for that name only; any other invite for a new name only. The
     word is no name: somebody mixed up the fields."""
     name = attempt.username
-    if name == inbound.plain(current_app.config["INVITE_CODE"]):
+    if name == inbound.fold_text(current_app.config["INVITE_CODE"]):
         return "username-reserved"
     if bound_to is not None:
         return None if bound_to == name else "username-not-invited"
@@ -1031,7 +1037,7 @@ def lease_name(attempt: Attempt) -> str | None:
         get_db().execute(
             "UPDATE pending_verifications SET username = ?, leased_until = ?, visitor_digest = ?"
             " WHERE phone_digest = ?",
-            (attempt.username, now() + LEASE_LIFETIME, attempt.digest, phone_digest(attempt.phone)),
+            (attempt.username, now() + LEASE_LIFETIME, attempt.digest, digest_phone(attempt.phone)),
         )
     except sqlite3.IntegrityError:
         return "username-taken"
@@ -1042,32 +1048,32 @@ UNFINISHED = "unfinished "  # what stays of a lease whose PIN was right, and is 
 
 
 @transaction()
-def release_lease(attempt: Attempt, left: str | None) -> None:
+def release_lease(attempt: Attempt, outcome: str | None) -> None:
     """Free the name. What is `left` in the place of the visitor's digest tells a second press what
     became of the first: that digest itself after a wrong PIN, with UNFINISHED before it after a
     right one, nothing if Vonage didn't answer."""
     get_db().execute(
         "UPDATE pending_verifications SET username = NULL, leased_until = NULL,"
         " visitor_digest = ? WHERE phone_digest = ? AND visitor_digest = ? AND author_id IS NULL",
-        (left, phone_digest(attempt.phone), attempt.digest),
+        (outcome, digest_phone(attempt.phone), attempt.digest),
     )
 
 
-def refuse_pin(attempt: Attempt, check: Check, is_final: bool) -> None:
+def refuse_pin(attempt: Attempt, counted: CountedTry, is_final: bool) -> None:
     """The PIN was wrong. If Vonage ended the request for that, nobody needs to spend more tries."""
     with transaction() as db:
         release_lease(attempt, attempt.digest)
-        journal.record("pin_wrong", subject=check.bound_to, invite_id=check.invite_id)
+        journal.record("pin_wrong", subject=counted.bound_to, invite_id=counted.invite_id)
         if is_final:
             db.execute(
                 "DELETE FROM pending_verifications WHERE request_id = ? AND author_id IS NULL",
-                (check.request_id,),
+                (counted.request_id,),
             )
 
 
-def complete_or_release(attempt: Attempt, check: Check) -> SignedIn:
+def complete_or_release(attempt: Attempt, counted: CountedTry) -> SignedIn:
     try:
-        return complete_sign_in(attempt, check)
+        return complete_sign_in(attempt, counted)
     except Mistake:
         release_lease(attempt, UNFINISHED + attempt.digest)
         raise
@@ -1078,37 +1084,39 @@ def complete_or_release(attempt: Attempt, check: Check) -> SignedIn:
         raise NotStored from error
 
 
-def complete_sign_in(attempt: Attempt, check: Check) -> SignedIn:
+def complete_sign_in(attempt: Attempt, counted: CountedTry) -> SignedIn:
     """The PIN was right. In one transaction the invite goes, and member, session, receipt and
     journal line come."""
     with transaction():
         invite = fetch_row(
             "DELETE FROM whitelist WHERE id = ? AND username IS ? AND expires_at > ?"
             " AND stopped_at IS NULL RETURNING invited_by, ends_at",
-            (check.invite_id, check.bound_to, now()),
+            (counted.invite_id, counted.bound_to, now()),
         )
         if invite is None:
             raise Mistake("form", "invite-withdrawn")
-        author, event = find_or_create_author(attempt.username, check, invite)
-        session_id = attempt.session_id(check.request_id)
-        sign_in_as(author, session_id, "pin", event, check.invite_id)
-        write_receipt(attempt, check, author.id)
+        author, event = find_or_create_author(attempt.username, counted, invite)
+        session_id = attempt.session_id(counted.request_id)
+        sign_in_as(author, session_id, "pin", event, counted.invite_id)
+        write_receipt(attempt, counted, author.id)
     return SignedIn(author.id, session_id)
 
 
-def find_or_create_author(username: str, check: Check, invite: sqlite3.Row) -> tuple[Member, str]:
+def find_or_create_author(
+    username: str, counted: CountedTry, invite: sqlite3.Row
+) -> tuple[Member, str]:
     """The member whom the invite names, or a new one, and the event that this is. Somebody may have
     been invited under the chosen name while the PIN was being checked: then it is theirs. The
     invite says how long a guest stays, and brings back a member who was removed."""
-    if check.bound_to is None and is_name_taken(username):
+    if counted.bound_to is None and is_name_taken(username):
         raise Mistake("username", "username-given-away")
     known = fetch_row("SELECT id, removed_at, ends_at FROM authors WHERE username = ?", (username,))
     if known:
         was_gone = known["removed_at"] or (known["ends_at"] or now() + 1) <= now()
         if was_gone:  # a guest's old sessions and passkeys would come back, too
             end_sessions([known["id"]], "returned")
-        back = "UPDATE authors SET removed_at = NULL, ends_at = ? WHERE id = ?"
-        get_db().execute(back, (invite["ends_at"], known["id"]))
+        sql = "UPDATE authors SET removed_at = NULL, ends_at = ? WHERE id = ?"
+        get_db().execute(sql, (invite["ends_at"], known["id"]))
         return Member(known["id"], username), "rejoined" if was_gone else "signed_in"
     new = insert_row(
         "INSERT INTO authors (username, invited_by, joined_at, ends_at)"
@@ -1118,14 +1126,14 @@ def find_or_create_author(username: str, check: Check, invite: sqlite3.Row) -> t
     return Member(new, username), "joined"
 
 
-def write_receipt(attempt: Attempt, check: Check, author_id: int) -> None:
+def write_receipt(attempt: Attempt, counted: CountedTry, author_id: int) -> None:
     """Replaces the pending verification, which ends its lease on the name."""
     get_db().execute(
         "INSERT OR REPLACE INTO pending_verifications (phone_digest, whitelist_id, request_id,"
         " message_digest, visitor_digest, author_id, expires_at)"
         " VALUES (?, ?, ?, '', ?, ?, ?)",
         (
-            phone_digest(attempt.phone), check.invite_id, check.request_id,
+            digest_phone(attempt.phone), counted.invite_id, counted.request_id,
             attempt.digest, author_id, now() + RECEIPT_LIFETIME,
         ),
     )  # fmt: skip
@@ -1135,7 +1143,7 @@ def wait_for_first_press(attempt: Attempt) -> SignedIn:
     """The button was pressed twice: give the second press the first one's outcome, without asking
     Vonage again. In each process one waits for a row, or a few presses more would hold every
     thread."""
-    waiting: set[str] = current_app.extensions.setdefault("waiting", set())
+    waiting = running().waiting
     if attempt.digest in waiting:
         raise Mistake("pin", "being-checked", LEASE_LIFETIME - SECOND_PRESS_PATIENCE)
     waiting.add(attempt.digest)
@@ -1185,7 +1193,7 @@ def sign_in_as(
         " (id_digest, author_id, device, data, created_at, seen_at, expires_at, began, added_by)"
         " VALUES (?, ?, ?, '{}', ?, ?, ?, ?, ?)",
         (
-            session_digest(session_id), author.id, name_device(request.user_agent.string),
+            digest_session(session_id), author.id, name_device(request.user_agent.string),
             now(), now(), expires_at, began, added_by,
         ),
     )  # fmt: skip
@@ -1256,10 +1264,10 @@ def home() -> ResponseReturnValue:
     if current_member() is None:
         return render_template("landing.html")
     member = require_member()
-    return render_template("home.html", circle=find_circle(), may_invite=may_invite(member))
+    return render_template("home.html", everybody=find_everybody(), may_invite=may_invite(member))
 
 
-def find_circle() -> Page:
+def find_everybody() -> Page:
     """The members, the oldest first, each with who invited them."""
     return fetch_page(
         "SELECT authors.username, inviters.username AS inviter FROM authors"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import requests
 
-from app import Wish, create_invite
-from foundation.storage.digests import phone_digest
+from app import NewInvite, create_invite
+from foundation.storage.digests import digest_phone
 from foundation.words.clock import DAY
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage, hang
@@ -130,13 +130,13 @@ class World:
 
     def digest_phone(self, phone: str) -> str:
         with self.group.app.app_context():
-            return phone_digest(phone)
+            return digest_phone(phone)
 
     def invite(self) -> str:
         """The phone of a friend who is invited."""
         phone = self.next_phone()
         with self.group.app.app_context():
-            create_invite(Wish(phone), None)
+            create_invite(NewInvite(phone), None)
         return phone
 
     def text_back(self, ours: Running, phone: str) -> str:

@@ -18,7 +18,7 @@ from flask.typing import ResponseReturnValue
 
 from app import require_member, sign_in_as
 from foundation.storage.database import fetch_row, get_db, transaction
-from foundation.storage.digests import keyed_digest, session_digest
+from foundation.storage.digests import digest_session, keyed_digest
 from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake, drop_invisible, read_digits
 from foundation.web.feature import Feature, Why, find_confirmation
@@ -34,7 +34,7 @@ from foundation.web.sessions import (
 from foundation.web.visitor import create_visitor, find_visitor
 from foundation.words.clock import MINUTE, now
 
-another_device = Blueprint("another_device", __name__)
+bp = Blueprint("another_device", __name__)
 
 OFFER_LIFETIME = 5 * MINUTE
 RECEIPT_LIFETIME = 10 * MINUTE  # in which a lost answer is given again
@@ -80,8 +80,8 @@ def state_of(offer: sqlite3.Row) -> str:
 # On the device that is signed in ------------------------------------------------------------------
 
 
-@another_device.get("/devices/add")
-def overview() -> ResponseReturnValue:
+@bp.get("/devices/add")
+def add_device() -> ResponseReturnValue:
     require_member()
     offer = find_own_offer()
     if offer is None:
@@ -102,18 +102,18 @@ def show_offer(offer: sqlite3.Row, form: Form, status: int = 200) -> ResponseRet
     ), status
 
 
-@another_device.post("/devices/add")
+@bp.post("/devices/add")
 def make_offer() -> ResponseReturnValue:
     member = require_member()
     if place := find_confirmation(member):
         return redirect(f"{place}?next=/devices/add", 303)
     offer_id = secrets.token_hex(16)
     with transaction() as db:
-        prune()
+        prune_offers()
         if session_table().find(db, this_digest()) is None:
             return redirect("/signup", 303)  # signed out in this moment
-        unfinished = "DELETE FROM offers WHERE session_digest = ? AND added_at IS NULL"
-        db.execute(unfinished, (this_digest(),))  # one a session
+        sql = "DELETE FROM offers WHERE session_digest = ? AND added_at IS NULL"
+        db.execute(sql, (this_digest(),))  # one a session
         db.execute(
             "INSERT INTO offers (id, code_digest, session_digest, expires_at) VALUES (?, ?, ?, ?)",
             (offer_id, digest_of_code(code_of(offer_id)), this_digest(), now() + OFFER_LIFETIME),
@@ -130,8 +130,8 @@ def find_own_offer() -> sqlite3.Row | None:
     )
 
 
-@another_device.post("/devices/add/confirm")
-def confirm() -> ResponseReturnValue:
+@bp.post("/devices/add/confirm")
+def confirm_device() -> ResponseReturnValue:
     """The number of the new device was typed here. The first wrong one ends the offer."""
     member = require_member()
     form = Form("number")
@@ -173,8 +173,8 @@ def parse_number(text: str) -> str:
 # On the new device --------------------------------------------------------------------------------
 
 
-@another_device.get("/join")
-@another_device.get("/join/<code>")
+@bp.get("/join")
+@bp.get("/join/<code>")
 def join(code: str = "") -> ResponseReturnValue:
     """Opening the link spends nothing: messengers and scanners open links, too."""
     if find_visitor() is None:
@@ -184,7 +184,7 @@ def join(code: str = "") -> ResponseReturnValue:
     return render_template("another_device/join.html", form=form)
 
 
-@another_device.post("/join")
+@bp.post("/join")
 def give_code() -> ResponseReturnValue:
     form, visitor = Form("code"), find_visitor()
     code = form.read("code", parse_code)
@@ -263,7 +263,7 @@ def find_offer_of(visitor: str) -> sqlite3.Row | None:
     return find_offer("visitor_digest = ?2", digest_of_visitor(visitor))
 
 
-@another_device.get("/join/wait")
+@bp.get("/join/wait")
 def wait() -> ResponseReturnValue:
     visitor = find_visitor()
     if visitor is None:
@@ -279,8 +279,8 @@ def show_wait(visitor: str, status: int = 200) -> ResponseReturnValue:
     return page, status
 
 
-@another_device.route("/join/finish", methods=["GET", "POST"])
-def finish() -> ResponseReturnValue:
+@bp.route("/join/finish", methods=["GET", "POST"])
+def finish_joining() -> ResponseReturnValue:
     visitor = find_visitor()
     if visitor is None or request.method != "POST":
         return redirect("/join/wait" if visitor else "/join", 303)
@@ -297,14 +297,14 @@ def add_this_device(visitor: str) -> tuple[int, str] | None:
     if find_finishable(visitor) is None:
         return None  # before a lock is taken
     with transaction() as db:
-        prune()
+        prune_offers()
         offer = find_finishable(visitor)
         if offer is None:
             return None
         # Always the same for this offer and browser, and nobody else can guess it.
         session_id = keyed_digest("session", visitor, offer["id"])
         if offer["added_at"]:
-            is_there = session_table().find(db, session_digest(session_id))
+            is_there = session_table().find(db, digest_session(session_id))
             return (offer["author_id"], session_id) if is_there else None
         owner = Member(offer["author_id"], offer["username"])
         sign_in_as(owner, session_id, "device", "device_added", added_by=offer["session_digest"])
@@ -324,23 +324,23 @@ def find_finishable(visitor: str) -> sqlite3.Row | None:
     return offer if state_of(offer) in ("confirmed", "added") else None
 
 
-def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
+def drop_half_added(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
     """After "sign out all others", what is half added doesn't come in. (All else that ends an offer
     ends its session, and so the row.)"""
     if why == "others":
-        half_added = (
+        sql = (
             "DELETE FROM offers WHERE added_at IS NULL AND session_digest IN (SELECT id_digest"
             " FROM sessions WHERE author_id = ?)"
         )
-        get_db().executemany(half_added, [(author_id,) for author_id in author_ids])
+        get_db().executemany(sql, [(author_id,) for author_id in author_ids])
 
 
-def prune() -> None:
+def prune_offers() -> None:
     get_db().execute("DELETE FROM offers WHERE expires_at <= ?", (now(),))
 
 
 feature = Feature(
-    another_device,
+    bp,
     sentences={
         "code-missing": "Type the code that your other device shows.",
         "code-wrong": "That code is wrong, or its five minutes are over. Look at your other device"
@@ -364,7 +364,7 @@ feature = Feature(
         "devices": "another_device/_add.html",
         "signup": "another_device/_back.html",
     },
-    prune=prune,
-    ended=ended,
-    left_out=("offers",),
+    prune=prune_offers,
+    ended=drop_half_added,
+    not_in_backups=("offers",),
 )

@@ -14,6 +14,7 @@ from flask import Blueprint, Flask, abort, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_member
+from foundation.running import running
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.digests import random_digest
 from foundation.storage.journal import record
@@ -25,10 +26,10 @@ from foundation.web.notices import notify
 from foundation.web.sessions import IS_MEMBER, Member, this_digest
 from foundation.words.clock import DAY, now
 
-app_passwords = Blueprint("app_passwords", __name__)
+bp = Blueprint("app_passwords", __name__)
 
-LONGEST_NAME = 40
-MOST_PASSWORDS = 50  # of a member
+MAX_NAME = 40
+MAX_PASSWORDS = 50  # of a member
 
 
 def make_password() -> str:
@@ -46,7 +47,7 @@ def digest_password(password: str) -> str:
 # On a member's devices page -----------------------------------------------------------------------
 
 
-@app_passwords.app_template_global()
+@bp.app_template_global()
 def find_app_passwords(member: Member) -> list[sqlite3.Row]:
     return fetch_rows(
         "SELECT app_passwords.*, title FROM app_passwords"
@@ -55,7 +56,7 @@ def find_app_passwords(member: Member) -> list[sqlite3.Row]:
     )
 
 
-@app_passwords.app_template_global()
+@bp.app_template_global()
 def find_programs_for_passwords(member: Member) -> list[sqlite3.Row]:
     return fetch_rows(
         "SELECT name, title FROM programs JOIN may_use ON program_id = programs.id"
@@ -64,22 +65,22 @@ def find_programs_for_passwords(member: Member) -> list[sqlite3.Row]:
     )
 
 
-@app_passwords.get("/app-passwords")
-def ask() -> ResponseReturnValue:
+@bp.get("/app-passwords")
+def app_passwords() -> ResponseReturnValue:
     require_member()
     return render_template("app_passwords/ask.html", form=Form("program", "name"))
 
 
-@app_passwords.post("/app-passwords")
-def make() -> ResponseReturnValue:
+@bp.post("/app-passwords")
+def make_app_password() -> ResponseReturnValue:
     member, form = require_member(), Form("program", "name")
     if place := find_confirmation(member):
         return redirect(f"{place}?next=/app-passwords", 303)
-    name = form.read("name", parse_name)
+    name = form.read("name", parse_password_name)
     password = make_password()
     if not form.mistakes:
         try:
-            store(member, form.values["program"], name, password)
+            store_app_password(member, form.values["program"], name, password)
         except Mistake as mistake:
             form.refuse(mistake)
     if form.mistakes:
@@ -88,14 +89,14 @@ def make() -> ResponseReturnValue:
     return render_template("app_passwords/made.html", password=password, program=title)
 
 
-def parse_name(text: str) -> str:
-    name = parse_line("name", text, LONGEST_NAME, "app-password-name")
+def parse_password_name(text: str) -> str:
+    name = parse_line("name", text, MAX_NAME, "app-password-name")
     if not name:
         raise Mistake("name", "app-password-name")
     return name
 
 
-def store(member: Member, program: str, name: str, password: str) -> None:
+def store_app_password(member: Member, program: str, name: str, password: str) -> None:
     """Raises Mistake: not for them to use, or there are too many."""
     with transaction() as db:
         found = fetch_row(
@@ -105,7 +106,7 @@ def store(member: Member, program: str, name: str, password: str) -> None:
         )
         if found is None:
             raise Mistake("program", "program-not-yours")
-        if len(find_app_passwords(member)) >= MOST_PASSWORDS:
+        if len(find_app_passwords(member)) >= MAX_PASSWORDS:
             raise Mistake("form", "app-passwords-many")
         db.execute(
             "INSERT INTO app_passwords (digest, author_id, program_id, added_by, name, created_at,"
@@ -115,8 +116,8 @@ def store(member: Member, program: str, name: str, password: str) -> None:
         record("app_password_made", member.username, program)
 
 
-@app_passwords.post(f"/app-passwords/{ROW_ID}/end")
-def end(row_id: int) -> ResponseReturnValue:
+@bp.post(f"/app-passwords/{ROW_ID}/end")
+def end_app_password(row_id: int) -> ResponseReturnValue:
     member = require_member()
     with transaction():
         ended = fetch_row(
@@ -131,7 +132,7 @@ def end(row_id: int) -> ResponseReturnValue:
     return redirect("/devices", 303)
 
 
-def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
+def drop_app_passwords(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
     """All go with all devices. With one that its owner ended from another, those that were made on
     it: somebody else may have had it."""
     if why in ("others", "everywhere", "removed", "returned"):
@@ -142,10 +143,10 @@ def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> N
         get_db().executemany(sql, [(digest,) for digest in sessions])
 
 
-def access_lost(program_id: int, authors: list[int]) -> None:
+def drop_for_program(program_id: int, authors: list[int]) -> None:
     """Who may use it again makes new ones."""
-    gone = "DELETE FROM app_passwords WHERE program_id = ? AND author_id = ?"
-    get_db().executemany(gone, [(program_id, author_id) for author_id in authors])
+    sql = "DELETE FROM app_passwords WHERE program_id = ? AND author_id = ?"
+    get_db().executemany(sql, [(program_id, author_id) for author_id in authors])
 
 
 # What a proxy asks --------------------------------------------------------------------------------
@@ -159,8 +160,8 @@ def find_caller(app: Flask, environ: WSGIEnvironment) -> sqlite3.Row | None:
         return None
     username, password = given
     row: sqlite3.Row | None = (
-        app.extensions["connections"]
-        .db.execute(
+        running(app)
+        .connections.db.execute(
             "SELECT app_passwords.id, author_id, username, used_at FROM app_passwords"
             " JOIN authors ON authors.id = author_id JOIN programs ON programs.id = program_id"
             f" WHERE digest = ?2 AND username = ?3 AND programs.name = ?4 AND {IS_MEMBER}",
@@ -199,7 +200,7 @@ NEW_APP_PASSWORDS = (
 )
 
 feature = Feature(
-    app_passwords,
+    bp,
     sentences={
         "app-password-name": "Say in 1 to 40 characters where you'll use it.",
         "app-passwords-many": "You have 50 app passwords. End one that you no longer use.",
@@ -213,8 +214,8 @@ feature = Feature(
     },
     slots={"devices": "app_passwords/_list.html"},
     arrivals=NEW_APP_PASSWORDS,
-    ended=ended,
-    access_lost=access_lost,
-    left_out=("app_passwords",),
+    ended=drop_app_passwords,
+    access_lost=drop_for_program,
+    not_in_backups=("app_passwords",),
     find_caller=find_caller,
 )

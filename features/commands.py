@@ -13,9 +13,17 @@ from tempfile import TemporaryDirectory
 import click
 from flask import Blueprint, current_app
 
-from app import Wish, create_invite, drop_invites_of_old_key, parse_new_username, prune, send_invite
+from app import (
+    NewInvite,
+    create_invite,
+    drop_invites_of_old_key,
+    parse_new_username,
+    prune,
+    send_invite,
+)
 from foundation.cli.command import MigratingCommand, command
 from foundation.cli.source_files import write_served
+from foundation.running import running
 from foundation.storage.database import (
     database_path,
     get_db,
@@ -57,7 +65,7 @@ def invite_command(phone: str, username: str | None, language: str | None, anywa
         if username is not None and not username.strip():
             raise Mistake("username", "username-missing")
         name = parse_new_username(username) if username is not None else None
-        invite_id = create_invite(Wish(digits, name, language=language), None)
+        invite_id = create_invite(NewInvite(digits, name, language=language), None)
     except Mistake as mistake:
         wait = f" Wait {mistake.wait} seconds." if mistake.wait else ""
         raise click.ClickException(say(mistake.sentence) + wait) from None
@@ -162,7 +170,7 @@ def explain_database_in_use(path: Path) -> Iterator[None]:
 def bring_up_to_date(path: Path) -> None:
     copy = write_copy_before_migration(path)
     try:
-        migrate(get_db(), current_app.extensions["parts"])
+        migrate(get_db(), running().parts)
     except MigrationFailed as error:
         raise click.ClickException(
             f"The database could not be brought up to date ({error}). Nothing has changed: go back"
@@ -225,7 +233,7 @@ def write_copy(file: Path) -> None:
     )
 
 
-LEFT_OUT = {"sessions", "pending_verifications", "whitelist", "cooldowns", "inbound_messages"}
+NOT_IN_BACKUPS = {"sessions", "pending_verifications", "whitelist", "cooldowns", "inbound_messages"}
 
 
 def write_backup(file: Path) -> int:
@@ -235,12 +243,12 @@ def write_backup(file: Path) -> int:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
         get_db().backup(copy)
         tables = copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-        left_out = LEFT_OUT.union(*hooks("left_out"))
-        for table in {name for (name,) in tables} & left_out:
+        not_in_backups = NOT_IN_BACKUPS.union(*hooks("not_in_backups"))
+        for table in {name for (name,) in tables} & not_in_backups:
             copy.execute(f"DELETE FROM {table}")
         # Version 1 kept Vonage's message ids there; since then they are digests, of 64 letters.
-        ids = "UPDATE journal SET detail = NULL WHERE event = 'pin_sent' AND length(detail) < 64"
-        copy.execute(ids)
+        sql = "UPDATE journal SET detail = NULL WHERE event = 'pin_sent' AND length(detail) < 64"
+        copy.execute(sql)
         copy.execute("VACUUM")
         with closing(sqlite3.connect(file)) as written:
             copy.backup(written)

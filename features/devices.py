@@ -21,13 +21,13 @@ from foundation.web.sessions import (
 )
 from foundation.words.clock import now
 
-devices = Blueprint("devices", __name__)
+bp = Blueprint("devices", __name__)
 
 ID_LENGTH = 16  # digits of its digest that name a session to its owner, and to nobody else
 
 
-@devices.get("/devices")
-def overview() -> ResponseReturnValue:
+@bp.get("/devices")
+def devices() -> ResponseReturnValue:
     member = require_member()
     if this_session().is_due:  # or the page would show the end as it was before this visit
         with suppress(sqlite3.OperationalError):
@@ -58,8 +58,8 @@ NEW_DEVICES = (
 )
 
 
-@devices.post("/devices/renew")
-def renew() -> ResponseReturnValue:
+@bp.post("/devices/renew")
+def renew_device() -> ResponseReturnValue:
     require_member()
     if renew_this_session():
         notify("done-renewed")
@@ -84,8 +84,8 @@ WITH_ADDED = (
 )
 
 
-@devices.post("/devices/<device_id>/end")
-def end(device_id: str) -> ResponseReturnValue:
+@bp.post("/devices/<device_id>/end")
+def end_device(device_id: str) -> ResponseReturnValue:
     member = require_member()
     if device_id == this_digest()[:ID_LENGTH]:
         return logout()
@@ -99,12 +99,12 @@ def end(device_id: str) -> ResponseReturnValue:
     return redirect("/devices", 303)
 
 
-@devices.post("/devices/end-others")
+@bp.post("/devices/end-others")
 def end_others() -> ResponseReturnValue:
     member = require_member()
     with transaction():
-        others = "SELECT id_digest FROM sessions WHERE author_id = ? AND id_digest != ?"
-        rows = fetch_rows(others, (member.id, this_digest()))
+        sql = "SELECT id_digest FROM sessions WHERE author_id = ? AND id_digest != ?"
+        rows = fetch_rows(sql, (member.id, this_digest()))
         if end_sessions([member.id], "others", [row["id_digest"] for row in rows]):
             record("other_devices_ended", member.username)
     notify("done-others-ended")
@@ -112,7 +112,7 @@ def end_others() -> ResponseReturnValue:
 
 
 feature = Feature(
-    devices,
+    bp,
     sentences={
         "new-device": "You signed in on another device",
         "done-device-ended": "That device is signed out.",

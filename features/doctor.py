@@ -92,9 +92,9 @@ def find_notes() -> Iterator[str]:
 
 
 def got_text_by_get() -> bool:
-    by_get = "SELECT 1 FROM journal WHERE event = 'webhook_by_get' AND at > ?"
+    sql = "SELECT 1 FROM journal WHERE event = 'webhook_by_get' AND at > ?"
     with suppress(sqlite3.Error):  # another check says what is wrong with the database
-        return fetch_row(by_get, (now() - 7 * DAY,)) is not None
+        return fetch_row(sql, (now() - 7 * DAY,)) is not None
     return False
 
 

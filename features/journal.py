@@ -7,21 +7,21 @@ from flask.typing import ResponseReturnValue
 
 from app import require_admin
 from foundation.storage.database import fetch_rows
-from foundation.storage.journal import word_event
+from foundation.storage.journal import describe_event
 from foundation.web.feature import Feature
 from foundation.web.paging import PAGE_LENGTH, read_id
 from foundation.words.clock import now
 from foundation.words.languages import current_language
 
-journal = Blueprint("journal", __name__)
-journal.before_request(require_admin)
+bp = Blueprint("journal", __name__)
+bp.before_request(require_admin)
 
 
-@journal.get("/admin/journal")
-def overview() -> ResponseReturnValue:
+@bp.get("/admin/journal")
+def journal() -> ResponseReturnValue:
     found = find_journal(read_id("before"))
     language = current_language()
-    lines = [(line, word_event(line, language)) for line in found[:PAGE_LENGTH]]
+    lines = [(line, describe_event(line, language)) for line in found[:PAGE_LENGTH]]
     older = lines[-1][0]["id"] if len(found) > PAGE_LENGTH else None
     return render_template("journal/journal.html", lines=lines, older=older, now=now())
 
@@ -37,4 +37,4 @@ def find_journal(before: int | None) -> list[sqlite3.Row]:
     )
 
 
-feature = Feature(journal, admin_pages={"/admin/journal": "Journal"})
+feature = Feature(bp, admin_pages={"/admin/journal": "Journal"})

@@ -29,13 +29,13 @@ from foundation.web.sessions import IS_MEMBER, drop_session
 from foundation.words.clock import now
 from foundation.words.sentences import say
 
-members = Blueprint("members", __name__, cli_group=None)
-of_admins = Blueprint("of_admins", __name__)
-of_admins.before_request(require_admin)
+bp = Blueprint("members", __name__, cli_group=None)
+admin_bp = Blueprint("of_admins", __name__)
+admin_bp.before_request(require_admin)
 
 
-@of_admins.get("/admin/members")
-def overview() -> ResponseReturnValue:
+@admin_bp.get("/admin/members")
+def members() -> ResponseReturnValue:
     wanted = request.args.get("q", "").strip()
     people = find_members(wanted)
     return render_template("members/members.html", people=people, wanted=wanted, now=now())
@@ -59,7 +59,7 @@ def find_members(wanted: str) -> Page:
 # Signing somebody out -----------------------------------------------------------------------------
 
 
-@of_admins.route(f"/members/{ROW_ID}/sign-out", methods=["GET", "POST"])
+@admin_bp.route(f"/members/{ROW_ID}/sign-out", methods=["GET", "POST"])
 def sign_out(row_id: int) -> ResponseReturnValue:
     person = require_person(row_id)
     if request.method != "POST":
@@ -90,8 +90,8 @@ def require_person(author_id: int) -> sqlite3.Row:
 # Removing somebody, and leaving -------------------------------------------------------------------
 
 
-@of_admins.route(f"/members/{ROW_ID}/remove", methods=["GET", "POST"])
-def remove(row_id: int) -> ResponseReturnValue:
+@admin_bp.route(f"/members/{ROW_ID}/remove", methods=["GET", "POST"])
+def remove_page(row_id: int) -> ResponseReturnValue:
     person = require_person(row_id)
     name = person["username"]
     refusal = why_not_removed(name)
@@ -124,7 +124,7 @@ def find_brought_in(author_id: int) -> list[str]:
     return [row["username"] for row in rows]
 
 
-@members.route("/leave", methods=["GET", "POST"])
+@bp.route("/leave", methods=["GET", "POST"])
 def leave() -> ResponseReturnValue:
     member = require_member()
     refusal = why_not_removed(member.username)
@@ -148,33 +148,33 @@ def remove_member(author_id: int, name: str, actor: str | None) -> None:
     if refusal := why_not_removed(name):
         raise Mistake("form", refusal)
     with transaction() as db:
-        gone = "UPDATE authors SET removed_at = ? WHERE id = ? AND removed_at IS NULL"
-        if db.execute(gone, (now(), author_id)).rowcount == 0:
+        sql = "UPDATE authors SET removed_at = ? WHERE id = ? AND removed_at IS NULL"
+        if db.execute(sql, (now(), author_id)).rowcount == 0:
             return  # somebody else has just done it
         end_sessions([author_id], "removed")
         close_invites(name, author_id)
-        theirs = "DELETE FROM pending_verifications WHERE username = ? OR author_id = ?"
-        db.execute(theirs, (name, author_id))
+        sql = "DELETE FROM pending_verifications WHERE username = ? OR author_id = ?"
+        db.execute(sql, (name, author_id))
         record("left" if actor == name else "removed", actor, name)
 
 
 def close_invites(name: str | None, author_id: int) -> None:
     """Those for that name and those made by that member. One that replied STOP stays, closed for
     good, so nobody texts that number by mistake."""
-    closed = (
+    sql = (
         "UPDATE whitelist SET username = NULL, invited_by = NULL, tries = ?3"
         " WHERE (username = ?1 OR invited_by = ?2) AND stopped_at IS NOT NULL"
     )
-    get_db().execute(closed, (name, author_id, TRIES_PER_INVITE))
-    gone = "DELETE FROM whitelist WHERE username = ? OR invited_by = ? RETURNING id"
-    for invite in fetch_rows(gone, (name, author_id)):
+    get_db().execute(sql, (name, author_id, TRIES_PER_INVITE))
+    sql = "DELETE FROM whitelist WHERE username = ? OR invited_by = ? RETURNING id"
+    for invite in fetch_rows(sql, (name, author_id)):
         forget_pins_of_invite(invite["id"])
 
 
 # How long a guest stays ---------------------------------------------------------------------------
 
 
-@of_admins.route(f"/members/{ROW_ID}/last-day", methods=["GET", "POST"])
+@admin_bp.route(f"/members/{ROW_ID}/last-day", methods=["GET", "POST"])
 def last_day(row_id: int) -> ResponseReturnValue:
     form, person = Form("ends_on"), require_person(row_id)
     if request.method != "POST":
@@ -195,11 +195,11 @@ def set_stay(author_id: int, name: str, ends_at: int | None) -> bool:
     """A guest's invites end, because guests invite nobody; one whose stay was over comes back
     without the old sessions and passkeys. False: the member was removed meanwhile."""
     with transaction() as db:
-        over = "SELECT 1 FROM authors WHERE id = ? AND ends_at <= ?"
-        if fetch_row(over, (author_id, now())):
+        sql = "SELECT 1 FROM authors WHERE id = ? AND ends_at <= ?"
+        if fetch_row(sql, (author_id, now())):
             end_sessions([author_id], "returned")
-        stay = "UPDATE authors SET ends_at = ? WHERE id = ? AND removed_at IS NULL"
-        if db.execute(stay, (ends_at, author_id)).rowcount == 0:
+        sql = "UPDATE authors SET ends_at = ? WHERE id = ? AND removed_at IS NULL"
+        if db.execute(sql, (ends_at, author_id)).rowcount == 0:
             return False
         if ends_at:
             close_invites(None, author_id)
@@ -218,9 +218,9 @@ def parse_coming_day(text: str) -> str:
 # Commands -----------------------------------------------------------------------------------------
 
 
-@command(members, "remove")
+@command(bp, "remove")
 @click.argument("username")
-def remove_command(username: str) -> None:
+def remove_member_command(username: str) -> None:
     """Remove a member: their sessions, the invites for their name and those they made end."""
     author_id, name = find_member(username)
     try:
@@ -230,7 +230,7 @@ def remove_command(username: str) -> None:
     click.echo(f"{name} is removed, and signed out everywhere.")
 
 
-@command(members, "sign-out")
+@command(bp, "sign-out")
 @click.argument("username", required=False)
 @click.option("--all", "everybody", is_flag=True, help="All members, on all their devices.")
 def sign_out_command(username: str | None, everybody: bool) -> None:
@@ -259,9 +259,9 @@ def find_member(username: str) -> tuple[int, str]:
     raise click.ClickException("There is no member with that name.")
 
 
-members.register_blueprint(of_admins)
+bp.register_blueprint(admin_bp)
 feature = Feature(
-    members,
+    bp,
     sentences={
         "admin-stays": "An admin can't be removed, and can't leave. Take the name out of ADMINS in"
         " the settings first, and restart.",

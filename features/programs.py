@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_admin, require_member
 from foundation.cli.command import command
+from foundation.running import running
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake
@@ -33,18 +34,18 @@ from foundation.web.sessions import IS_MEMBER, Member
 from foundation.words.clock import now
 from foundation.words.sentences import say
 
-programs = Blueprint("programs", __name__, cli_group="program")
-programs.cli.help = "Register programs, and say who may use them."
-of_admins = Blueprint("admin_programs", __name__)
-of_admins.before_request(require_admin)
+bp = Blueprint("programs", __name__, cli_group="program")
+bp.cli.help = "Register programs, and say who may use them."
+admin_bp = Blueprint("admin_programs", __name__)
+admin_bp.before_request(require_admin)
 
 FIELDS = ("name", "title", "address", "who")
-LONGEST_TITLE, LONGEST_ADDRESS = 40, 300
+MAX_TITLE, MAX_ADDRESS = 40, 300
 
 # What an admin types ------------------------------------------------------------------------------
 
 
-def parse_name(text: str) -> str:
+def parse_program_name(text: str) -> str:
     name = text.strip().lower()
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,28}[a-z0-9])?", name):
         raise Mistake("name", "program-name")
@@ -53,7 +54,7 @@ def parse_name(text: str) -> str:
 
 def parse_title(text: str) -> str:
     title = " ".join(text.split())
-    if not 1 <= len(title) <= LONGEST_TITLE or not title.isprintable():
+    if not 1 <= len(title) <= MAX_TITLE or not title.isprintable():
         raise Mistake("title", "program-title")
     return title
 
@@ -68,7 +69,7 @@ def parse_address(text: str) -> str:
         raise Mistake("address", "program-address") from None
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
     is_plain = re.fullmatch(r"[!-~]+", address) and not re.search(r"[\\<>\"'@#]", address)
-    if not (host and is_safe and is_plain and port != 0) or len(address) > LONGEST_ADDRESS:
+    if not (host and is_safe and is_plain and port != 0) or len(address) > MAX_ADDRESS:
         raise Mistake("address", "program-address")
     return address
 
@@ -82,7 +83,7 @@ def bare_host(named: str) -> str:
     return re.sub(r":[0-9]*$", "", named.strip().lower()).rstrip(".")
 
 
-class Wanted(NamedTuple):
+class NewProgram(NamedTuple):
     """What an admin says of a program."""
 
     name: str
@@ -91,9 +92,9 @@ class Wanted(NamedTuple):
     is_for_all: bool
 
 
-def read_wanted(form: Form) -> Wanted:
-    return Wanted(
-        form.read("name", parse_name),
+def read_new_program(form: Form) -> NewProgram:
+    return NewProgram(
+        form.read("name", parse_program_name),
         form.read("title", parse_title),
         form.read("address", parse_address),
         is_for_all=form.values["who"] == "all",
@@ -103,24 +104,24 @@ def read_wanted(form: Form) -> Wanted:
 # Registering them ---------------------------------------------------------------------------------
 
 
-@of_admins.route("/admin/programs", methods=["GET", "POST"])
-def overview() -> ResponseReturnValue:
+@admin_bp.route("/admin/programs", methods=["GET", "POST"])
+def programs() -> ResponseReturnValue:
     form = Form(*FIELDS)
     if request.method != "POST":
-        return show_overview(form)
-    wanted = read_wanted(form)
+        return show_programs(form)
+    wanted = read_new_program(form)
     if form.mistakes:
-        return show_overview(form, 422)
+        return show_programs(form, 422)
     try:
         add_program(wanted, require_member().username)
     except Mistake as mistake:
         form.refuse(mistake)
-        return show_overview(form, 422)
+        return show_programs(form, 422)
     notify("done-program-added")
     return redirect(url_for("programs.admin_programs.program", name=wanted.name), 303)
 
 
-def show_overview(form: Form, status: int = 200) -> ResponseReturnValue:
+def show_programs(form: Form, status: int = 200) -> ResponseReturnValue:
     found = fetch_page(f"SELECT *, {COUNT_CHOSEN} FROM programs ORDER BY title, id {{page}}", ())
     return render_template("programs/overview.html", form=form, programs=found), status
 
@@ -131,7 +132,7 @@ COUNT_CHOSEN = (
 )
 
 
-def add_program(wanted: Wanted, actor: str | None) -> None:
+def add_program(wanted: NewProgram, actor: str | None) -> None:
     """Raises Mistake: the name is taken."""
     name, title, address, is_for_all = wanted
     try:
@@ -153,7 +154,7 @@ def require_program(name: str) -> sqlite3.Row:
     return row
 
 
-@of_admins.route("/admin/programs/<name>", methods=["GET", "POST"])
+@admin_bp.route("/admin/programs/<name>", methods=["GET", "POST"])
 def program(name: str) -> ResponseReturnValue:
     """A program's page: what it is, who may use it, how to set it up."""
     found, form = require_program(name), Form("title", "address", "who")
@@ -171,7 +172,7 @@ def program(name: str) -> ResponseReturnValue:
             "UPDATE programs SET title = ?, address = ?, host = ?, for_all = ? WHERE id = ?",
             (title, address, host_of(address), form.values["who"] == "all", found["id"]),
         )
-        tell_who_lost(found["id"], before)
+        announce_lost_access(found["id"], before)
         record("program_changed", require_member().username, name)
     notify("done-program-changed")
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
@@ -199,17 +200,17 @@ def find_chosen(program_id: int) -> Page:
     )
 
 
-@of_admins.route("/admin/programs/<name>/remove", methods=["GET", "POST"])
-def remove(name: str) -> ResponseReturnValue:
+@admin_bp.route("/admin/programs/<name>/remove", methods=["GET", "POST"])
+def remove_program(name: str) -> ResponseReturnValue:
     found = require_program(name)
     if request.method != "POST":
         return render_template("programs/remove.html", program=found)
-    remove_program(name, require_member().username)
+    delete_program(name, require_member().username)
     notify("done-program-removed")
     return redirect("/admin/programs", 303)
 
 
-def remove_program(name: str, actor: str | None) -> bool:
+def delete_program(name: str, actor: str | None) -> bool:
     with transaction() as db:
         gone = db.execute("DELETE FROM programs WHERE name = ?", (name,)).rowcount > 0
         if gone:
@@ -220,7 +221,7 @@ def remove_program(name: str, actor: str | None) -> bool:
 # Who may use one ----------------------------------------------------------------------------------
 
 
-@of_admins.post("/admin/programs/<name>/members")
+@admin_bp.post("/admin/programs/<name>/members")
 def choose(name: str) -> ResponseReturnValue:
     found, form = require_program(name), Form("username")
     username = form.read("username", parse_username)
@@ -243,20 +244,20 @@ def choose_member(found: sqlite3.Row, username: str, actor: str | None) -> bool:
         )
         if member is None:
             return False
-        chosen = "INSERT OR IGNORE INTO program_members VALUES (?, ?)"
-        if db.execute(chosen, (found["id"], member["id"])).rowcount:
+        sql = "INSERT OR IGNORE INTO program_members VALUES (?, ?)"
+        if db.execute(sql, (found["id"], member["id"])).rowcount:
             record("program_members_changed", actor, found["name"])
     return True
 
 
-@of_admins.post(f"/admin/programs/<name>/members/{ROW_ID}/drop")
-def drop(name: str, row_id: int) -> ResponseReturnValue:
+@admin_bp.post(f"/admin/programs/<name>/members/{ROW_ID}/drop")
+def drop_member(name: str, row_id: int) -> ResponseReturnValue:
     found = require_program(name)
     with transaction() as db:
         before = find_users(found["id"])
-        dropped = "DELETE FROM program_members WHERE program_id = ? AND author_id = ?"
-        if db.execute(dropped, (found["id"], row_id)).rowcount:
-            tell_who_lost(found["id"], before)
+        sql = "DELETE FROM program_members WHERE program_id = ? AND author_id = ?"
+        if db.execute(sql, (found["id"], row_id)).rowcount:
+            announce_lost_access(found["id"], before)
             record("program_members_changed", require_member().username, name)
     notify("done-member-dropped")
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
@@ -272,23 +273,23 @@ def find_users(program_id: int) -> set[int]:
     return {row["author_id"] for row in rows}
 
 
-def tell_who_lost(program_id: int, before: set[int]) -> None:
+def announce_lost_access(program_id: int, before: set[int]) -> None:
     lost = sorted(before - find_users(program_id))
     for access_lost in hooks("access_lost") if lost else []:
         access_lost(program_id, lost)
 
 
-def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
+def drop_from_programs(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
     """Somebody who comes back under the name has to be chosen again."""
     if why in ("removed", "returned"):
-        chosen = "DELETE FROM program_members WHERE author_id = ?"
-        get_db().executemany(chosen, [(author_id,) for author_id in author_ids])
+        sql = "DELETE FROM program_members WHERE author_id = ?"
+        get_db().executemany(sql, [(author_id,) for author_id in author_ids])
 
 
 # What members see ---------------------------------------------------------------------------------
 
 
-@programs.app_template_global()
+@bp.app_template_global()
 def find_programs(member: Member) -> list[sqlite3.Row]:
     """Theirs, for home."""
     return fetch_rows(
@@ -298,7 +299,7 @@ def find_programs(member: Member) -> list[sqlite3.Row]:
     )
 
 
-@programs.get("/programs/<name>")
+@bp.get("/programs/<name>")
 def refused(name: str) -> ResponseReturnValue:
     """Where a proxy sends members who may not use a program."""
     member, found = require_member(), require_program(name)
@@ -322,11 +323,11 @@ MAY_USE = (
 def may_pass(app: Flask, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer | None:
     """`/auth?program=wiki` lets in who may use the wiki. Without a program it's every member, but
     not where the proxy guards a registered program and doesn't say so."""
-    db, name = app.extensions["connections"].db, read_program(environ)
+    db, name = running(app).connections.db, read_program(environ)
     if name is None:
         hosts = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")
-        guarded = "SELECT 1 FROM programs WHERE host = ?"
-        is_guarded = any(h and db.execute(guarded, (bare_host(h),)).fetchone() for h in hosts)
+        sql = "SELECT 1 FROM programs WHERE host = ?"
+        is_guarded = any(h and db.execute(sql, (bare_host(h),)).fetchone() for h in hosts)
         return ("403 Forbidden", {}) if is_guarded else None
     if db.execute(MAY_USE, (name, row["author_id"])).fetchone():
         return None
@@ -339,7 +340,7 @@ def may_pass(app: Flask, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer |
 # Commands -----------------------------------------------------------------------------------------
 
 
-@command(programs, "add")
+@command(bp, "add")
 @click.argument("name")
 @click.argument("title")
 @click.argument("address")
@@ -347,7 +348,9 @@ def may_pass(app: Flask, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer |
 def add_command(name: str, title: str, address: str, chosen: bool) -> None:
     """Register a program: a short NAME, the TITLE that members read, the ADDRESS of its start."""
     try:
-        wanted = Wanted(parse_name(name), parse_title(title), parse_address(address), not chosen)
+        wanted = NewProgram(
+            parse_program_name(name), parse_title(title), parse_address(address), not chosen
+        )
         add_program(wanted, None)
     except Mistake as mistake:
         raise click.ClickException(say(mistake.sentence)) from None
@@ -357,7 +360,7 @@ def add_command(name: str, title: str, address: str, chosen: bool) -> None:
     )
 
 
-@command(programs, "choose")
+@command(bp, "choose")
 @click.argument("name")
 @click.argument("username")
 def choose_command(name: str, username: str) -> None:
@@ -372,7 +375,7 @@ def choose_command(name: str, username: str) -> None:
     click.echo(f"{wanted} may use {found['title']}.")
 
 
-@command(programs, "list")
+@command(bp, "list")
 def list_command() -> None:
     """List the programs, each with who may use it."""
     for row in fetch_rows(f"SELECT *, {COUNT_CHOSEN} FROM programs ORDER BY name"):
@@ -381,12 +384,12 @@ def list_command() -> None:
         click.echo(f"{row['name']}: {row['title']}, {row['address']}, for {whom}")
 
 
-@command(programs, "remove")
+@command(bp, "remove")
 @click.argument("name")
-def remove_command(name: str) -> None:
+def remove_program_command(name: str) -> None:
     """Remove a program. Its proxy then lets nobody in."""
     found = find_for_command(name)
-    remove_program(found["name"], None)
+    delete_program(found["name"], None)
     click.echo(f"{found['title']} is removed.")
 
 
@@ -397,9 +400,9 @@ def find_for_command(name: str) -> sqlite3.Row:
     return found
 
 
-programs.register_blueprint(of_admins)
+bp.register_blueprint(admin_bp)
 feature = Feature(
-    programs,
+    bp,
     sentences={
         "program-name": "Use 1 to 30 letters (a to z), digits and -, such as wiki.",
         "program-taken": "There is a program with that name already.",
@@ -424,6 +427,6 @@ feature = Feature(
     },
     admin_pages={"/admin/programs": "Programs"},
     slots={"home": "programs/_home.html"},
-    ended=ended,
+    ended=drop_from_programs,
     may_pass=may_pass,
 )

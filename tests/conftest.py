@@ -22,6 +22,7 @@ from jinja2 import FileSystemBytecodeCache
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
+from foundation.running import running
 from foundation.typed.settings import SETTINGS
 from foundation.words.sentences import SENTENCES
 from simulator.server import Server, make_certificate, serving
@@ -80,7 +81,7 @@ def shown(name: str) -> str:
 NPM_PROGRAMS = ROOT / "tests" / "node_modules" / ".bin"
 
 
-def require_program(name: str) -> str:
+def require_executable(name: str) -> str:
     """Where it is. Skip without it; where all tests must run, fail."""
     found = shutil.which(name) or shutil.which(name, path=NPM_PROGRAMS)
     if found is None:
@@ -190,8 +191,8 @@ class Group:
 
     def lose_patience(self) -> None:
         """Who meets a locked database gives up after 50 ms."""
-        self.app.extensions["queue"].patience = 0.05
-        self.app.extensions["connections"].db.execute("PRAGMA busy_timeout = 50")
+        running(self.app).queue.patience = 0.05
+        running(self.app).connections.db.execute("PRAGMA busy_timeout = 50")
 
     def invite(self, phone: str, username: str | None = None) -> None:
         self.pass_a_minute()
@@ -251,11 +252,11 @@ def watching_writes(db: sqlite3.Connection) -> Iterator[None]:
 @pytest.fixture
 def group(app: Flask, vonage: Vonage) -> Iterator[Group]:
     group = Group(app, vonage)
-    with watching_writes(app.extensions["connections"].db):
+    with watching_writes(running(app).connections.db):
         yield group
     with suppress(sqlite3.OperationalError):  # some tests break the database
         events = {event for (event,) in group.rows("SELECT DISTINCT event FROM journal")}
-        assert events <= app.extensions["events"].keys(), "an event that nobody can word"
+        assert events <= running(app).events.keys(), "an event that nobody can word"
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from foundation.cli.source_files import FILES, FOLDERS
 from simulator.server import serving
 from simulator.vonage import Vonage
 
-from .conftest import ADA, GRACE, ROOT, find_port, require_program, wait_for
+from .conftest import ADA, GRACE, ROOT, find_port, require_executable, wait_for
 from .test_browser import FLAGS, PHONE, add_screen_lock, press, read_picture, take_passkey
 from .test_proxies import (
     GROUP,
@@ -158,7 +158,7 @@ def browser(club: int, proxy: Proxy) -> Iterator[Browser]:
     rules = ", ".join(f"MAP {name}.example.org 127.0.0.1:{there[name]}" for name in there)
     flags = [*FLAGS, f"--host-resolver-rules={rules}", "--ignore-certificate-errors"]
     with sync_playwright() as playwright:
-        chromium = require_program("chromium")
+        chromium = require_executable("chromium")
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield browser
         browser.close()
@@ -179,7 +179,7 @@ def proxy(
     request: pytest.FixtureRequest, program: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     """The web server, with its file of deploy/ as it is, but for the ports of this machine."""
-    require_program(request.param)
+    require_executable(request.param)
     start = {"nginx": start_nginx, "caddy": start_caddy}[request.param]
     with ExitStack() as stack, ThreadingHTTPServer(("127.0.0.1", 0), Wiki) as wiki:
         Thread(target=wiki.serve_forever, daemon=True).start()
@@ -329,7 +329,7 @@ def start_apache(stack: ExitStack, site: Site, recipe: str, folder: Path) -> Non
     config = APACHE.format(port=site.club, folder=folder, modules=MODULES, recipe=here + recipe)
     config = config.replace("ServerName localhost", f"ServerName {CLUB}:443\nUseCanonicalName On")
     (folder / "apache.conf").write_text(config)
-    command = [require_program("apache2"), "-f", f"{folder}/apache.conf", "-D", "FOREGROUND"]
+    command = [require_executable("apache2"), "-f", f"{folder}/apache.conf", "-D", "FOREGROUND"]
     stack.enter_context(running(command, site.club, folder / "apache.log"))
 
 

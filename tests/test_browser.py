@@ -41,7 +41,7 @@ from .conftest import (
     Lock,
     Served,
     find_port,
-    require_program,
+    require_executable,
     sentence,
     wait_for,
 )
@@ -84,7 +84,7 @@ REPORT = """addEventListener("securitypolicyviolation", (event) =>
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    path = require_program("chromium")
+    path = require_executable("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
@@ -527,7 +527,7 @@ def test_a_passkey_works_on_https(
     group.text(GRACE)
     # A browser of its own: where a certificate is not trusted, Chromium has no passkeys.
     trusting = [*FLAGS, "--ignore-certificate-errors"]
-    path = require_program("chromium")
+    path = require_executable("chromium")
     browser = chromium.browser_type.launch(executable_path=path, args=trusting)
     page = browser.new_page()
     add_screen_lock(page)
@@ -842,7 +842,7 @@ def test_pages_of_errors_are_fit_to_be_seen(house: House) -> None:
 @pytest.mark.slow
 def test_lighthouse_gives_full_marks(house: House, tmp_path: Path) -> None:
     """For accessibility and best practices. Being found by search engines is not what we want."""
-    lighthouse, chromium = require_program("lighthouse"), require_program("chromium")
+    lighthouse, chromium = require_executable("lighthouse"), require_executable("chromium")
     cookie = house.local.join(ADA, "ada", bound=True).cookie()
     pages = ["/", "/signup", "/devices", "/logout", "/admin", "/admin/members", "/admin/journal"]
     marks = {}

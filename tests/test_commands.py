@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from foundation.storage.digests import session_digest
+from foundation.storage.digests import digest_session
 from foundation.typed.settings import WrongSettings
 from foundation.words.clock import DAY
 from simulator.vonage import Answer, Vonage, answer_with
@@ -244,7 +244,7 @@ def test_a_backup_has_everything_but_what_lets_somebody_in(
     assert result.output == f"{file} {told}\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.glob("*backup*")] == ["backup.db"]
-    digest = session_digest(ada.cookie())
+    digest = digest_session(ada.cookie())
     assert digest.encode() not in file.read_bytes()
     restored = Group(create_app(settings | {"DATABASE": str(file)}), group.vonage)
     for table in ("authors", "journal"):

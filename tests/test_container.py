@@ -21,7 +21,7 @@ import yaml
 from simulator.server import Server
 from simulator.vonage import Vonage
 
-from .conftest import ADA, ROOT, find_port, require_program, wait_for
+from .conftest import ADA, ROOT, find_port, require_executable, wait_for
 from .test_proxies import GROUP, Proxy, Visitor, adapt, is_open, running
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -33,7 +33,7 @@ class Buildah:
     """With a store of its own."""
 
     def __init__(self, store: Path) -> None:
-        program = require_program("buildah")
+        program = require_executable("buildah")
         self.words = [program, "--root", f"{store}/root", "--runroot", f"{store}/run"]
         self.words += ["--storage-driver", "vfs"]
 
@@ -81,7 +81,7 @@ def image(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Built as docs/running.md says, but from a Debian that debootstrap makes: no registry of
     images is asked."""
     folder = tmp_path_factory.mktemp("debian")
-    debian = [require_program("debootstrap"), "--variant=minbase", "--include=ca-certificates"]
+    debian = [require_executable("debootstrap"), "--variant=minbase", "--include=ca-certificates"]
     subprocess.run([*debian, "bookworm", folder], check=True, capture_output=True, timeout=500)
     base = buildah("from", "scratch")
     buildah("add", "--quiet", base, str(folder), "/")
@@ -137,7 +137,7 @@ def start_caddy(stack: ExitStack, folder: Path, upstream: int) -> Proxy:
     }
     mounted = COMPOSE["services"]["caddy"]["volumes"][0].split(":")[0]
     (folder / "Caddyfile").write_text(adapt(Path(mounted).name, changes))
-    command = [require_program("caddy"), "run", "--config", f"{folder}/Caddyfile"]
+    command = [require_executable("caddy"), "run", "--config", f"{folder}/Caddyfile"]
     stack.enter_context(running([*command, "--adapter", "caddyfile"], port, log))
     return Proxy("caddy", port, [log], folder)
 

@@ -7,7 +7,7 @@ import pytest
 import time_machine
 
 from app import require_member
-from foundation.storage.digests import session_digest
+from foundation.storage.digests import digest_session
 from foundation.web.sessions import name_device
 from foundation.words.clock import DAY, MINUTE
 
@@ -53,7 +53,7 @@ def entries(browser: Browser) -> list[str]:
 def id_of(browser: Browser, other: Browser) -> str:
     """Under which id `browser` sees another device of its owner."""
     found = re.findall(r"/devices/(\w+)/end", browser.get("/devices").text)
-    (id,) = (str(id) for id in found if session_digest(other.cookie()).startswith(id))
+    (id,) = (str(id) for id in found if digest_session(other.cookie()).startswith(id))
     return id
 
 

@@ -15,9 +15,10 @@ from babel.messages.catalog import Message
 from flask import Flask, render_template, render_template_string
 
 import foundation.words.languages
+from foundation.running import running
 from foundation.vonage.client import GSM_7, count_parts
 from foundation.vonage.texts import TEXTS, write_invite, write_text
-from foundation.web.kept_forms import MOST_OUTLINES
+from foundation.web.kept_forms import MAX_KEPT_FORMS
 from foundation.words.languages import (
     LANGUAGES,
     RIGHT_TO_LEFT,
@@ -26,7 +27,7 @@ from foundation.words.languages import (
     translate,
 )
 from simulator.vonage import Vonage
-from tools.catalogs import gather, is_complete, read_catalog
+from tools.catalogs import gather_catalog, is_complete, read_catalog
 from wsgi import create_app
 
 from .conftest import ADA, CODE, GRACE, MALLORY, ROOT, Browser, Group, sentence
@@ -52,7 +53,7 @@ def forms_of(message: Message) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_every_sentence_is_translated(language: str) -> None:
-    wanted = {message.id for message in gather() if message.id}
+    wanted = {message.id for message in gather_catalog() if message.id}
     catalog = read_catalog(language)
     messages = [message for message in catalog if message.id]
     assert len(wanted) > 400
@@ -98,7 +99,7 @@ def test_english_is_in_nothing_that_a_german_reads(
 ) -> None:
     """Whatever a page says that isn't a name stands in the catalog."""
     group = Group(create_app(settings | {"LANGUAGE": "de"}), vonage)
-    english = {str(m.id) for m in gather() if isinstance(m.id, str) and len(m.id) > 12}
+    english = {str(m.id) for m in gather_catalog() if isinstance(m.id, str) and len(m.id) > 12}
     english -= {str(m.id) for m in read_catalog("de") if m.id == m.string}
     pages = pages_of_every_state(group)
     assert len(pages) > 20
@@ -457,8 +458,8 @@ def test_kept_pages_are_not_many(app: Flask) -> None:
         answer = client.post("/login", data=form, headers=headers)
         assert (answer.status_code, language_of(answer.text)) == (422, language)
         seen += 1
-        most = max(most, len(app.extensions["outlines"]))
-    assert (seen, most) == (288, MOST_OUTLINES)
+        most = max(most, len(running(app).kept_forms))
+    assert (seen, most) == (288, MAX_KEPT_FORMS)
 
 
 # Texts --------------------------------------------------------------------------------------------

@@ -172,9 +172,9 @@ def test_members_see_who_is_in_and_who_invited_whom(group: Group, ada: Browser) 
     grace = group.browser()
     grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE))
 
-    circle = grace.get("/").text.split('<ul class="circle card">')[1].split("</ul>")[0]
+    everybody = grace.get("/").text.split('<ul class="everybody card">')[1].split("</ul>")[0]
 
-    people = [" ".join(re.sub("<.*?>", "", li).split()) for li in circle.split("<li>")[1:]]
+    people = [" ".join(re.sub("<.*?>", "", li).split()) for li in everybody.split("<li>")[1:]]
     assert people == ["ada", "grace invited by ada"]
     assert "Who is in" not in group.browser().get("/").text
 

@@ -28,7 +28,7 @@ from .conftest import (
     Served,
     base_settings,
     find_port,
-    require_program,
+    require_executable,
 )
 from .test_app_passwords import make
 from .test_proxies import GROUP, Another, running, start_caddy, start_nginx
@@ -174,7 +174,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, House
 
 @pytest.fixture(params=["nginx", "caddy"])
 def house(request: pytest.FixtureRequest, houses: dict[str, House]) -> House:
-    require_program(request.param)
+    require_executable(request.param)
     found = houses[request.param]
     bare = found.repositories / "club.git"
     own = found.calendars / "collection-root" / "grace"

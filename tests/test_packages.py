@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from tools.licences import PAGE, read_locked, text_of_page
 
-from .conftest import ROOT, require_program
+from .conftest import ROOT, require_executable
 
 LISTS = ["requirements", "tests/requirements", "tests/lock", "tests/synapse", "tests/oldest_pip"]
 LISTS += ["bench/requirements"]
@@ -90,7 +90,7 @@ def test_the_oldest_pip_installs_each_list_next_year(what: str, tmp_path: Path) 
     with the extras that it asks for."""
     pip = ROOT / ".venv" / "oldest-pip"
     if not pip.exists():
-        require_program("the oldest pip")
+        require_executable("the oldest pip")
     locked = {name: f"=={version}" for name, version in read_locked(ROOT / f"{what}.txt").items()}
     make_newer((Requirement(name + version) for name, version in locked.items()), tmp_path)
     command = [sys.executable, "-m", "pip", *read_flags(), "--quiet", "--no-compile"]

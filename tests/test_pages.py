@@ -15,7 +15,7 @@ from foundation.web.responses import render_error
 from foundation.words.clock import DAY
 from foundation.words.sentences import say
 
-from .conftest import ADA, GRACE, ROOT, Browser, Group, require_program, shown
+from .conftest import ADA, GRACE, ROOT, Browser, Group, require_executable, shown
 
 
 def pages_of_every_state(group: Group) -> dict[str, str]:
@@ -75,7 +75,7 @@ def test_every_page_is_sound_html(group: Group) -> None:
 
 
 def test_the_validator_finds_nothing(group: Group, tmp_path: Path) -> None:
-    validator = require_program("html-validate")
+    validator = require_executable("html-validate")
     for name, page in pages_of_every_state(group).items():
         (tmp_path / f"{name}.html").write_text(page)
     config = str(ROOT / "tests" / ".htmlvalidate.json")

@@ -227,12 +227,12 @@ PROGRAMS = {"wiki": None, "photos": ("grace",), "files": ("grace", "friend"), "e
 GROUPS = {"all": ("grace", "mallory", "friend"), "two": ("grace", "friend"), "one": ("grace",)}
 
 
-@pytest.mark.parametrize("circle", GROUPS)
-def test_groups_times_programs_times_what_becomes_of_a_member(group: Group, circle: str) -> None:
+@pytest.mark.parametrize("who", GROUPS)
+def test_groups_times_programs_times_what_becomes_of_a_member(group: Group, who: str) -> None:
     """3 groups of members, 4 programs, and each member as member, guest, removed and ended."""
     with time_machine.travel("2026-11-25", tick=False) as clock:
         ada = group.join(ADA, "ada", bound=True)
-        browsers = {name: group.join(PHONES[name], name) for name in GROUPS[circle]}
+        browsers = {name: group.join(PHONES[name], name) for name in GROUPS[who]}
         for program, chosen in PROGRAMS.items():
             register(ada, program, who="all" if chosen is None else "chosen")
             for name in set(chosen or ()) & browsers.keys():

@@ -35,7 +35,7 @@ from .conftest import (
     Served,
     base_settings,
     find_port,
-    require_program,
+    require_executable,
     shown,
     wait_for,
 )
@@ -335,7 +335,7 @@ def start_caddy(
 
 @pytest.fixture(params=["nginx", "caddy"])
 def proxy(request: pytest.FixtureRequest) -> Proxy:
-    require_program(request.param)
+    require_executable(request.param)
     found: Proxy = request.getfixturevalue("proxies")[request.param]
     Wiki.asked.clear()
     return found
@@ -380,14 +380,14 @@ def look(people: dict[str, Visitor], out: Container[str] = ()) -> None:
             assert (answer.status, answer.headers["Location"]) == (303, there)
 
 
-@pytest.mark.parametrize("circle", GROUPS)
+@pytest.mark.parametrize("who", GROUPS)
 def test_groups_times_programs_times_what_becomes_of_a_member(
-    guarded: Guarded, proxy: Proxy, circle: str
+    guarded: Guarded, proxy: Proxy, who: str
 ) -> None:
     """3 groups of members, 4 programs; each as member, guest, ended and removed."""
     group = guarded.group
     group.rows("DELETE FROM program_members")
-    inside = {name: guarded.visitor(proxy, PHONES[name], name) for name in GROUPS[circle]}
+    inside = {name: guarded.visitor(proxy, PHONES[name], name) for name in GROUPS[who]}
     for program, chosen in PROGRAMS.items():
         for name in set(chosen or ()) & inside.keys():
             assert group.command("program", "choose", program, name).exit_code == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from foundation.running import running
 from foundation.storage.database import transaction
 from foundation.storage.journal import record
 from foundation.storage.queueing import Queue
@@ -65,7 +66,7 @@ def test_who_waits_behind_another_writes_after_it(group: Group) -> None:
     with head_of_the_queue(group):
         waiting = threading.Thread(target=write, args=(group, "second"))
         waiting.start()
-        wait_for(group.app.extensions["queue"].lock.locked)
+        wait_for(running(group.app).queue.lock.locked)
         with closing(sqlite3.connect(group.app.config["DATABASE"])) as db:
             db.execute("INSERT INTO journal (at, event, actor) VALUES (0, 'joined', 'first')")
             db.commit()

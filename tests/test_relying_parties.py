@@ -15,7 +15,7 @@ import pytest
 import requests
 from playwright.sync_api import Page
 
-from .conftest import ADA, GRACE, ROOT, Group, Served, find_port, require_program, wait_for
+from .conftest import ADA, GRACE, ROOT, Group, Served, find_port, require_executable, wait_for
 from .test_browser import House, chromium, house, press  # noqa: F401 - fixtures
 from .test_proxies import running
 
@@ -69,9 +69,9 @@ def let_in(served: Served, local: Group) -> requests.Session:
 
 @pytest.mark.parametrize("how", ["basic", "post"])
 def test_openid_client_of_npm(served: Served, local: Group, how: str) -> None:
-    node, back = require_program("node"), "http://localhost:9/callback"
+    node, back = require_executable("node"), "http://localhost:9/callback"
     if not (ROOT / "tests" / "node_modules" / "openid-client").exists():
-        require_program("openid-client")
+        require_executable("openid-client")
     program, grace = set_up(local, back, email="verified"), let_in(served, local)
     command = [node, "tests/relying_party.mjs", served.url, program.id, program.secret, back, how]
     with subprocess.Popen(
@@ -93,9 +93,9 @@ def test_openid_client_of_npm(served: Served, local: Group, how: str) -> None:
 @pytest.fixture
 def apache(served: Served, local: Group, tmp_path: Path) -> Iterator[str]:
     """Its address, with a page for members."""
-    program, port = require_program("apache2"), find_port()
+    program, port = require_executable("apache2"), find_port()
     if not Path(MODULES, "mod_auth_openidc.so").exists():
-        require_program("mod_auth_openidc")
+        require_executable("mod_auth_openidc")
     url = f"http://localhost:{port}"
     client = set_up(local, f"{url}/callback", logout=f"{url}/callback?logout=backchannel")
     pages = tmp_path / "pages"
@@ -146,7 +146,7 @@ def hub(served: Served, local: Group, tmp_path: Path) -> Iterator[str]:
         set_up(local, f"{url}/hub/oauth_callback"),
     )
     facts = {"hub": find_port(), "api": find_port(), "folder": tmp_path, "recipe": recipe}
-    facts |= {"url": url, "proxy": require_program("configurable-http-proxy")}
+    facts |= {"url": url, "proxy": require_executable("configurable-http-proxy")}
     (tmp_path / "hub.py").write_text(HUB.format(**facts))
     command = [sys.executable, "-m", "jupyterhub", "-f", str(tmp_path / "hub.py")]
     keyed = {"JUPYTERHUB_CRYPT_KEY": "0" * 64}
@@ -211,7 +211,7 @@ def synapse(served: Served, local: Group, tmp_path: Path) -> Iterator[str]:
     """A Matrix server's address. Its packages have an environment of their own."""
     python, port = ROOT / ".venv" / "synapse" / "bin" / "python", find_port()
     if not python.exists():
-        require_program("matrix-synapse")
+        require_executable("matrix-synapse")
     url = f"http://localhost:{port}"
     room = f"{url}/_synapse/client/oidc"
     client = set_up(local, f"{room}/callback", logout=f"{room}/backchannel_logout")

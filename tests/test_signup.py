@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import time_machine
 
+from foundation.running import running
 from simulator.vonage import Answer, Connection, answer_with, change, drop
 
 from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown, wait_for
@@ -505,7 +506,7 @@ def test_a_sign_in_that_cannot_be_stored_says_that_the_pin_is_used_up(
 def test_a_try_is_given_back_when_vonage_was_certainly_not_asked(
     group: Group, grace_texted: str
 ) -> None:
-    client = group.app.extensions["vonage"].verify.http_client
+    client = running(group.app).vonage.verify.http_client
     host, client._api_host = client._api_host, "localhost:1"  # nobody listens there
     grace = group.browser()
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from foundation.running import running
 from simulator.server import Server, serving
 from simulator.vonage import PIN, Answer, Vonage, answer_with, change, drip, drop, hang
 
@@ -53,7 +54,7 @@ SLOW = {"hang": Fault(hang(60)), "one byte a second": Fault(drip, acts=True)}
 
 def no_connection(group: Group, host: str) -> Callable[[], None]:
     """Make every call go to another host. Returns what mends it."""
-    vonage = group.app.extensions["vonage"]
+    vonage = running(group.app).vonage
     clients = [vonage.sms.http_client, vonage.verify.http_client]
     right = clients[0].api_host
     for client in clients:

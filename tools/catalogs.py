@@ -56,7 +56,7 @@ def find_named(what: str, sentences: Mapping[str, str]) -> Iterator[tuple[str, s
     return ((sentence, f"{what}: {name}", None) for name, sentence in sentences.items())
 
 
-def gather() -> Catalog:
+def gather_catalog() -> Catalog:
     """All of it, with no translation."""
     catalog = Catalog(creation_date=BEGUN)
     for message, place, context in find_messages():
@@ -78,7 +78,7 @@ def read_catalog(language: str) -> Catalog:
         return empty
 
 
-def renew(language: str, wanted: Catalog) -> Catalog:
+def renew_catalog(language: str, wanted: Catalog) -> Catalog:
     """What translators wrote stays: translations, remarks, and marks of what needs work."""
     catalog = read_catalog(language)
     catalog.update(wanted, no_fuzzy_matching=True, update_creation_date=False)
@@ -87,11 +87,11 @@ def renew(language: str, wanted: Catalog) -> Catalog:
 
 
 def main() -> None:
-    wanted = gather()
+    wanted = gather_catalog()
     for language in LANGUAGES:
         if language == "en":
             continue
-        catalog, path = renew(language, wanted), path_of(language)
+        catalog, path = renew_catalog(language, wanted), path_of(language)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             write_po(file, catalog, width=0)

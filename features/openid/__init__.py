@@ -3,14 +3,14 @@ keep a secret. Authlib speaks the protocol; what it asks (who is this, may they,
 is answered here. Needs the feature `programs`."""
 
 from features.openid import endpoints, keys  # noqa: F401 - routes and a command
-from features.openid.logouts import access_lost, ended, prune
-from features.openid.room import openid
-from features.openid.setting_up import of_admins
+from features.openid.logouts import note_ended_sessions, note_lost_access, prune_openid
+from features.openid.room import bp
+from features.openid.setting_up import admin_bp
 from foundation.web.feature import Feature
 
-openid.register_blueprint(of_admins)
+bp.register_blueprint(admin_bp)
 feature = Feature(
-    openid,
+    bp,
     sentences={
         "openid-long": "That address is too long. Go back to the program and try again.",
         "openid-unknown": "Something is wrong with how that program is set up, so we can't sign you"
@@ -26,8 +26,8 @@ feature = Feature(
         "openid_logout_failed": "{subject} couldn't be told of a sign-out",
     },
     slots={"program": "openid/_program.html"},
-    prune=prune,
-    ended=ended,
-    access_lost=access_lost,
-    left_out=("openid_codes", "openid_tokens", "openid_logouts", "openid_sessions"),
+    prune=prune_openid,
+    ended=note_ended_sessions,
+    access_lost=note_lost_access,
+    not_in_backups=("openid_codes", "openid_tokens", "openid_logouts", "openid_sessions"),
 )

@@ -23,15 +23,15 @@ from features.openid.provider import (
     find_token,
     server,
 )
-from features.openid.room import issuer, openid
+from features.openid.room import bp, issuer
 from foundation.storage.database import transaction
 from foundation.web.feature import find_confirmation
-from foundation.web.guards import LONGEST_NEXT, for_machines, is_cross_site
+from foundation.web.guards import MAX_NEXT, for_machines, is_cross_site
 from foundation.web.sessions import Member, current_member, this_digest
 from foundation.words.clock import MINUTE, now
 
 
-@openid.get("/.well-known/openid-configuration")
+@bp.get("/.well-known/openid-configuration")
 def discovery() -> ResponseReturnValue:
     base = issuer()
     return jsonify(
@@ -62,12 +62,12 @@ def discovery() -> ResponseReturnValue:
     )  # fmt: skip
 
 
-@openid.get("/openid/jwks")
+@bp.get("/openid/jwks")
 def jwks() -> ResponseReturnValue:
     return jsonify(keys=find_public_keys())
 
 
-@openid.post("/openid/token")
+@bp.post("/openid/token")
 @for_machines
 def token() -> ResponseReturnValue:
     try:
@@ -77,7 +77,7 @@ def token() -> ResponseReturnValue:
     return answer
 
 
-@openid.route("/openid/userinfo", methods=["GET", "POST"])
+@bp.route("/openid/userinfo", methods=["GET", "POST"])
 @for_machines
 def userinfo() -> ResponseReturnValue:
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
@@ -89,7 +89,7 @@ def userinfo() -> ResponseReturnValue:
     return jsonify(describe_person(person, held.get_scope()))
 
 
-@openid.post("/openid/authorize")
+@bp.post("/openid/authorize")
 @for_machines
 def authorize_by_form() -> ResponseReturnValue:
     return ask_again_by_get()
@@ -100,33 +100,33 @@ def ask_again_by_get() -> ResponseReturnValue:
     return redirect(f"{request.path}?{urlencode([*request.form.items(multi=True)])}", 303)
 
 
-@openid.get("/openid/authorize")
+@bp.get("/openid/authorize")
 def authorize() -> ResponseReturnValue:
-    client, member = require_program(), current_member()
+    client, member = require_client(), current_member()
     back = request.args["redirect_uri"]
     try:
         refuse_request_objects()
         grant = server.get_consent_grant(end_user=member)
     except OAuth2Error as error:
-        return answer_with(back, error=error.error)
+        return send_back(back, error=error.error)
     except ValueError:  # Authlib would quote what can't be quoted
-        return answer_with(back, error="invalid_request")
+        return send_back(back, error="invalid_request")
     place = where_to_sign_in(member)
     if place is not None:
         if asks_to("none"):
-            return answer_with(back, error="login_required")
+            return send_back(back, error="login_required")
         return redirect(place, 303)
     with transaction():  # or the device could be signed out in between
         if find_person(this_digest(), client.row["program_id"]) is None:
-            return answer_with(back, error="access_denied")
+            return send_back(back, error="access_denied")
         answer = server.create_authorization_response(grant_user=require_member(), grant=grant)
-    return answer_with(back, code=parse_qs(urlsplit(answer.headers["Location"]).query)["code"][-1])
+    return send_back(back, code=parse_qs(urlsplit(answer.headers["Location"]).query)["code"][-1])
 
 
-def require_program() -> Client:
+def require_client() -> Client:
     """One that is known, and may be returned to where it says. Otherwise there is nobody to tell
     what is wrong, so it's said here."""
-    if len(request.query_string) > LONGEST_NEXT or len(way_back()) > LONGEST_NEXT:
+    if len(request.query_string) > MAX_NEXT or len(way_back()) > MAX_NEXT:
         abort(400, "openid-long")
     client = find_client(request.args.get("client_id", ""))
     if client is None or not client.check_redirect_uri(request.args.get("redirect_uri", "")):
@@ -141,7 +141,7 @@ def refuse_request_objects() -> None:
             raise OAuth2Error(error=f"{name}_not_supported")
 
 
-def answer_with(redirect_uri: str, **facts: str) -> ResponseReturnValue:
+def send_back(redirect_uri: str, **facts: str) -> ResponseReturnValue:
     """Each answer says who gives it (RFC 9207), so no program takes it for another's. The address
     goes out as it was registered: Python would write app.immich:///x as app.immich:/x."""
     state = {"state": request.args["state"]} if "state" in request.args else {}
@@ -170,7 +170,7 @@ def where_to_sign_in(member: Member | None) -> str | None:
     is_fresh = not longest.isdecimal() or now() - find_auth_time() <= int(longest[:9])
     if is_fresh and not asks_to("login"):
         return None
-    place = find_confirmation(member, 0) or "/signup"
+    place = find_confirmation(member, within=0) or "/signup"
     return f"{place}?{urlencode({'next': way_back()})}"
 
 
@@ -190,7 +190,7 @@ def way_back() -> str:
     return f"/openid/go-on?{urlencode(asked)}"
 
 
-@openid.get("/openid/go-on")
+@bp.get("/openid/go-on")
 def go_on() -> ResponseReturnValue:
     """After our form: a browser lets no form lead to another site, so a page lies between."""
     require_member()
@@ -201,7 +201,7 @@ def go_on() -> ResponseReturnValue:
     return render_template("openid/go_on.html", title=client.row["title"], onward=onward)
 
 
-@openid.route("/openid/logout", methods=["GET", "POST"])
+@bp.route("/openid/logout", methods=["GET", "POST"])
 @for_machines
 def end_session() -> ResponseReturnValue:
     """A program signs somebody out here, too (OpenID Connect RP-Initiated Logout 1.0). It's asked

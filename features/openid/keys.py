@@ -13,7 +13,7 @@ from flask import Flask, current_app
 from flask.sansio.blueprints import BlueprintSetupState
 from joserfc.jwk import RSAKey
 
-from features.openid.room import openid
+from features.openid.room import bp
 from foundation.cli.command import command
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.digests import derive_key
@@ -45,7 +45,7 @@ def read_key(private: str, secret: str) -> RSAKey:
     return RSAKey.import_key(json.loads(vault(secret).decrypt(private.encode())))
 
 
-@openid.record_once
+@bp.record_once
 def drop_keys_of_old_secret(state: BlueprintSetupState) -> None:
     """At each start: with a new SECRET_KEY nobody can read them, so all codes and tokens end."""
     app = cast(Flask, state.app)
@@ -89,7 +89,7 @@ def find_public_keys() -> list[dict[str, Any]]:
     return [json.loads(row["public"]) for row in rows]
 
 
-@command(openid, "rotate-key")
+@command(bp, "rotate-key")
 def rotate_key_command() -> None:
     """Sign with a new key from now on. Nobody is signed out."""
     find_signing_key()

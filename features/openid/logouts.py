@@ -16,7 +16,7 @@ from flask.sansio.blueprints import BlueprintSetupState
 from joserfc import jwt
 
 from features.openid.keys import find_signing_key
-from features.openid.room import issuer, openid
+from features.openid.room import bp, issuer
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.journal import record
 from foundation.web.feature import Why
@@ -57,24 +57,24 @@ def note_logouts(
         f" SELECT openid_clients.program_id, public_id, coalesce(sid, ''), ?4{which}",
         (author_id, program_id, ended, now()),
     )
-    told = f"DELETE FROM openid_sessions WHERE sid IN (SELECT sid{which})"
-    get_db().execute(told, (author_id, program_id, ended))
+    sql = f"DELETE FROM openid_sessions WHERE sid IN (SELECT sid{which})"
+    get_db().execute(sql, (author_id, program_id, ended))
     g.has_logouts = True
 
 
-def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
+def note_ended_sessions(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
     if why in ("others", "everywhere", "removed", "returned"):
         for author_id in author_ids:
             note_logouts(author_id, sessions=sessions)
 
 
-def access_lost(program_id: int, authors: Iterable[int]) -> None:
+def note_lost_access(program_id: int, authors: Iterable[int]) -> None:
     """These may no longer use the program. In the caller's transaction."""
     for author_id in authors:
         note_logouts(author_id, program_id)
 
 
-@openid.record_once
+@bp.record_once
 def tell_programs_afterwards(state: BlueprintSetupState) -> None:
     state.app.teardown_appcontext(tell_programs)
 
@@ -133,8 +133,8 @@ def note_failure(program: str, rows: list[int]) -> None:
     with transaction() as db:
         which = "WHERE id IN (SELECT value FROM json_each(?))"
         db.execute(f"UPDATE openid_logouts SET tries = tries + 1 {which}", (ids,))
-        given_up = f"DELETE FROM openid_logouts {which} AND tries >= ?"
-        if db.execute(given_up, (ids, LOGOUT_TRIES)).rowcount:
+        sql = f"DELETE FROM openid_logouts {which} AND tries >= ?"
+        if db.execute(sql, (ids, LOGOUT_TRIES)).rowcount:
             record("openid_logout_failed", None, program)
 
 
@@ -159,7 +159,7 @@ def tell_program(row: sqlite3.Row) -> bool:
         return False
 
 
-def prune() -> None:
+def prune_openid() -> None:
     for table in ("openid_codes", "openid_tokens", "openid_sessions"):
         get_db().execute(f"DELETE FROM {table} WHERE expires_at <= ?", (now(),))
     if fetch_row("SELECT 1 FROM openid_logouts WHERE next_at <= ?", (now(),)):

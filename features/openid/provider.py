@@ -18,7 +18,7 @@ from joserfc.jwk import RSAKey
 from werkzeug.datastructures import MultiDict
 
 from features.openid.keys import find_signing_key
-from features.openid.logouts import prune, remember_sign_in
+from features.openid.logouts import prune_openid, remember_sign_in
 from features.openid.room import issuer
 from foundation.storage.database import fetch_row, transaction
 from foundation.storage.digests import random_digest
@@ -164,7 +164,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
     def save_authorization_code(self, code: str, request: Any) -> None:
         asked = request.payload.data
         with transaction() as db:
-            prune()
+            prune_openid()
             db.execute(
                 "INSERT INTO openid_codes (digest, program_id, session_digest, author_id,"
                 " redirect_uri, scope, nonce, challenge, auth_time, expires_at)"
@@ -192,8 +192,8 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
         one code, one gets them. Who comes second may have stolen it, so all its tokens end."""
         code = self.request.authorization_code.row["digest"]
         with transaction() as db:
-            claim = "UPDATE openid_codes SET used_at = ? WHERE digest = ? AND used_at IS NULL"
-            is_ours = db.execute(claim, (now(), code)).rowcount > 0
+            sql = "UPDATE openid_codes SET used_at = ? WHERE digest = ? AND used_at IS NULL"
+            is_ours = db.execute(sql, (now(), code)).rowcount > 0
             if is_ours:
                 found = self.request.authorization_code
                 remember_sign_in(found.row, found.name_session())
@@ -213,7 +213,7 @@ class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
 
     def create_token_response(self) -> Any:
         with transaction():  # or the device could be signed out in between
-            prune()
+            prune_openid()
             return super().create_token_response()
 
     def authenticate_user(self, refresh_token: Token) -> Person | None:

@@ -2,8 +2,8 @@
 
 from flask import Blueprint, current_app
 
-openid = Blueprint("openid", __name__, cli_group="openid")
-openid.cli.help = "The key that OpenID Connect signs with."
+bp = Blueprint("openid", __name__, cli_group="openid")
+bp.cli.help = "The key that OpenID Connect signs with."
 
 
 def issuer() -> str:

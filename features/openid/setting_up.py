@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from app import require_admin, require_member
 from features.openid.keys import find_signing_key
-from features.openid.room import issuer, openid
+from features.openid.room import bp, issuer
 from foundation.storage.database import fetch_row, transaction
 from foundation.storage.digests import random_digest
 from foundation.storage.journal import record
@@ -18,19 +18,19 @@ from foundation.typed.mistakes import Mistake
 from foundation.typed.settings import is_loopback
 from foundation.web.forms import Form
 
-of_admins = Blueprint("admin_openid", __name__)
-of_admins.before_request(require_admin)
+admin_bp = Blueprint("admin_openid", __name__)
+admin_bp.before_request(require_admin)
 
 FIELDS = ("redirects", "logout", "pkce", "email")
 EMAILS = ("none", "unverified", "verified")
 
 
-@openid.app_template_global()
+@bp.app_template_global()
 def find_openid_client(program_id: int) -> sqlite3.Row | None:
     return fetch_row("SELECT * FROM openid_clients WHERE program_id = ?", (program_id,))
 
 
-@of_admins.route("/admin/programs/<name>/openid", methods=["GET", "POST"])
+@admin_bp.route("/admin/programs/<name>/openid", methods=["GET", "POST"])
 def set_up(name: str) -> ResponseReturnValue:
     """Where it may return to, and a new secret, which is shown once."""
     program = fetch_row("SELECT * FROM programs WHERE name = ?", (name,))

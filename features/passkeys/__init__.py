@@ -7,14 +7,14 @@ browser that asked. `webauthn` checks what comes back; it has to be told both ti
 lock is required. The library is imported where it is used, because it is large."""
 
 from features.passkeys import using  # noqa: F401 - its routes
-from features.passkeys.ceremony import must_confirm
-from features.passkeys.challenges import prune
-from features.passkeys.own import NEW_PASSKEYS, check_host, ended
-from features.passkeys.room import passkeys
+from features.passkeys.ceremony import where_to_confirm
+from features.passkeys.challenges import prune_challenges
+from features.passkeys.own import NEW_PASSKEYS, check_host, drop_passkeys
+from features.passkeys.room import bp
 from foundation.web.feature import Feature
 
 feature = Feature(
-    passkeys,
+    bp,
     sentences={
         "new-passkey": "A passkey was added",
         "passkey-refused": "That didn't work with this passkey. Try again, or sign in another way.",
@@ -42,9 +42,9 @@ feature = Feature(
         "signup": "passkeys/_back.html",
     },
     arrivals=NEW_PASSKEYS,
-    prune=prune,
-    ended=ended,
-    must_confirm=must_confirm,
+    prune=prune_challenges,
+    ended=drop_passkeys,
+    where_to_confirm=where_to_confirm,
     check=check_host,
-    left_out=("used_challenges",),
+    not_in_backups=("used_challenges",),
 )

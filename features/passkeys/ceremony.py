@@ -6,7 +6,7 @@ from typing import Any
 from flask import abort, current_app, session
 
 from features.passkeys.challenges import CHALLENGE_LIFETIME, decode, make_challenge
-from features.passkeys.room import find_host, passkeys
+from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, fetch_rows
 from foundation.web.sessions import Member
 from foundation.words.clock import MINUTE, now
@@ -18,7 +18,7 @@ def add_options(member: Member) -> Any:
     from webauthn import generate_registration_options
     from webauthn.helpers import structs
 
-    if must_confirm(member):
+    if where_to_confirm(member):
         abort(403, "passkey-first")
     return generate_registration_options(
         rp_id=find_host() or "",
@@ -88,7 +88,7 @@ def find_user_handle(author_id: int) -> bytes:
     return bytes.fromhex(row["public_id"]) if row else b""
 
 
-def must_confirm(member: Member, within: int = CONFIRMED_FOR) -> str | None:
+def where_to_confirm(member: Member, within: int = CONFIRMED_FOR) -> str | None:
     """Where to confirm first, for a member with a passkey who did not do so within so many
     seconds."""
     lately = now() - session.get("passkey_confirmed_at", 0)
@@ -97,6 +97,6 @@ def must_confirm(member: Member, within: int = CONFIRMED_FOR) -> str | None:
     return "/passkeys/confirm"
 
 
-@passkeys.app_template_global()
+@bp.app_template_global()
 def find_passkeys(author_id: int) -> list[sqlite3.Row]:
     return fetch_rows("SELECT * FROM passkeys WHERE author_id = ? ORDER BY id", (author_id,))

@@ -20,15 +20,15 @@ from foundation.web.visitor import find_visitor
 from foundation.words.clock import MINUTE, now
 
 CHALLENGE_LIFETIME = 5 * MINUTE
-HEAD = struct.Struct(">BQ8s")  # purpose, time, random
+CHALLENGE_HEAD = struct.Struct(">BQ8s")  # purpose, time, random
 
 
 def make_challenge(purpose: str) -> bytes:
-    head = HEAD.pack(PURPOSES.index(purpose), now(), secrets.token_bytes(8))
-    return head + bytes.fromhex(tie(head, purpose))
+    head = CHALLENGE_HEAD.pack(PURPOSES.index(purpose), now(), secrets.token_bytes(8))
+    return head + bytes.fromhex(challenge_mac(head, purpose))
 
 
-def tie(head: bytes, purpose: str) -> str:
+def challenge_mac(head: bytes, purpose: str) -> str:
     """To whom the challenge was given: to a session, or before signing in to a browser."""
     owner = this_digest() if current_member() else (find_visitor() or "")
     return keyed_digest("passkey challenge", head.hex(), purpose, owner)
@@ -38,9 +38,9 @@ def require_challenge(credential: dict[str, Any], purpose: str) -> bytes:
     """The challenge that was answered, if it is ours, for this, and in time. Raises Refused."""
     client_data = parse_json(decode(credential["response"]["clientDataJSON"]))
     challenge = decode(client_data["challenge"])
-    head, mac = challenge[: HEAD.size], challenge[HEAD.size :]
-    number, at, _ = HEAD.unpack(head)
-    is_ours = hmac.compare_digest(mac.hex(), tie(head, purpose))
+    head, mac = challenge[: CHALLENGE_HEAD.size], challenge[CHALLENGE_HEAD.size :]
+    number, at, _ = CHALLENGE_HEAD.unpack(head)
+    is_ours = hmac.compare_digest(mac.hex(), challenge_mac(head, purpose))
     if not is_ours or number != PURPOSES.index(purpose) or not 0 <= now() - at < CHALLENGE_LIFETIME:
         raise Refused
     return challenge
@@ -80,5 +80,5 @@ def encode(value: bytes) -> str:
     return urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
-def prune() -> None:
+def prune_challenges() -> None:
     get_db().execute("DELETE FROM used_challenges WHERE expires_at <= ?", (now(),))

@@ -7,7 +7,7 @@ from flask import abort, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from features.passkeys.room import passkeys
+from features.passkeys.room import bp
 from foundation.web.responses import show_error
 from foundation.web.sessions import Member, current_member
 from foundation.words.sentences import is_sentence, say
@@ -21,13 +21,13 @@ def read_json() -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-MOST_BRACKETS = 100
+MAX_BRACKETS = 100
 
 
 def parse_json(text: bytes) -> Any:
     """Raises ValueError, also for brackets in brackets in brackets, which would end in a
     RecursionError."""
-    if text.count(b"[") + text.count(b"{") > MOST_BRACKETS:
+    if text.count(b"[") + text.count(b"{") > MAX_BRACKETS:
         raise ValueError("too many brackets")
     return json.loads(text)
 
@@ -39,11 +39,11 @@ def require_json_member() -> Member:
     return member
 
 
-def refuse(sentence: str) -> ResponseReturnValue:
+def refuse_in_json(sentence: str) -> ResponseReturnValue:
     return jsonify(error=say(sentence)), 422
 
 
-@passkeys.errorhandler(HTTPException)
+@bp.errorhandler(HTTPException)
 def say_in_json(error: HTTPException) -> ResponseReturnValue:
     """Scripts get the sentence, people the page."""
     if not request.is_json:

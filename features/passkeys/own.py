@@ -6,7 +6,7 @@ from flask import abort, g, has_request_context, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_member
-from features.passkeys.room import find_host, passkeys
+from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake, parse_line
@@ -14,7 +14,7 @@ from foundation.web.feature import Why
 from foundation.web.forms import Form
 from foundation.web.notices import notify
 
-LONGEST_NAME = 40
+MAX_NAME = 40
 
 # Those that were added within a week: their owner hears of it on every device.
 NEW_PASSKEYS = (
@@ -23,7 +23,7 @@ NEW_PASSKEYS = (
 )
 
 
-@passkeys.app_template_global()
+@bp.app_template_global()
 def count_passkeys(author_id: int) -> int:
     """For lists of members: one statement, however many are asked about."""
     if "passkey_counts" not in g:
@@ -32,55 +32,55 @@ def count_passkeys(author_id: int) -> int:
     return int(g.passkey_counts.get(author_id, 0))
 
 
-@passkeys.app_template_global()
+@bp.app_template_global()
 def passkeys_work() -> bool:
     return find_host() is not None
 
 
-@passkeys.post(f"/passkeys/{ROW_ID}/rename")
+@bp.post(f"/passkeys/{ROW_ID}/rename")
 def rename(row_id: int) -> ResponseReturnValue:
     member, form = require_member(), Form("name")
-    name = form.read("name", parse_name)
+    name = form.read("name", parse_passkey_name)
     if form.mistakes:
         return render_template("passkeys/rename.html", form=form, row_id=row_id), 422
     with transaction() as db:
-        renamed = "UPDATE passkeys SET name = ? WHERE id = ? AND author_id = ?"
-        if db.execute(renamed, (name, row_id, member.id)).rowcount == 0:
+        sql = "UPDATE passkeys SET name = ? WHERE id = ? AND author_id = ?"
+        if db.execute(sql, (name, row_id, member.id)).rowcount == 0:
             abort(404)
     notify("done-passkey-renamed")
     return redirect("/devices", 303)
 
 
-@passkeys.get(f"/passkeys/{ROW_ID}/rename")
+@bp.get(f"/passkeys/{ROW_ID}/rename")
 def ask_for_name(row_id: int) -> ResponseReturnValue:
     member, form = require_member(), Form("name")
-    own = "SELECT name FROM passkeys WHERE id = ? AND author_id = ?"
-    row = fetch_row(own, (row_id, member.id))
+    sql = "SELECT name FROM passkeys WHERE id = ? AND author_id = ?"
+    row = fetch_row(sql, (row_id, member.id))
     if row is None:
         abort(404)
     form.values["name"] = row["name"]
     return render_template("passkeys/rename.html", form=form, row_id=row_id)
 
 
-def parse_name(text: str) -> str:
+def parse_passkey_name(text: str) -> str:
     if not text.strip():
         raise Mistake("name", "passkey-name")
-    return parse_line("name", text, LONGEST_NAME, "passkey-name")
+    return parse_line("name", text, MAX_NAME, "passkey-name")
 
 
-@passkeys.post(f"/passkeys/{ROW_ID}/remove")
-def remove(row_id: int) -> ResponseReturnValue:
+@bp.post(f"/passkeys/{ROW_ID}/remove")
+def remove_passkey(row_id: int) -> ResponseReturnValue:
     member = require_member()
     with transaction() as db:
-        gone = "DELETE FROM passkeys WHERE id = ? AND author_id = ?"
-        if db.execute(gone, (row_id, member.id)).rowcount == 0:
+        sql = "DELETE FROM passkeys WHERE id = ? AND author_id = ?"
+        if db.execute(sql, (row_id, member.id)).rowcount == 0:
             abort(404)
         record("passkey_removed", member.username)
     notify("done-passkey-removed")
     return redirect("/devices", 303)
 
 
-def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
+def drop_passkeys(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
     """All go with the member, and with all devices if the box was ticked (from the command line
     always). With a device that its owner ended from another, those that were added on it."""
     is_wanted = not has_request_context() or request.form.get("passkeys")
@@ -94,8 +94,8 @@ def ended(author_ids: Collection[int], sessions: Collection[str], why: Why) -> N
 
 def check_host() -> str | None:
     """For `flask doctor`: what is wrong, or None."""
-    others = "SELECT count(*) AS count FROM passkeys WHERE host IS NOT ?"
-    row = fetch_row(others, (find_host(),))
+    sql = "SELECT count(*) AS count FROM passkeys WHERE host IS NOT ?"
+    row = fetch_row(sql, (find_host(),))
     if row is None or not row["count"]:
         return None
     return (

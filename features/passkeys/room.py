@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, current_app
 
-passkeys = Blueprint("passkeys", __name__)
+bp = Blueprint("passkeys", __name__)
 
 PURPOSES = ("sign-in", "add", "confirm")
 
@@ -20,7 +20,7 @@ def find_host() -> str | None:
     return None
 
 
-@passkeys.before_request
+@bp.before_request
 def require_host() -> None:
     if find_host() is None:
         abort(404)

@@ -13,19 +13,19 @@ from features.passkeys.ceremony import (
     check_new_passkey,
     check_passkey,
     get_options,
-    must_confirm,
+    where_to_confirm,
 )
 from features.passkeys.challenges import (
     Refused,
     decode,
     encode,
-    prune,
+    prune_challenges,
     refusing_odd_input,
     require_challenge,
     spend_challenge,
 )
-from features.passkeys.json_api import read_json, refuse, require_json_member
-from features.passkeys.room import find_host, passkeys
+from features.passkeys.json_api import read_json, refuse_in_json, require_json_member
+from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, transaction
 from foundation.storage.journal import record
 from foundation.web.guards import parse_next
@@ -43,29 +43,29 @@ from foundation.web.visitor import find_visitor
 from foundation.words.clock import now
 
 
-@passkeys.post("/passkeys/options")
+@bp.post("/passkeys/options")
 def options() -> ResponseReturnValue:
     """What the browser needs for `navigator.credentials`: JSON, for one of PURPOSES."""
     purpose = read_json().get("for")
     if purpose == "add":
-        return answer_options(add_options(require_json_member()))
+        return respond_with_options(add_options(require_json_member()))
     if purpose == "confirm":
-        return answer_options(get_options("confirm", require_json_member()))
+        return respond_with_options(get_options("confirm", require_json_member()))
     if purpose == "sign-in" and not current_member() and find_visitor():
-        return answer_options(get_options("sign-in", None))
-    return refuse("passkey-refused")
+        return respond_with_options(get_options("sign-in", None))
+    return refuse_in_json("passkey-refused")
 
 
-def answer_options(made: Any) -> ResponseReturnValue:
+def respond_with_options(made: Any) -> ResponseReturnValue:
     from webauthn import options_to_json
 
     return current_app.response_class(options_to_json(made), mimetype="application/json")
 
 
-@passkeys.post("/passkeys/add")
-def add() -> ResponseReturnValue:
+@bp.post("/passkeys/add")
+def add_passkey() -> ResponseReturnValue:
     member = require_json_member()
-    if must_confirm(member):
+    if where_to_confirm(member):
         abort(403, "passkey-first")
     try:
         with refusing_odd_input():
@@ -74,14 +74,14 @@ def add() -> ResponseReturnValue:
             made = check_new_passkey(credential, challenge)
         store_passkey(member, made, challenge)
     except (Refused, sqlite3.IntegrityError):  # the latter: it is known already
-        return refuse("passkey-refused")
+        return refuse_in_json("passkey-refused")
     notify("done-passkey-added")
     return jsonify(next="/devices")
 
 
 def store_passkey(member: Member, made: Any, challenge: bytes) -> None:
     with transaction() as db:
-        prune()
+        prune_challenges()
         spend_challenge(challenge)
         if session_table().find(db, this_digest()) is None:
             raise Refused  # signed out, or removed, while the browser was asking
@@ -97,38 +97,38 @@ def store_passkey(member: Member, made: Any, challenge: bytes) -> None:
         record("passkey_added", member.username)
 
 
-@passkeys.post("/passkeys/sign-in")
-def sign_in() -> ResponseReturnValue:
+@bp.post("/passkeys/sign-in")
+def sign_in_by_passkey() -> ResponseReturnValue:
     if current_member():
-        return refuse("passkey-refused")
+        return refuse_in_json("passkey-refused")
     session_id, asked = secrets.token_hex(32), read_json()
     found = use_passkey(asked, "sign-in", None, session_id)
     if isinstance(found, str):
-        return refuse(found)
+        return refuse_in_json(found)
     adopt_session(found.id, session_id)
-    return go_on(asked, "/")
+    return respond_with_next(asked, "/")
 
 
-@passkeys.post("/passkeys/confirm")
-def confirm() -> ResponseReturnValue:
+@bp.post("/passkeys/confirm")
+def confirm_passkey() -> ResponseReturnValue:
     """It is really the member who sits here: asked before another device or passkey is added."""
     member = require_json_member()
     asked = read_json()
     found = use_passkey(asked, "confirm", member)
     if isinstance(found, str):
-        return refuse(found)
+        return refuse_in_json(found)
     session["passkey_confirmed_at"] = now()
-    return go_on(asked, "/devices")
+    return respond_with_next(asked, "/devices")
 
 
-@passkeys.get("/passkeys/confirm")
+@bp.get("/passkeys/confirm")
 def ask_to_confirm() -> ResponseReturnValue:
     require_member()
     next_ = parse_next(request.args.get("next", "")) or "/devices"
     return render_template("passkeys/confirm.html", next=next_)
 
 
-def go_on(asked: dict[str, Any], otherwise: str) -> ResponseReturnValue:
+def respond_with_next(asked: dict[str, Any], otherwise: str) -> ResponseReturnValue:
     return jsonify(next=parse_next(str(asked.get("next") or "")) or otherwise)
 
 
@@ -149,7 +149,7 @@ def use_passkey(
             return "passkey-refused"
         with refusing_odd_input():
             count = check_passkey(credential, challenge, known)
-        return finish(known, count, challenge, session_id)
+        return record_use(known, count, challenge, session_id)
     except Refused:
         return "passkey-refused"
 
@@ -170,9 +170,9 @@ def find_passkey(credential_id: str) -> sqlite3.Row | None:
     )
 
 
-def finish(known: sqlite3.Row, count: int, challenge: bytes, session_id: str) -> Member | str:
+def record_use(known: sqlite3.Row, count: int, challenge: bytes, session_id: str) -> Member | str:
     with transaction() as db:
-        prune()
+        prune_challenges()
         spend_challenge(challenge)
         fresh = find_passkey(known["credential_id"])  # removed meanwhile, or used on another thread
         if fresh is None:
@@ -181,8 +181,8 @@ def finish(known: sqlite3.Row, count: int, challenge: bytes, session_id: str) ->
         if count <= fresh["sign_count"] and (count or fresh["sign_count"]):
             record("passkey_counter", owner.username)
             return "passkey-counter"
-        used = "UPDATE passkeys SET sign_count = ?, used_at = ? WHERE id = ?"
-        db.execute(used, (count, now(), fresh["id"]))
+        sql = "UPDATE passkeys SET sign_count = ?, used_at = ? WHERE id = ?"
+        db.execute(sql, (count, now(), fresh["id"]))
         if session_id:
             added_by = fresh["added_by"]
             sign_in_as(owner, session_id, "passkey", "passkey_used", added_by=added_by)

@@ -10,16 +10,16 @@ FILES = ("app.py", "wsgi.py", "schema.sql", "requirements.txt")
 FOLDERS = ("features", "foundation", "migrations", "static", "templates", "translations")
 
 
-def find_program_files(root: Path) -> Iterator[Path]:
+def find_source_files(root: Path) -> Iterator[Path]:
     yield from (root / name for name in FILES)
     for folder in FOLDERS:
         files = (file for file in (root / folder).rglob("*") if file.is_file())
         yield from (file for file in sorted(files) if file.suffix != ".pyc")
 
 
-def digest_program(root: Path) -> str:
+def digest_source_files(root: Path) -> str:
     digest = hashlib.sha256()
-    for file in find_program_files(root):
+    for file in find_source_files(root):
         digest.update(f"{file.relative_to(root)}:{file.stat().st_size}:".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
@@ -28,8 +28,8 @@ def digest_program(root: Path) -> str:
 def write_served(lock: int, root: Path) -> None:
     """`lock` is the descriptor of the lock file, which the server holds."""
     os.ftruncate(lock, 0)
-    os.write(lock, digest_program(root).encode())
+    os.write(lock, digest_source_files(root).encode())
 
 
 def serves_these_files(database: Path, root: Path) -> bool:
-    return Path(f"{database}.lock").read_text() == digest_program(root)
+    return Path(f"{database}.lock").read_text() == digest_source_files(root)

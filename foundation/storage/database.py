@@ -7,20 +7,20 @@ in one `transaction()`, and Vonage is never called inside one.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from flask import Flask, current_app
+from flask import Flask
 from flask.cli import FlaskGroup
 
+from foundation.running import running
 from foundation.storage.migrations import (
     all_or_nothing,
     create_tables,
     is_newer,
     is_older,
-    read_parts,
 )
 from foundation.storage.queueing import PATIENCE, Queue
 from foundation.typed.settings import WrongSettings
@@ -43,7 +43,7 @@ class Connections(threading.local):
 
 
 def get_db() -> sqlite3.Connection:
-    db: sqlite3.Connection = current_app.extensions["connections"].db
+    db: sqlite3.Connection = running().connections.db
     return db
 
 
@@ -77,21 +77,19 @@ def transaction() -> Iterator[sqlite3.Connection]:
     if db.in_transaction:
         yield db
         return
-    with all_or_nothing(db, current_app.extensions["queue"].begin):
+    with all_or_nothing(db, running().queue.begin):
         yield db
 
 
-def open_database(app: Flask, features: Iterable[str]) -> None:
+def open_database(app: Flask) -> None:
     """Open the database, or create it, and refuse one of another version. Raises WrongSettings."""
-    path = database_path(app)
-    app.extensions["parts"] = read_parts(Path(app.root_path), features)
+    path, here = database_path(app), running(app)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        app.extensions["connections"] = Connections(path)
-        app.extensions["queue"] = Queue(path)
+        here.connections, here.queue = Connections(path), Queue(path)
         with app.app_context():
-            create_tables(get_db(), app.extensions["parts"])
+            create_tables(get_db(), here.parts)
             if not is_loading_a_command():
                 require_current_database()
     except PermissionError as error:
@@ -116,7 +114,7 @@ def is_loading_a_command() -> bool:
 def require_current_database() -> None:
     """Only `flask init-db` migrates: an automatic restart at night should not. Raises
     WrongSettings."""
-    if is_newer(get_db(), current_app.extensions["parts"]):
+    if is_newer(get_db(), running().parts):
         raise WrongSettings(["DATABASE was made by a newer version of this program"])
     if is_database_older():
         raise WrongSettings(
@@ -126,4 +124,4 @@ def require_current_database() -> None:
 
 def is_database_older() -> bool:
     """Whether `flask init-db` has something to do."""
-    return is_older(get_db(), current_app.extensions["parts"])
+    return is_older(get_db(), running().parts)

@@ -19,11 +19,11 @@ def derive_key(secret: str, purpose: str) -> bytes:
     return hmac.digest(secret.encode(), purpose.encode(), "sha256")
 
 
-def phone_digest(phone: str) -> str:
+def digest_phone(phone: str) -> str:
     return keyed_digest("phone", phone)
 
 
-def session_digest(sid: str) -> str:
+def digest_session(sid: str) -> str:
     """Not keyed: a session id is 256 random bits, so its hash cannot be reversed, and sessions
     survive a change of SECRET_KEY."""
     return random_digest(sid)

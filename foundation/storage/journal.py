@@ -4,8 +4,7 @@ counted from, so a text's line is written before the text is sent."""
 import json
 import sqlite3
 
-from flask import current_app
-
+from foundation.running import running
 from foundation.storage.database import count_rows, fetch_row, get_db
 from foundation.words.clock import DAY, now
 from foundation.words.languages import translate
@@ -78,10 +77,10 @@ def record(
     )
 
 
-def word_event(line: sqlite3.Row, language: str) -> str:
+def describe_event(line: sqlite3.Row, language: str) -> str:
     """A line of the journal as people read it in that language. Without a name, `phone_hint` says
     whom it is about, while the invite is open."""
-    events: dict[str, str] = current_app.extensions["events"]
+    events = running().events
     name = line["event"]
     name += "" if line["actor"] else ", no actor"
     name += "" if line["subject"] else ", no subject"
@@ -113,8 +112,8 @@ def record_daily(event: str, which: str = "", count: int = 1) -> None:
         return
     counts = read_counts(line)
     counts[which] = counts.get(which, 0) + count
-    update = "UPDATE journal SET detail = ? WHERE id = ?"
-    get_db().execute(update, (json.dumps(counts), line["id"]))
+    sql = "UPDATE journal SET detail = ? WHERE id = ?"
+    get_db().execute(sql, (json.dumps(counts), line["id"]))
 
 
 def read_counts(line: sqlite3.Row) -> dict[str, int]:
@@ -167,11 +166,11 @@ def count_pins_lately(invite_id: int, seconds: int) -> int:
 
 
 def has_pin_since(invite_id: int, at: int) -> bool:
-    sent = "SELECT 1 FROM journal WHERE invite_id = ? AND event = 'pin_sent' AND at >= ?"
-    return fetch_row(sent, (invite_id, at)) is not None
+    sql = "SELECT 1 FROM journal WHERE invite_id = ? AND event = 'pin_sent' AND at >= ?"
+    return fetch_row(sql, (invite_id, at)) is not None
 
 
-def find_counted(invite_id: int, message_digest: str, lately: int) -> sqlite3.Row | None:
+def find_pin_line(invite_id: int, message_digest: str, lately: int) -> sqlite3.Row | None:
     """When this message was counted, within the last so many seconds, and whether it is the last
     one counted for the invite."""
     return fetch_row(

@@ -120,7 +120,7 @@ def write_version(db: sqlite3.Connection, part: str, version: int) -> None:
         db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", (part, version))
 
 
-def begin(db: sqlite3.Connection) -> None:
+def begin_immediate(db: sqlite3.Connection) -> None:
     """IMMEDIATE, because a deferred transaction that reads before it writes fails under load
     (SQLITE_BUSY_SNAPSHOT), and the busy timeout does not help."""
     db.execute("BEGIN IMMEDIATE")
@@ -128,7 +128,7 @@ def begin(db: sqlite3.Connection) -> None:
 
 @contextmanager
 def all_or_nothing(
-    db: sqlite3.Connection, begin: Callable[[sqlite3.Connection], None] = begin
+    db: sqlite3.Connection, begin: Callable[[sqlite3.Connection], None] = begin_immediate
 ) -> Iterator[None]:
     """Commit the whole block or nothing."""
     begin(db)

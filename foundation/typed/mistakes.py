@@ -31,13 +31,13 @@ def holds_number(text: str) -> bool:
     return re.search(r"\d{6}", re.sub(r"[\W_]", "", text)) is not None
 
 
-LONGEST_NOTE = 60
+MAX_NOTE = 60
 
 
 def parse_note(text: str) -> str:
     """The inviter's own words, such as "Grace from chess". Raises Mistake for a phone number, which
     nothing here keeps."""
-    return parse_line("note", text, LONGEST_NOTE, "note-too-long")
+    return parse_line("note", text, MAX_NOTE, "note-too-long")
 
 
 def parse_line(field: str, text: str, longest: int, unreadable: str) -> str:

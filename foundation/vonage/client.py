@@ -31,11 +31,12 @@ from vonage_sms.errors import PartialFailureError, SmsError
 from vonage_utils.errors import VonageError as SdkError
 from vonage_verify import Verify
 
+from foundation.running import running
 from foundation.storage.database import get_db
 
 VONAGE_SECONDS = 8.0  # for all the calls that one request of ours makes
 CONNECT_SECONDS = 3.0
-ANSWER_BYTES = 64 * 1024
+MAX_RESPONSE = 64 * 1024
 
 # Failures: one small tree of errors, and what each failed call means ------------------------------
 
@@ -230,10 +231,10 @@ class VonageAdapter(requests.adapters.HTTPAdapter):
         kwargs |= {"timeout": (min(left, CONNECT_SECONDS), left), "stream": True}
         response = super().send(request, *args, **kwargs)
         try:
-            body = response.raw.read(ANSWER_BYTES + 1, decode_content=True)
+            body = response.raw.read(MAX_RESPONSE + 1, decode_content=True)
         finally:
             response.raw.close()
-        if len(body) > ANSWER_BYTES:
+        if len(body) > MAX_RESPONSE:
             raise ValueError("the answer is too long")
         response._content = body
         return response
@@ -280,7 +281,7 @@ def asking_vonage(call: str) -> Iterator[Vonage]:
         raise RuntimeError("Vonage is never called inside a transaction")
     deadline.set(g.setdefault("vonage_deadline", time.monotonic() + VONAGE_SECONDS))
     try:
-        yield current_app.extensions["vonage"]
+        yield running().vonage
     except CALL_FAILURES as error:
         failure, what = understand_failure(call, error)
         usual = isinstance(failure, PinRejected | PinStillRunning)

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from flask import abort, current_app, request
 from flask.typing import ResponseReturnValue
 
+from foundation.running import running
 from foundation.storage.database import fetch_row, get_db, transaction
 from foundation.storage.digests import keyed_digest
 from foundation.storage.journal import record_daily
@@ -98,10 +99,10 @@ class Inbound:
 
     def has_word(self, word: str) -> bool:
         """As a word among others, or as all there is ("SUN FLOWER")."""
-        return plain(word) in (*self.words, "".join(self.words))
+        return fold_text(word) in (*self.words, "".join(self.words))
 
 
-def plain(text: str) -> str:
+def fold_text(text: str) -> str:
     """For comparing: compatible letters are one, invisible ones are gone, case doesn't matter, and
     the Turkish i's (a Turkish phone writes SUNFLOWER with them) are an i."""
     text = unicodedata.normalize("NFKC", text).replace("\u0130", "i").replace("\u0131", "i")
@@ -122,7 +123,7 @@ def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
     part, claim = parse_part(fields), keyed_digest("message", message_id)
     if part:
         claim = keyed_digest("parts", phone, str(fields.get("concat-ref")))
-    return Inbound(part, phone, plain(text), sent_at, claim)
+    return Inbound(part, phone, fold_text(text), sent_at, claim)
 
 
 def parse_text(fields: Mapping[str, Any]) -> str | None:
@@ -192,8 +193,8 @@ def claim_message(message: Inbound) -> Literal["ours", "done", "busy"]:
         )
         if ours:
             return "ours"
-        done = "SELECT 1 FROM inbound_messages WHERE message_id = ? AND done_at IS NOT NULL"
-        return "done" if fetch_row(done, (message.claim,)) else "busy"
+        sql = "SELECT 1 FROM inbound_messages WHERE message_id = ? AND done_at IS NOT NULL"
+        return "done" if fetch_row(sql, (message.claim,)) else "busy"
 
 
 def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
@@ -206,11 +207,11 @@ def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
     finally:
         with transaction() as db:
             if done:
-                settle = "UPDATE inbound_messages SET done_at = ? WHERE message_id = ?"
-                db.execute(settle, (now(), message.claim))
+                sql = "UPDATE inbound_messages SET done_at = ? WHERE message_id = ?"
+                db.execute(sql, (now(), message.claim))
             else:
-                drop = "DELETE FROM inbound_messages WHERE message_id = ?"
-                db.execute(drop, (message.claim,))
+                sql = "DELETE FROM inbound_messages WHERE message_id = ?"
+                db.execute(sql, (message.claim,))
 
 
 class Tally:
@@ -233,8 +234,7 @@ class Tally:
 def count_in_journal(event: str) -> None:
     """What strangers do, counted in memory and written once a minute. If the database is locked,
     they are refused all the same."""
-    tally: Tally = current_app.extensions.setdefault(f"tally of {event}", Tally())
-    if due := tally.add():
+    if due := running().tallies.setdefault(event, Tally()).add():
         with suppress(sqlite3.OperationalError), transaction():
             record_daily(event, count=due)
 
@@ -267,13 +267,13 @@ def parse_delivery(fields: Mapping[str, Any]) -> tuple[str, str] | None:
     return message_id, next(known, "undelivered")
 
 
-def sum_up(outcomes: Iterable[str | None]) -> str | None:
+def delivery_of_all_parts(outcomes: Iterable[str | None]) -> str | None:
     """A text is delivered when all its parts are, and undelivered when one is."""
     seen = set(outcomes)
     return next((why for why in seen - {None, "delivered"}), None if None in seen else "delivered")
 
 
-def show_presence() -> ResponseReturnValue:
+def respond_to_probe() -> ResponseReturnValue:
     """Before Vonage takes an address for a webhook, it calls it and wants a 200. A text that comes
     by GET would end up in the logs of web servers: the dashboard must say POST."""
     if request.args:

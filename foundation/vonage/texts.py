@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from flask import current_app
 
+from foundation.running import running
 from foundation.storage.database import fetch_row, get_db
-from foundation.storage.digests import phone_digest
+from foundation.storage.digests import digest_phone
 from foundation.typed.mistakes import Mistake
 from foundation.vonage.client import count_parts
-from foundation.vonage.inbound import Inbound, plain
+from foundation.vonage.inbound import Inbound, fold_text
 from foundation.words.clock import MINUTE, now
 from foundation.words.languages import LANGUAGES, translate
 
@@ -61,10 +62,9 @@ def write_own_words(language: str | None = None) -> str:
 
 def quotes_us(message: Inbound) -> bool:
     """Whether it contains a text of ours, with the word in it: somebody "loved" that."""
-    quotes: list[str] | None = current_app.extensions.get("quotes")
-    if quotes is None:
-        quotes = current_app.extensions["quotes"] = [*find_quotes()]
-    return any(quote in message.text for quote in quotes)
+    if not running().quotes:
+        running().quotes = [*find_quotes()]
+    return any(quote in message.text for quote in running().quotes)
 
 
 def find_quotes() -> Iterator[str]:
@@ -72,11 +72,11 @@ def find_quotes() -> Iterator[str]:
     word = current_app.config["INVITE_CODE"].upper()
     yield current_app.config["BASE_URL"].split("//")[1]
     for language in LANGUAGES:
-        yield plain(write_hint(language))
+        yield fold_text(write_hint(language))
         for name in ("invite", "invite by name"):
             before, _, after = translate(TEXTS[name], language).partition("{word}")
             near = (before.rpartition("}")[2][-12:], after.partition("{")[0][:7])
-            yield plain(word.join(near))
+            yield fold_text(word.join(near))
 
 
 # A number is texted once a minute, whatever becomes of its invite in the meantime -----------------
@@ -84,20 +84,20 @@ def find_quotes() -> Iterator[str]:
 
 def start_cooldown(phone: str) -> None:
     get_db().execute(
-        "INSERT OR REPLACE INTO cooldowns VALUES (?, ?)", (phone_digest(phone), now() + MINUTE)
+        "INSERT OR REPLACE INTO cooldowns VALUES (?, ?)", (digest_phone(phone), now() + MINUTE)
     )
 
 
 def end_cooldown(phone: str) -> None:
     """Nothing was sent after all."""
-    get_db().execute("DELETE FROM cooldowns WHERE phone_digest = ?", (phone_digest(phone),))
+    get_db().execute("DELETE FROM cooldowns WHERE phone_digest = ?", (digest_phone(phone),))
 
 
 def seconds_until_text(phone: str) -> int | None:
     """None: the number was not texted within the last minute."""
     lately = fetch_row(
         "SELECT until FROM cooldowns WHERE phone_digest = ? AND until BETWEEN ? AND ?",
-        (phone_digest(phone), now() + 1, now() + MINUTE),
+        (digest_phone(phone), now() + 1, now() + MINUTE),
     )
     return lately["until"] - now() if lately else None
 

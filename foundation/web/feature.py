@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from flask import Blueprint, Flask, current_app, has_request_context, request
+from flask import Blueprint, Flask, has_request_context, request
 
+from foundation.running import running
 from foundation.storage.database import get_db
 from foundation.storage.journal import EVENTS
 from foundation.web.forward_auth import FindCaller, MayPass
@@ -57,12 +58,12 @@ class Feature(NamedTuple):
     access_lost: Callable[[int, list[int]], None] | None = None
     # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
     # Takes how many seconds ago is recent enough, too.
-    must_confirm: Callable[..., str | None] | None = None
+    where_to_confirm: Callable[..., str | None] | None = None
     # Its part in what /auth says, see forward_auth.py.
     find_caller: FindCaller | None = None
     may_pass: MayPass | None = None
     check: Callable[[], str | None] | None = None  # for `flask doctor`: what is wrong
-    left_out: tuple[str, ...] = ()  # tables of its own that backups have without rows
+    not_in_backups: tuple[str, ...] = ()  # tables of its own that backups have without rows
 
     @property
     def name(self) -> str:
@@ -70,24 +71,24 @@ class Feature(NamedTuple):
 
 
 def add_features(app: Flask, features: tuple[Feature, ...]) -> None:
-    app.extensions["features"] = features
-    app.extensions["sentences"] = dict(SENTENCES)
-    app.extensions["events"] = dict(EVENTS)
+    here = running(app)
+    here.sentences |= SENTENCES
+    here.events |= EVENTS
     for feature in features:
         app.register_blueprint(feature.blueprint)
-        app.extensions["sentences"] |= feature.sentences
-        app.extensions["events"] |= feature.events
+        here.sentences |= feature.sentences
+        here.events |= feature.events
 
 
 def hooks(name: str) -> list[Any]:
     """What the features have for a hook, such as "prune"."""
-    found = (getattr(feature, name) for feature in current_app.extensions["features"])
+    found = (getattr(feature, name) for feature in running().features)
     return [one for one in found if one]
 
 
-def find_confirmation(member: Member, *within: int) -> str | None:
-    """Where that member has to confirm first, see `must_confirm`."""
-    places = (must_confirm(member, *within) for must_confirm in hooks("must_confirm"))
+def find_confirmation(member: Member, **within: int) -> str | None:
+    """Where that member has to confirm first, see `where_to_confirm`."""
+    places = (where_to_confirm(member, **within) for where_to_confirm in hooks("where_to_confirm"))
     return next((place for place in places if place), None)
 
 
@@ -98,9 +99,9 @@ def find_arrivals(member: Member) -> list[sqlite3.Row]:
     return get_db().execute(f"{sql} LIMIT 20", facts).fetchall() if sql else []
 
 
-def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
+def add_template_context(app: Flask, features: tuple[Feature, ...]) -> None:
     """What every template knows: who is asking, what the features bring, how to look things up."""
-    known = gather_for_templates(features) | {"static": find_static_files(app)}
+    known = collect_for_templates(features) | {"static": find_static_files(app)}
 
     @app.context_processor
     def describe_visitor() -> dict[str, Any]:
@@ -112,7 +113,7 @@ def fill_templates(app: Flask, features: tuple[Feature, ...]) -> None:
     app.jinja_env.filters["device"] = say_device
 
 
-def gather_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
+def collect_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
     """What templates know of features, and how they look up what those bring."""
     navigation: list[tuple[str, str]] = []
     admin_pages = [*ADMIN_PAGES.items()]

@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask
 
+from foundation.running import running
 from foundation.typed.phones import example_phone
 from foundation.typed.settings import is_loopback
 from foundation.web.forward_auth import ForwardAuth
@@ -38,7 +39,7 @@ def configure_flask(app: Flask) -> None:
 def wrap_wsgi(app: Flask) -> None:
     """Layers around Flask. The last one added runs first: /auth needs no host."""
     app.wsgi_app = SecurityHeaders(app)  # type: ignore[method-assign]
-    features = app.extensions["features"]
+    features = running(app).features
     callers = [feature.find_caller for feature in features if feature.find_caller]
     judges = [feature.may_pass for feature in features if feature.may_pass]
     app.wsgi_app = ForwardAuth(app, callers, judges)  # type: ignore[method-assign]

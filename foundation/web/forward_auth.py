@@ -10,8 +10,9 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Flask
 
+from foundation.running import running
 from foundation.storage.database import transaction
-from foundation.storage.digests import session_digest
+from foundation.storage.digests import digest_session
 from foundation.web.guards import parse_next
 from foundation.web.responses import PRIVATE, security_headers
 from foundation.web.sessions import SessionTable, is_renewal_due, read_cookies
@@ -88,12 +89,12 @@ class ForwardAuth:
 
     def find_session(self, environ: WSGIEnvironment) -> sqlite3.Row | None:
         cookies = read_cookies(environ, self.app.config["SESSION_COOKIE_NAME"])
-        found = self.sessions.find_first(self.app.extensions["connections"].db, cookies)
+        found = self.sessions.find_first(running(self.app).connections.db, cookies)
         if found is None:
             return None
         sid, row = found
         if is_renewal_due(row):
-            self.renew(session_digest(sid))
+            self.renew(digest_session(sid))
         return row
 
     def renew(self, digest: str) -> None:

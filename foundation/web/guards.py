@@ -43,7 +43,7 @@ def is_cross_site() -> bool:
     return site not in ("same-origin", "none")
 
 
-LONGEST_NEXT = 2000
+MAX_NEXT = 2000
 PATH_PART = r"[\w~%@:+=-][\w~%@:+=.-]*"
 PLAIN_PATH = re.compile(rf"/(?:{PATH_PART}(?:/{PATH_PART})*/?)?(?:\?[\w~%@:+=.&/-]*)?", re.ASCII)
 
@@ -52,7 +52,7 @@ def parse_next(text: str) -> str | None:
     """Where to go after signing in: a plain path of ours, or an https address at or below
     COOKIE_DOMAIN. Anything else is dropped, because browsers read `//host` and its like as another
     site. So is what is too long for a header that has to pass through a proxy."""
-    if len(text) > LONGEST_NEXT:
+    if len(text) > MAX_NEXT:
         return None
     if PLAIN_PATH.fullmatch(text):
         return text

@@ -4,19 +4,20 @@ for what was typed. So whoever floods us with guesses keeps us from little else.
 import copy
 import re
 
-from flask import current_app, render_template
+from flask import render_template
 from markupsafe import escape
 
+from foundation.running import running
 from foundation.web.forms import Form
 from foundation.web.notices import has_notice
 from foundation.web.sessions import current_member
 from foundation.words.languages import current_language
 
-MOST_OUTLINES = 200  # of 5 to 10 kB; nine languages have more, and people need few of them
+MAX_KEPT_FORMS = 200  # of 5 to 10 kB; nine languages have more, and people need few of them
 GAP = re.compile("\x1a([a-z_]+)\x1a")  # a control character, which HTML doesn't escape
 
 
-def render_form(template: str, form: Form, **facts: str | None) -> str:
+def render_kept_form(template: str, form: Form, **facts: str | None) -> str:
     """The page of a form. It's kept as an outline if it depends on nothing but the settings, the
     language, the form's mistakes and what was typed; `facts` are whatever else the template needs.
     The template may show what was typed, but not test it: a gap is never empty."""
@@ -24,11 +25,11 @@ def render_form(template: str, form: Form, **facts: str | None) -> str:
     is_special = any(facts.values()) or any(one.wait for one in mistakes) or has_notice()
     if is_special or current_member():
         return render_template(template, form=form, **facts)
-    outlines: dict[object, list[str]] = current_app.extensions.setdefault("outlines", {})
+    outlines = running().kept_forms
     key = (template, current_language(), *sorted((one.field, one.sentence) for one in mistakes))
     outline = outlines.get(key)
     if outline is None:
-        if len(outlines) >= MOST_OUTLINES:
+        if len(outlines) >= MAX_KEPT_FORMS:
             outlines.clear()
         gaps = copy.copy(form)
         gaps.values = {field: f"\x1a{field}\x1a" for field in form.values}

@@ -131,13 +131,13 @@ def find_static_files(app: Flask) -> dict[str, str]:
     return {name: f"/static/{name}?v={digest[:8]}" for name, digest in digests.items()}
 
 
-def keep_static_file(name: str | None) -> int | None:
+def static_file_lifetime(name: str | None) -> int | None:
     """Seconds; None: ask each time whether it has changed."""
     return 365 * DAY if "v" in request.args else None
 
 
-def add_answers(app: Flask) -> None:
+def configure_responses(app: Flask) -> None:
     app.register_error_handler(HTTPException, show_error)
     app.register_error_handler(sqlite3.OperationalError, show_database_trouble)
     app.register_error_handler(VonageError, show_vonage_trouble)
-    app.get_send_file_max_age = keep_static_file  # type: ignore[assignment, method-assign]
+    app.get_send_file_max_age = static_file_lifetime  # type: ignore[assignment, method-assign]

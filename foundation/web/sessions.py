@@ -20,7 +20,7 @@ from flask_session.base import ServerSideSession, ServerSideSessionInterface
 from ua_parser import parse_os, parse_user_agent
 
 from foundation.storage.database import get_db, transaction
-from foundation.storage.digests import session_digest
+from foundation.storage.digests import digest_session
 from foundation.web.root_files import is_public
 from foundation.words.clock import DAY, now
 from foundation.words.languages import translate
@@ -59,14 +59,14 @@ def this_session() -> MemberSession:
 
 
 def this_digest() -> str:
-    return session_digest(this_session().sid)
+    return digest_session(this_session().sid)
 
 
 def is_renewal_due(row: sqlite3.Row) -> bool:
     return not 0 <= now() - row["seen_at"] < DAY
 
 
-MOST_COOKIES = 4  # of our name that are tried
+MAX_COOKIES = 4  # of our name that are tried
 
 
 def read_cookies(environ: WSGIEnvironment, name: str) -> list[str]:
@@ -74,7 +74,7 @@ def read_cookies(environ: WSGIEnvironment, name: str) -> list[str]:
     old session cookie, too, under the same name. Read by hand: `request.cookies` walks all headers
     and decodes every cookie, and /auth is asked for each picture on a page."""
     pairs = (pair.partition("=") for pair in environ.get("HTTP_COOKIE", "").split(";"))
-    return [value.strip() for key, _, value in pairs if key.strip() == name][:MOST_COOKIES]
+    return [value.strip() for key, _, value in pairs if key.strip() == name][:MAX_COOKIES]
 
 
 class SessionTable(ServerSideSessionInterface):
@@ -102,7 +102,7 @@ class SessionTable(ServerSideSessionInterface):
     ) -> tuple[str, sqlite3.Row] | None:
         """The first of these session ids that is good, with its row."""
         for sid in cookies:
-            if row := self.find(db, session_digest(sid)):
+            if row := self.find(db, digest_session(sid)):
                 return sid, row
         return None
 
@@ -128,7 +128,7 @@ class SessionTable(ServerSideSessionInterface):
         if not session.sid or not (session.modified or session.is_due):
             return
         if not session:  # a page called session.clear()
-            self.end(g.member.id, session_digest(session.sid))
+            self.end(g.member.id, digest_session(session.sid))
             expire_cookie(response)
         elif self.write(session):
             set_cookie(response, session.sid)
@@ -136,7 +136,7 @@ class SessionTable(ServerSideSessionInterface):
     def write(self, session: MemberSession) -> bool:
         """Store and renew. False: the session has ended meanwhile, or a mere renewal met a locked
         database, and can wait for the next page."""
-        digest = session_digest(session.sid)
+        digest = digest_session(session.sid)
         data = {key: session[key] for key in session.keys() - {"author_id", "_permanent"}}
         try:
             with transaction():
@@ -164,22 +164,22 @@ def adopt_session(author_id: int, sid: str) -> None:
     session.clear()
     session["author_id"] = author_id
     this_session().sid = sid
-    keep_as_stored(lambda response: set_cookie(response, sid))
+    change_only_cookie(lambda response: set_cookie(response, sid))
 
 
 def drop_session() -> None:
     """Sign this browser out of a session whose row is deleted."""
     session.clear()
-    keep_as_stored(expire_cookie)
+    change_only_cookie(expire_cookie)
 
 
 def refresh_cookie() -> None:
     """After a renewal by the page itself: the row is as it should be, and the cookie is due."""
     sid = this_session().sid
-    keep_as_stored(lambda response: set_cookie(response, sid))
+    change_only_cookie(lambda response: set_cookie(response, sid))
 
 
-def keep_as_stored(change_cookie: Any) -> None:
+def change_only_cookie(change_cookie: Any) -> None:
     """The row is written already, so only the cookie is left to do."""
     this_session().modified = this_session().is_due = False
 
@@ -194,13 +194,13 @@ def set_cookie(response: Response, sid: str) -> None:
     not renew a cookie, because the proxy keeps its answer."""
     expire_cookies_of_other_domains(response)
     ends = datetime.now(UTC) + current_app.permanent_session_lifetime
-    response.set_cookie(value=sid, expires=ends, **cookie_settings())
+    response.set_cookie(value=sid, expires=ends, **session_cookie())
 
 
 def expire_cookie(response: Response) -> None:
     """With all its attributes: without `Secure`, a browser would keep its __Host- cookie."""
     expire_cookies_of_other_domains(response)
-    response.delete_cookie(**cookie_settings())
+    response.delete_cookie(**session_cookie())
 
 
 def expire_cookies_of_other_domains(response: Response) -> None:
@@ -211,10 +211,10 @@ def expire_cookies_of_other_domains(response: Response) -> None:
     above = [".".join(labels[start:]) for start in range(len(labels) - 1)]
     for domain in above if own else []:
         if domain != own:
-            response.delete_cookie(**cookie_settings() | {"domain": domain})
+            response.delete_cookie(**session_cookie() | {"domain": domain})
 
 
-def cookie_settings() -> dict[str, Any]:
+def session_cookie() -> dict[str, Any]:
     config = current_app.config
     return {
         "key": config["SESSION_COOKIE_NAME"],

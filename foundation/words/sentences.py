@@ -7,6 +7,7 @@ foundation/web/feature.py).
 
 from flask import current_app
 
+from foundation.running import running
 from foundation.words.languages import translate
 
 SENTENCES = {
@@ -133,7 +134,7 @@ HEADINGS = {
 def say(sentence: str, username: str = "") -> str:
     """The sentence of that name, with `username` where it has {name}. Needs an application
     context."""
-    sentences: dict[str, str] = current_app.extensions["sentences"]
+    sentences = running().sentences
     words = sentences[sentence] if sentence in sentences else sentences["error"]
     return (
         translate(words)
@@ -143,4 +144,4 @@ def say(sentence: str, username: str = "") -> str:
 
 
 def is_sentence(name: str | None) -> bool:
-    return name in current_app.extensions["sentences"]
+    return name in running().sentences

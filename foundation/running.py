@@ -1,0 +1,38 @@
+"""What one process of the program holds in memory, settings apart. It lies below all floors, and
+knows what they put in by its type only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flask import Flask, current_app
+
+if TYPE_CHECKING:
+    from foundation.storage.database import Connections
+    from foundation.storage.migrations import Part
+    from foundation.storage.queueing import Queue
+    from foundation.vonage.client import Vonage
+    from foundation.vonage.inbound import Tally
+    from foundation.web.feature import Feature
+
+
+@dataclass
+class Running:
+    vonage: Vonage
+    features: tuple[Feature, ...]
+    parts: list[Part]  # of the database
+    connections: Connections = field(init=False)
+    queue: Queue = field(init=False)
+    sentences: dict[str, str] = field(default_factory=dict)  # by name
+    events: dict[str, str] = field(default_factory=dict)  # the words of the journal's lines
+    quotes: list[str] = field(default_factory=list)  # what a text of ours is known by
+    tallies: dict[str, Tally] = field(default_factory=dict)  # by event
+    kept_forms: dict[object, list[str]] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)  # sign-ins whose second press waits
+
+
+def running(app: Flask | None = None) -> Running:
+    """Takes the app outside of its contexts."""
+    found: Running = (app or current_app).extensions["trusted_group"]
+    return found
