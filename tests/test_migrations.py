@@ -152,6 +152,7 @@ def test_one_command_upgrades_a_group_of_the_first_version(
 ) -> None:
     origin, program, stand_ins = (tmp_path / name for name in ("origin", "program", "bin"))
     git("clone", "--quiet", str(ROOT), str(origin))
+    git("-C", str(origin), "checkout", "--quiet", "-B", "main")  # ROOT may be on no branch
     git("clone", "--quiet", str(origin), str(program))
     who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
     git("-C", str(origin), *who, "commit", "--quiet", "--allow-empty", "-m", "The next version")
