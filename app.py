@@ -484,17 +484,16 @@ def find_open_invites(member: Member) -> Page:
     """Newest first, each with the last thing the journal knows about its PINs, and when the oldest
     of the last three stops counting."""
     return fetch_page(
-        "WITH open AS (SELECT *, (SELECT max(id) FROM journal WHERE invite_id = whitelist.id"
-        " AND event IN ('pin_sent', 'pin_refused', 'pin_wrong')) AS last_id,"
-        " (SELECT id FROM journal WHERE invite_id = whitelist.id AND event = 'pin_sent'"
-        " ORDER BY id DESC LIMIT 1 OFFSET ?) AS third_id FROM whitelist WHERE id IN (SELECT id"
-        " FROM whitelist WHERE expires_at > ? AND (? OR invited_by = ?) ORDER BY id DESC {page}))"
-        " SELECT open.*, authors.username AS inviter, last.event AS pin_event, last.at AS pin_at,"
-        " last.detail AS pin_detail, third.at + ? AS next_pin_at FROM open"
-        " LEFT JOIN authors ON authors.id = open.invited_by"
-        " LEFT JOIN journal AS last ON last.id = last_id"
-        " LEFT JOIN journal AS third ON third.id = third_id ORDER BY open.id DESC",
-        (PINS_PER_TEN_MINUTES - 1, now(), is_admin(member), member.id, 10 * MINUTE),
+        "SELECT whitelist.*, authors.username AS inviter, last.event AS pin_event,"
+        " last.at AS pin_at, last.detail AS pin_detail, third.at + ? AS next_pin_at FROM whitelist"
+        " LEFT JOIN authors ON authors.id = whitelist.invited_by"
+        " LEFT JOIN journal AS last ON last.id = (SELECT max(id) FROM journal"
+        " WHERE invite_id = whitelist.id AND event IN ('pin_sent', 'pin_refused', 'pin_wrong'))"
+        " LEFT JOIN journal AS third ON third.id = (SELECT id FROM journal"
+        " WHERE invite_id = whitelist.id AND event = 'pin_sent' ORDER BY id DESC LIMIT 1 OFFSET ?)"
+        " WHERE whitelist.expires_at > ? AND (? OR whitelist.invited_by = ?)"
+        " ORDER BY whitelist.id DESC",
+        (10 * MINUTE, PINS_PER_TEN_MINUTES - 1, now(), is_admin(member), member.id),
     )
 
 
@@ -1272,7 +1271,7 @@ def find_everybody() -> Page:
     return fetch_page(
         "SELECT authors.username, inviters.username AS inviter FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
-        f" WHERE {IS_MEMBER} ORDER BY authors.id {{page}}",
+        f" WHERE {IS_MEMBER} ORDER BY authors.id",
         (now(),),
     )
 
@@ -1363,8 +1362,8 @@ def start_pin(phone: str, language: str | None = None) -> str:
 def check_pin(request_id: str, pin: str) -> None:
     """Returns if the PIN is right. Raises VonageError if not."""
     with asking_vonage("check") as vonage:
-        answer = vonage.verify.check_code(request_id, pin)
-        if answer.status != "completed" or answer.request_id != request_id:
+        checked = vonage.verify.check_code(request_id, pin)
+        if checked.status != "completed" or checked.request_id != request_id:
             raise ValueError("not a confirmation of this request")
 
 

@@ -60,7 +60,7 @@ def examine(fix: bool) -> bool:
     checks: list[Callable[[], str]] = [check_settings, check_database]
     checks += [check_files] if is_in_use(database_path(current_app)) else []
     checks += [check_base_url, check_account, lambda: check_number(fix)]
-    results = [tell(check) for check in checks]
+    results = [report(check) for check in checks]
     for note in find_notes():
         click.echo(f"note   {note}")
     troubles = [trouble for check in hooks("check") if (trouble := check())]
@@ -102,7 +102,7 @@ def got_text_by_get() -> bool:
 CLOSED_REGIONS = {"GH", "JM", "ME", "MK", "TN"}
 
 
-def tell(check: Callable[[], str]) -> bool:
+def report(check: Callable[[], str]) -> bool:
     try:
         click.echo(f"ok     {check()}")
         return True
@@ -150,7 +150,7 @@ def check_files() -> str:
 def check_base_url() -> str:
     url = current_app.config["BASE_URL"]
     try:
-        answer = requests.get(f"{url}/healthz", timeout=5, allow_redirects=False)
+        response = requests.get(f"{url}/healthz", timeout=5, allow_redirects=False)
     except requests.exceptions.SSLError:
         raise Trouble(f"The certificate of {url} isn't trusted. Check the web server.") from None
     except requests.RequestException:
@@ -158,7 +158,7 @@ def check_base_url() -> str:
             f"Nothing answers at {url}. Start the program (make serve), and check the name and the"
             " web server in front."
         ) from None
-    if answer.status_code != 200 or answer.text != "ok\n" or not knows_our_token():
+    if response.status_code != 200 or response.text != "ok\n" or not knows_our_token():
         raise Trouble(f"Something else answers at {url}. Check the web server in front.")
     return f"{url} answers, and it is this program."
 
@@ -166,11 +166,11 @@ def check_base_url() -> str:
 def knows_our_token() -> bool:
     """Our webhook's address answers as only this program can: 200 with the token, 401 without."""
     guess = webhook_url()[:-8] + "00000000"
-    answers = [
+    statuses = [
         requests.get(address, timeout=5, allow_redirects=False).status_code
         for address in (webhook_url(), guess)
     ]
-    return answers == [200, 401]
+    return statuses == [200, 401]
 
 
 def check_account() -> str:

@@ -50,8 +50,7 @@ def find_members(wanted: str) -> Page:
         " FROM sessions WHERE author_id = authors.id AND expires_at > ?1) AS seen_at FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
         " WHERE authors.removed_at IS NULL AND instr(authors.username, ?2)"
-        " ORDER BY authors.username"
-        " {page}",
+        " ORDER BY authors.username",
         (now(), wanted.casefold()),
     )
 

@@ -23,7 +23,7 @@ from foundation.typed.usernames import parse_username
 from foundation.web.feature import Feature, Why, hooks
 from foundation.web.forms import Form
 from foundation.web.forward_auth import (
-    Answer,
+    Verdict,
     is_navigation,
     read_program,
     wants_redirect,
@@ -122,7 +122,7 @@ def programs() -> ResponseReturnValue:
 
 
 def show_programs(form: Form, status: int = 200) -> ResponseReturnValue:
-    found = fetch_page(f"SELECT *, {COUNT_CHOSEN} FROM programs ORDER BY title, id {{page}}", ())
+    found = fetch_page(f"SELECT *, {COUNT_CHOSEN} FROM programs ORDER BY title, id", ())
     return render_template("programs/overview.html", form=form, programs=found), status
 
 
@@ -195,7 +195,7 @@ def show_program(
 def find_chosen(program_id: int) -> Page:
     return fetch_page(
         "SELECT authors.id, username FROM program_members JOIN authors ON authors.id = author_id"
-        f" WHERE program_id = ?2 AND {IS_MEMBER} ORDER BY username {{page}}",
+        f" WHERE program_id = ?2 AND {IS_MEMBER} ORDER BY username",
         (now(), program_id),
     )
 
@@ -320,7 +320,7 @@ MAY_USE = (
 # What a proxy asks --------------------------------------------------------------------------------
 
 
-def may_pass(app: Flask, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer | None:
+def may_pass(app: Flask, environ: WSGIEnvironment, row: sqlite3.Row) -> Verdict | None:
     """`/auth?program=wiki` lets in who may use the wiki. Without a program it's every member, but
     not where the proxy guards a registered program and doesn't say so."""
     db, name = running(app).connections.db, read_program(environ)

@@ -10,7 +10,7 @@ from dotenv import dotenv_values
 
 from foundation.typed.settings import SETTINGS
 from tools.commands_docs import write_commands
-from tools.settings_docs import write_example, write_table
+from tools.settings_docs import write_example, write_settings_table
 
 from .conftest import GRACE, ROOT, Group, Served
 
@@ -21,7 +21,7 @@ COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 def test_the_settings_are_written_from_their_help_texts() -> None:
     """After a change of a help text: `make docs`."""
     assert (ROOT / ".env.example").read_text() == write_example()
-    assert (ROOT / "docs" / "settings.md").read_text() == write_table()
+    assert (ROOT / "docs" / "settings.md").read_text() == write_settings_table()
 
 
 def test_the_example_has_every_setting_with_its_default() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeGuard
@@ -25,6 +26,7 @@ MODULES = [
     )
     if path.name != "conftest.py"
 ]
+NAMED = (ast.FunctionDef, ast.ClassDef)
 NAME = re.compile(r"[a-z]+(-[a-z0-9]+)+")  # of a sentence
 CALLS = {"Mistake": 1, "say": 0, "VonageRefused": 0, "render_error": 0}
 
@@ -98,6 +100,14 @@ def test_there_is_no_circle() -> None:
         needs = {name: needed - free for name, needed in needs.items() if name not in free}
 
     assert needs == {}
+
+
+def test_no_two_functions_have_one_name() -> None:
+    trees = [ast.parse(path.read_text()) for path in MODULES if path.name != "wsgi.py"]
+
+    names = [node.name for tree in trees for node in tree.body if isinstance(node, NAMED)]
+
+    assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 def test_app_py_reads_in_one_go() -> None:

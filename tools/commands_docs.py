@@ -20,10 +20,12 @@ work while the server runs.
 
 def write_commands() -> str:
     """What docs/commands.md should contain."""
-    return HEAD + write_table(find_commands()) + "\n" + write_table(find_targets())
+    return (
+        HEAD + write_commands_table(find_commands()) + "\n" + write_commands_table(find_targets())
+    )
 
 
-def write_table(rows: Iterator[tuple[str, str]]) -> str:
+def write_commands_table(rows: Iterator[tuple[str, str]]) -> str:
     lines = "".join(f"| `{command}` | {does} |\n" for command, does in rows)
     return f"| command | does |\n|---|---|\n{lines}"
 

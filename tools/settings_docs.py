@@ -20,7 +20,7 @@ def write_example() -> str:
     return "\n".join(parts)
 
 
-def write_table() -> str:
+def write_settings_table() -> str:
     """What docs/settings.md should contain."""
     head = (
         "# Settings\n\n"
@@ -40,4 +40,4 @@ def say_default(setting: Setting) -> str:
 
 if __name__ == "__main__":
     (ROOT / ".env.example").write_text(write_example())
-    (ROOT / "docs" / "settings.md").write_text(write_table())
+    (ROOT / "docs" / "settings.md").write_text(write_settings_table())

@@ -71,10 +71,10 @@ def jwks() -> ResponseReturnValue:
 @for_machines
 def token() -> ResponseReturnValue:
     try:
-        answer: Response = server.create_token_response()
+        response: Response = server.create_token_response()
     except ValueError:  # Authlib would quote what can't be quoted
         return {"error": "invalid_request"}, 400
-    return answer
+    return response
 
 
 @bp.route("/openid/userinfo", methods=["GET", "POST"])
@@ -119,8 +119,8 @@ def authorize() -> ResponseReturnValue:
     with transaction():  # or the device could be signed out in between
         if find_person(this_digest(), client.row["program_id"]) is None:
             return send_back(back, error="access_denied")
-        answer = server.create_authorization_response(grant_user=require_member(), grant=grant)
-    return send_back(back, code=parse_qs(urlsplit(answer.headers["Location"]).query)["code"][-1])
+        response = server.create_authorization_response(grant_user=require_member(), grant=grant)
+    return send_back(back, code=parse_qs(urlsplit(response.headers["Location"]).query)["code"][-1])
 
 
 def require_client() -> Client:

@@ -153,8 +153,8 @@ def tell_program(row: sqlite3.Row) -> bool:
             timeout=LOGOUT_PATIENCE,
             allow_redirects=False,
             stream=True,  # whatever more it says is not read
-        ) as answer:
-            return answer.status_code in (200, 204)
+        ) as response:
+            return response.status_code in (200, 204)
     except (requests.RequestException, ValueError, OSError):  # urllib3 has errors of its own, too
         return False
 

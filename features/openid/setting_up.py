@@ -43,17 +43,20 @@ def set_up(name: str) -> ResponseReturnValue:
             form.values |= {"logout": known["logout_address"]}
             form.values["pkce"] = "" if known["needs_pkce"] else "no"
         return render_template("openid/set_up.html", form=form, program=program)
-    redirects, logout = form.read("redirects", parse_redirects), form.read("logout", parse_logout)
+    redirects = form.read("redirects", parse_redirects)
+    logout_address = form.read("logout", parse_logout)
     if form.mistakes:
         return render_template("openid/set_up.html", form=form, program=program), 422
     secret = secrets.token_urlsafe(32)
     find_signing_key()  # the first program waits for it, and no stranger
-    client_id = store_client(program, redirects, logout, form, secret)
+    client_id = store_client(program, redirects, logout_address, form, secret)
     facts = {"program": program, "issuer": issuer(), "client_id": client_id, "secret": secret}
     return render_template("openid/made.html", **facts)
 
 
-def store_client(program: sqlite3.Row, redirects: str, logout: str, form: Form, secret: str) -> str:
+def store_client(
+    program: sqlite3.Row, redirects: str, logout_address: str, form: Form, secret: str
+) -> str:
     """Replaces an earlier secret; the client id stays. Returns that."""
     email = form.values["email"] if form.values["email"] in EMAILS else "none"
     with transaction():
@@ -64,7 +67,7 @@ def store_client(program: sqlite3.Row, redirects: str, logout: str, form: Form, 
             " logout_address = excluded.logout_address RETURNING client_id",
             (
                 program["id"], f"{program['name']}-{secrets.token_hex(4)}", random_digest(secret),
-                redirects, form.values["pkce"] != "no", email, logout,
+                redirects, form.values["pkce"] != "no", email, logout_address,
             ),
         )  # fmt: skip
         record("openid_set_up", require_member().username, program["name"])

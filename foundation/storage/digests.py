@@ -23,10 +23,10 @@ def digest_phone(phone: str) -> str:
     return keyed_digest("phone", phone)
 
 
-def digest_session(sid: str) -> str:
+def digest_session(session_id: str) -> str:
     """Not keyed: a session id is 256 random bits, so its hash cannot be reversed, and sessions
     survive a change of SECRET_KEY."""
-    return random_digest(sid)
+    return random_digest(session_id)
 
 
 def random_digest(secret: str) -> str:

@@ -21,11 +21,11 @@ FORWARDED = ("METHOD", "PROTO", "HOST", "URI")
 
 CHALLENGE = 'Basic realm="app password", charset="UTF-8"'
 
-Answer = tuple[str, dict[str, str]]  # status and headers
+Verdict = tuple[str, dict[str, str]]  # status and headers
 # A feature's hooks: who asks, if not by a session (a row with author_id and username); and what to
 # answer a member who may not, or None.
 FindCaller = Callable[[Flask, WSGIEnvironment], sqlite3.Row | None]
-MayPass = Callable[[Flask, WSGIEnvironment, sqlite3.Row], Answer | None]
+MayPass = Callable[[Flask, WSGIEnvironment, sqlite3.Row], Verdict | None]
 
 
 class ForwardAuth:
@@ -50,11 +50,11 @@ class ForwardAuth:
             self.warn_of_dropped_cookies()
         if environ["PATH_INFO"] != "/auth":
             return self.wsgi_app(environ, start_response)
-        status, headers = self.answer(environ)
+        status, headers = self.decide(environ)
         start_response(status, [*headers.items(), *self.headers])
         return []
 
-    def answer(self, environ: WSGIEnvironment) -> Answer:
+    def decide(self, environ: WSGIEnvironment) -> Verdict:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return "405 Method Not Allowed", {"Allow": "GET, HEAD"}
         try:
@@ -68,7 +68,7 @@ class ForwardAuth:
         found = (find(self.app, environ) for find in self.find_caller)
         return next((row for row in found if row is not None), None)
 
-    def admit(self, environ: WSGIEnvironment, row: sqlite3.Row) -> Answer:
+    def admit(self, environ: WSGIEnvironment, row: sqlite3.Row) -> Verdict:
         """A member asks. Where a program is named that nobody can judge, it stays closed."""
         if not self.may_pass and read_program(environ) is not None:
             return "403 Forbidden", {}
@@ -78,7 +78,7 @@ class ForwardAuth:
                 return refusal
         return "200 OK", {"Remote-User": row["username"]}
 
-    def refuse(self, environ: WSGIEnvironment) -> Answer:
+    def refuse(self, environ: WSGIEnvironment) -> Verdict:
         """Somebody who is not signed in asks. Programs send a password only when they are asked to;
         browsers would show a box for it."""
         if wants_redirect(environ) and is_navigation(environ):
@@ -92,9 +92,9 @@ class ForwardAuth:
         found = self.sessions.find_first(running(self.app).connections.db, cookies)
         if found is None:
             return None
-        sid, row = found
+        session_id, row = found
         if is_renewal_due(row):
-            self.renew(digest_session(sid))
+            self.renew(digest_session(session_id))
         return row
 
     def renew(self, digest: str) -> None:

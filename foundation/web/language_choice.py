@@ -17,9 +17,9 @@ def save_choice() -> ResponseReturnValue:
     chosen = request.form.get("language", "")
     if chosen not in LANGUAGES:
         abort(400)
-    answer = redirect(find_way_back(), 303)
-    answer.set_cookie(value=chosen, max_age=365 * DAY, **cookie_settings("LANGUAGE"))
-    return answer
+    response = redirect(find_way_back(), 303)
+    response.set_cookie(value=chosen, max_age=365 * DAY, **cookie_settings("LANGUAGE"))
+    return response
 
 
 def find_way_back() -> str:

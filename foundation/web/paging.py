@@ -25,11 +25,10 @@ def read_id(name: str) -> int | None:
 
 
 def fetch_page(sql: str, values: Values) -> Page:
-    """The page that `?page=` asks for. `sql` has {page} where its LIMIT belongs."""
+    """The page that `?page=` asks for, of a SELECT that ends with its ORDER BY."""
     asked = request.args.get("page", 1, type=int) if request.query_string else 1
     number = min(max(asked, 1), LAST_PAGE)
-    limit = f"LIMIT {PAGE_LENGTH + 1} OFFSET {PAGE_LENGTH * (number - 1)}"
-    rows = fetch_rows(sql.replace("{page}", limit), values)
-    if not rows and number > 1:  # past the end: begin anew
-        number, rows = 1, fetch_rows(sql.replace("{page}", f"LIMIT {PAGE_LENGTH + 1}"), values)
+    rows = fetch_rows(f"{sql} LIMIT {PAGE_LENGTH + 1} OFFSET {PAGE_LENGTH * (number - 1)}", values)
+    if not rows and number > 1:  # past the end: the first one
+        number, rows = 1, fetch_rows(f"{sql} LIMIT {PAGE_LENGTH + 1}", values)
     return Page(rows[:PAGE_LENGTH], number, len(rows) > PAGE_LENGTH)

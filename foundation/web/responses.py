@@ -1,4 +1,4 @@
-"""Answers: the headers of every one, error pages, static files."""
+"""Responses: the headers of every one, error pages, static files."""
 
 import hashlib
 import sqlite3

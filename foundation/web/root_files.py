@@ -56,7 +56,7 @@ def send_icon(size: int) -> ResponseReturnValue:
 def manifest() -> ResponseReturnValue:
     """`minimal-ui`, so that there is a way back from the group's programs."""
     icons = [(192, "any"), (512, "any"), (512, "maskable")]
-    answer = jsonify(
+    response = jsonify(
         id="/",
         name=current_app.config["GROUP_NAME"],
         start_url="/",
@@ -69,8 +69,8 @@ def manifest() -> ResponseReturnValue:
             for n, purpose in icons
         ],
     )
-    answer.mimetype = "application/manifest+json"
-    return answer
+    response.mimetype = "application/manifest+json"
+    return response
 
 
 @root_files.get("/robots.txt")

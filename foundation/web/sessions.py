@@ -48,7 +48,7 @@ def is_admin(member: Member | None) -> bool:
 class MemberSession(ServerSideSession):
     """`flask.session`. Anonymous visitors get an empty one that is never stored."""
 
-    sid: str  # "" for anonymous visitors
+    sid: str  # its id, "" for anonymous visitors; the name is Flask-Session's
     modified: bool
     is_due = False  # to be renewed: a day or more has passed since the last time
     failure: sqlite3.Error | None = None  # why nobody knows whose session this is
@@ -101,9 +101,9 @@ class SessionTable(ServerSideSessionInterface):
         self, db: sqlite3.Connection, cookies: list[str]
     ) -> tuple[str, sqlite3.Row] | None:
         """The first of these session ids that is good, with its row."""
-        for sid in cookies:
-            if row := self.find(db, digest_session(sid)):
-                return sid, row
+        for session_id in cookies:
+            if row := self.find(db, digest_session(session_id)):
+                return session_id, row
         return None
 
     def open_session(self, app: Flask, request: Request) -> MemberSession:
@@ -118,11 +118,12 @@ class SessionTable(ServerSideSessionInterface):
             return nobody
         if found is None:
             return nobody
-        sid, row = found
+        session_id, row = found
         g.member = Member(row["author_id"], row["username"])
-        session = MemberSession({"author_id": row["author_id"], **json.loads(row["data"])}, sid)
-        session.is_due = is_renewal_due(row)
-        return session
+        data = {"author_id": row["author_id"], **json.loads(row["data"])}
+        opened = MemberSession(data, session_id)
+        opened.is_due = is_renewal_due(row)
+        return opened
 
     def save_session(self, app: Flask, session: Any, response: Response) -> None:
         if not session.sid or not (session.modified or session.is_due):
@@ -159,12 +160,12 @@ class SessionTable(ServerSideSessionInterface):
         raise NotImplementedError
 
 
-def adopt_session(author_id: int, sid: str) -> None:
+def adopt_session(author_id: int, session_id: str) -> None:
     """Sign this browser in to a session whose row is committed."""
     session.clear()
     session["author_id"] = author_id
-    this_session().sid = sid
-    change_only_cookie(lambda response: set_cookie(response, sid))
+    this_session().sid = session_id
+    change_only_cookie(lambda response: set_cookie(response, session_id))
 
 
 def drop_session() -> None:
@@ -175,8 +176,8 @@ def drop_session() -> None:
 
 def refresh_cookie() -> None:
     """After a renewal by the page itself: the row is as it should be, and the cookie is due."""
-    sid = this_session().sid
-    change_only_cookie(lambda response: set_cookie(response, sid))
+    session_id = this_session().sid
+    change_only_cookie(lambda response: set_cookie(response, session_id))
 
 
 def change_only_cookie(change_cookie: Any) -> None:
@@ -189,12 +190,12 @@ def change_only_cookie(change_cookie: Any) -> None:
         return response
 
 
-def set_cookie(response: Response, sid: str) -> None:
+def set_cookie(response: Response, session_id: str) -> None:
     """It lives as long as a session can at most. The table ends unused sessions sooner; /auth could
     not renew a cookie, because the proxy keeps its answer."""
     expire_cookies_of_other_domains(response)
     ends = datetime.now(UTC) + current_app.permanent_session_lifetime
-    response.set_cookie(value=sid, expires=ends, **session_cookie())
+    response.set_cookie(value=session_id, expires=ends, **session_cookie())
 
 
 def expire_cookie(response: Response) -> None:
