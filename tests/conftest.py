@@ -1,6 +1,7 @@
 """The cast: Ada is the admin, Grace is invited, Mallory should get in nowhere. Vonage is the
 simulator, over real HTTPS, through the real SDK."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -90,10 +91,17 @@ def require_executable(name: str) -> str:
     return str(found)
 
 
+# Below those that systems give to connections (from 32,768 on), or one of ours could be taken while
+# a server starts; and from another place on in each process.
+PORTS = itertools.cycle(range(10_000 + os.getpid() % 200 * 100, 10_100 + os.getpid() % 200 * 100))
+
+
 def find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in itertools.islice(PORTS, 100):
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 @pytest.fixture
@@ -119,7 +127,7 @@ def base_settings(vonage: Vonage, server: Server, database: Path) -> dict[str, s
 
 @pytest.fixture(scope="session")
 def compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
-    """Each test has an app of its own; compiling its templates anew was a quarter of the time."""
+    """Each test has an app of its own; compiling its templates again was a quarter of the time."""
     return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
 
 
@@ -285,7 +293,7 @@ class Lock:
         self.db.close()
 
 
-def wait_for(is_true: Callable[[], object], seconds: float = 15) -> None:
+def wait_for(is_true: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not is_true():
         assert time.monotonic() < end, "waited in vain"
@@ -355,7 +363,11 @@ class Served:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that all of it can be killed at once
             )
-        wait_for(lambda: all(self.is_up() for _ in range(10)), seconds=60)  # both workers
+        try:
+            wait_for(lambda: all(self.is_up() for _ in range(10)), seconds=60)  # both workers
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """As a power cut would."""
