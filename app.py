@@ -462,8 +462,8 @@ def show_invites(form: Form, status: int = 200) -> ResponseReturnValue:
 
 
 def find_invite_to_repeat(member: Member) -> dict[str, str]:
-    """What "Invite again" fills into the form: all that the earlier invite says, but for the
-    number, which nobody keeps."""
+    """What "Invite again" fills into the form: all that the earlier invite says, except
+    for the number, which nobody keeps."""
     row = fetch_row(
         "SELECT username, note, ends_at, delivery, language FROM whitelist"
         " WHERE id = ? AND (? OR invited_by = ?)",
@@ -756,7 +756,7 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
 @webhooks.post("/delivery/<token>")
 @for_machines
 def delivery(token: str | None = None) -> ResponseReturnValue:
-    """What became of an invite text. 204: noted, or not one of ours; 503: it may be one of ours,
+    """Whether an invite text arrived. 204: noted, or not one of ours; 503: it may be one of ours,
     because the answer with its id is still on the way."""
     found = inbound.parse_delivery(g.fields)
     if found is None or note_delivery(*found) or not is_text_on_the_way():
@@ -1048,8 +1048,8 @@ UNFINISHED = "unfinished "  # what stays of a lease whose PIN was right, and is 
 
 @transaction()
 def release_lease(attempt: Attempt, outcome: str | None) -> None:
-    """Free the name. What is `left` in the place of the visitor's digest tells a second press what
-    became of the first: that digest itself after a wrong PIN, with UNFINISHED before it after a
+    """Free the name. The `outcome` replaces the visitor's digest, and tells a second press how the
+    first one ended: that digest itself after a wrong PIN, with UNFINISHED before it after a
     right one, nothing if Vonage didn't answer."""
     get_db().execute(
         "UPDATE pending_verifications SET username = NULL, leased_until = NULL,"

@@ -25,7 +25,7 @@ CREATE TABLE whitelist (
     ends_at INTEGER,  -- when the member's stay will end; NULL: it won't
     invited_by INTEGER REFERENCES authors ON DELETE SET NULL,
     message_ids TEXT NOT NULL DEFAULT '{}',  -- JSON: Vonage's id of each part of the text, and its outcome or null
-    delivery TEXT,  -- what became of the text as a whole; NULL: not known yet
+    delivery TEXT,  -- whether the text arrived as a whole; NULL: not known yet
     language TEXT,  -- of its texts; NULL: the group's
     replied TEXT,  -- what was wrong with the friend's last reply; NULL: nothing
     hinted_at INTEGER,  -- when "Reply with just ..." was sent; only once an invite

@@ -238,7 +238,7 @@ def find_section(title: str) -> str:
 
 
 def write_section(title: str, text: str) -> None:
-    """At the end of RESULTS.md, in the place of an older one."""
+    """At the end of RESULTS.md, replacing an older one."""
     rest = RESULTS.read_text().removesuffix(find_section(title))
     RESULTS.write_text(f"{rest}\n## {title}\n\n{text}\n")
 

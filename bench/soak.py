@@ -139,7 +139,7 @@ class Soak:
         time.sleep(0.2)
 
     def remove(self) -> None:
-        """Whoever is too many."""
+        """Those that are too many."""
         if len(self.seen.members) > MEMBERS:
             name, _ = self.anybody()
             if name == "ada":

@@ -1,1 +1,1 @@
-"""What stands on app.py. Each feature comes and goes by one line in wsgi.py."""
+"""What is built on app.py. Each feature comes and goes by one line in wsgi.py."""

@@ -246,7 +246,7 @@ def require_offer(code: str) -> sqlite3.Row:
 
 
 def find_offer(which: str, value: str) -> sqlite3.Row | None:
-    """An offer that isn't over, with the member who made it. Asked anew at every step: the device
+    """An offer that isn't over, with the member who made it. Asked again at every step: the device
     may have been signed out, its member removed, a guest's last day may have ended."""
     return fetch_row(
         "SELECT offers.*, author_id, username FROM offers"
@@ -345,7 +345,7 @@ feature = Feature(
         "code-missing": "Type the code that your other device shows.",
         "code-wrong": "That code is wrong, or its five minutes are over. Look at your other device"
         " again.",
-        "code-of-this-device": "This is the device you're adding from. Open the link on the other"
+        "code-of-this-device": "This is the device that shows the code. Open the link on the new"
         " one.",
         "no-cookie-here": "Your browser did not keep our cookie, so it couldn't stay signed in."
         " Allow cookies for this site (or leave the private window), then press the button again.",

@@ -204,7 +204,7 @@ feature = Feature(
     sentences={
         "app-password-name": "Say in 1 to 40 characters where you'll use it.",
         "app-passwords-many": "You have 50 app passwords. End one that you no longer use.",
-        "program-not-yours": "Choose one of your programs.",
+        "program-not-yours": "Choose one of your apps.",
         "new-app-password": "You made an app password",
         "done-app-password-ended": "Done. That password no longer works.",
     },

@@ -207,7 +207,7 @@ def delete_old_copies(folder: Path, pattern: str) -> None:
 )
 def backup_command(file: Path | None, daily: Path | None) -> None:
     """Copy the database to FILE while the server runs. Sessions, app passwords, tokens and open
-    invites are left out, so a copy that is found lets nobody in."""
+    invites are left out, so somebody who finds a copy can't sign in with it."""
     if daily is not None and file is None:
         write_copy(daily / f"group-{say_iso(now())[:10]}.db")
         delete_old_copies(daily, "group-*.db")
@@ -227,10 +227,7 @@ def write_copy(file: Path) -> None:
             copy.rename(file)  # it appears complete, or not at all
     except (OSError, sqlite3.Error, ValueError) as error:
         raise click.ClickException(f"No backup was written: {error}") from None
-    click.echo(
-        f"{file} is written, and was read back. Members in it: {members}; sessions and open"
-        " invites: none."
-    )
+    click.echo(f"Wrote {file} and checked it. Members: {members}; no sessions, no open invites.")
 
 
 NOT_IN_BACKUPS = {"sessions", "pending_verifications", "whitelist", "cooldowns", "inbound_messages"}

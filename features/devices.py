@@ -49,7 +49,7 @@ def find_devices(member: Member) -> list[sqlite3.Row]:
     )
 
 
-# Devices that were added within a week, after this one or from it: their owner hears of them here.
+# Devices that were added within a week, after this one or from it: home tells their owner.
 NEW_DEVICES = (
     "SELECT 'new-device', device, :now - created_at"
     " FROM sessions WHERE author_id = :member AND expires_at > :now AND created_at > :week_ago"
@@ -74,7 +74,7 @@ def renew_this_session() -> bool:
     return renewed
 
 
-# Whoever took a device may have added others from it, so they end with it; but never this one, or
+# A thief may have added others from a stolen device, so they end with it; but never this one, or
 # the old phone could not be signed out from the new one that was added from it.
 WITH_ADDED = (
     "WITH RECURSIVE ended (id) AS (SELECT id_digest FROM sessions"
@@ -117,7 +117,7 @@ feature = Feature(
         "new-device": "You signed in on another device",
         "done-device-ended": "That device is signed out.",
         "done-others-ended": "All your other devices are signed out.",
-        "done-renewed": "Renewed: the days count from now.",
+        "done-renewed": "Renewed. The days count from today.",
     },
     events={
         "device_ended": "{actor} signed out one of their other devices",

@@ -75,8 +75,8 @@ def find_notes() -> Iterator[str]:
     parts = count_parts(write_invite(None, language))
     if parts > 1:
         yield (
-            f"An invite's text is sent, and paid, in {parts} parts (in {LANGUAGES[language]}). What"
-            " makes it long are GROUP_NAME, INVITE_CODE and BASE_URL."
+            f"An invite costs {parts} texts (in {LANGUAGES[language]}). Shorten GROUP_NAME,"
+            " INVITE_CODE or BASE_URL to make it one."
         )
     if got_text_by_get():
         yield (

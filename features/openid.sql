@@ -6,7 +6,7 @@ CREATE TABLE openid_clients (
     redirects TEXT NOT NULL,  -- the addresses that may be returned to, one a line
     needs_pkce INTEGER NOT NULL,  -- 0: the program can't; it then has to send a nonce
     email TEXT NOT NULL,  -- what it's told: none, unverified or verified
-    logout_address TEXT NOT NULL  -- where it hears of sign-outs; may be empty
+    logout_address TEXT NOT NULL  -- where to send sign-outs; may be empty
 ) STRICT;
 
 -- Sign-outs that a program has to be told of.

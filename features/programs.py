@@ -1,5 +1,6 @@
-"""Programs: what members reach through this sign-in. Admins register them and say who may use
-which; home shows each member theirs. A proxy in front of one asks `/auth?program=<name>`."""
+"""Programs, which pages call apps: what members open with this sign-in. Admins register them and
+say who may use which; home shows each member theirs. A proxy in front of one asks
+`/auth?program=<name>`."""
 
 import re
 import sqlite3
@@ -35,7 +36,7 @@ from foundation.words.clock import now
 from foundation.words.sentences import say
 
 bp = Blueprint("programs", __name__, cli_group="program")
-bp.cli.help = "Register programs, and say who may use them."
+bp.cli.help = "Register apps, and say who may use them."
 admin_bp = Blueprint("admin_programs", __name__)
 admin_bp.before_request(require_admin)
 
@@ -346,7 +347,7 @@ def may_pass(app: Flask, environ: WSGIEnvironment, row: sqlite3.Row) -> Verdict 
 @click.argument("address")
 @click.option("--chosen", is_flag=True, help="For chosen members only; see `flask program choose`.")
 def add_command(name: str, title: str, address: str, chosen: bool) -> None:
-    """Register a program: a short NAME, the TITLE that members read, the ADDRESS of its start."""
+    """Register an app: a short NAME, the TITLE that members see, the ADDRESS of its start page."""
     try:
         wanted = NewProgram(
             parse_program_name(name), parse_title(title), parse_address(address), not chosen
@@ -364,7 +365,7 @@ def add_command(name: str, title: str, address: str, chosen: bool) -> None:
 @click.argument("name")
 @click.argument("username")
 def choose_command(name: str, username: str) -> None:
-    """Let a member use a program that is for chosen members."""
+    """Let a member use an app that is for chosen members."""
     try:
         wanted = parse_username(username)
     except Mistake:
@@ -377,7 +378,7 @@ def choose_command(name: str, username: str) -> None:
 
 @command(bp, "list")
 def list_command() -> None:
-    """List the programs, each with who may use it."""
+    """List the apps, each with who may use it."""
     for row in fetch_rows(f"SELECT *, {COUNT_CHOSEN} FROM programs ORDER BY name"):
         count = f"{row['chosen']} chosen member" + ("" if row["chosen"] == 1 else "s")
         whom = "all members" if row["for_all"] else count
@@ -387,7 +388,7 @@ def list_command() -> None:
 @command(bp, "remove")
 @click.argument("name")
 def remove_program_command(name: str) -> None:
-    """Remove a program. Its proxy then lets nobody in."""
+    """Remove an app. Its proxy then refuses everybody."""
     found = find_for_command(name)
     delete_program(found["name"], None)
     click.echo(f"{found['title']} is removed.")
@@ -396,7 +397,7 @@ def remove_program_command(name: str) -> None:
 def find_for_command(name: str) -> sqlite3.Row:
     found = fetch_row("SELECT * FROM programs WHERE name = ?", (name,))
     if found is None:
-        raise click.ClickException("There is no program with that name (`flask program list`).")
+        raise click.ClickException("There is no app with that name (`flask program list`).")
     return found
 
 
@@ -405,27 +406,26 @@ feature = Feature(
     bp,
     sentences={
         "program-name": "Use 1 to 30 letters (a to z), digits and -, such as wiki.",
-        "program-taken": "There is a program with that name already.",
+        "program-taken": "There is an app with that name already.",
         "program-title": "Give it a title of 1 to 40 characters, in one line.",
         "program-address": "Type the whole address, like https://wiki.example.org.",
         "no-such-member": "There is no member with that name.",
-        "done-program-added": "The program is registered. Below is how to set it up.",
-        "done-program-changed": "Saved. It counts from the next click.",
-        "done-program-removed": "The program is removed. Its proxy now lets nobody in.",
+        "done-program-added": "The app is added. Below is how to set it up.",
+        "done-program-changed": "Saved. It works from the next click.",
+        "done-program-removed": "The app is removed. Its proxy now refuses everybody.",
         "done-member-chosen": "{name} may use it.",
-        "done-member-dropped": "Done. They're out from their next click.",
+        "done-member-dropped": "Done. They can't open it any more.",
     },
     events={
-        "program_added": "{actor} registered the program {subject}",
-        "program_added, no actor": "The program {subject} was registered from the command line",
-        "program_changed": "{actor} changed the program {subject}",
-        "program_removed": "{actor} removed the program {subject}",
-        "program_removed, no actor": "The program {subject} was removed from the command line",
+        "program_added": "{actor} added the app {subject}",
+        "program_added, no actor": "The app {subject} was added from the command line",
+        "program_changed": "{actor} changed the app {subject}",
+        "program_removed": "{actor} removed the app {subject}",
+        "program_removed, no actor": "The app {subject} was removed from the command line",
         "program_members_changed": "{actor} changed who may use {subject}",
-        "program_members_changed, no actor": "Who may use {subject} was changed from the command"
-        " line",
+        "program_members_changed, no actor": "The command line changed who may use {subject}",
     },
-    admin_pages={"/admin/programs": "Programs"},
+    admin_pages={"/admin/programs": "Apps"},
     slots={"home": "programs/_home.html"},
     ended=drop_from_programs,
     may_pass=may_pass,

@@ -488,7 +488,7 @@ class Vonage:
         return self.sign(fields)
 
     def send_receipts(self, sent: Text) -> None:
-        """For each part: on the way, then what became of it."""
+        """For each part: on the way, then how it ended."""
         for status in ("accepted", "buffered"):
             self.send_receipt(sent, status, "0")
         time.sleep(1 if sent.is_lost else max(1, sent.arrives_at - time.time()))

@@ -314,7 +314,7 @@ MEANWHILE: dict[str, Event] = {
 
 @pytest.mark.parametrize("meanwhile", MEANWHILE.values(), ids=list(MEANWHILE))
 @pytest.mark.parametrize("step", ["offered", "bound", "confirmed"])
-def test_whoever_is_out_meanwhile_adds_nothing(
+def test_somebody_who_is_out_meanwhile_adds_nothing(
     group: Group, grace: Browser, phone: Browser, meanwhile: Event, step: str
 ) -> None:
     code = offer(grace)
@@ -538,7 +538,7 @@ def test_a_stranger_who_presses_finish_takes_no_lock(
 ) -> None:
     give(phone, offer(grace))
     lock = sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)
-    lock.execute("BEGIN IMMEDIATE")  # whoever wanted to write would wait, and get 503
+    lock.execute("BEGIN IMMEDIATE")  # somebody who wanted to write would wait, and get 503
 
     assert phone.post("/join/finish").status_code == 422
 

@@ -134,7 +134,7 @@ def test_it_ends_with_a_guests_stay_and_does_not_come_back(group: Group) -> None
         assert ask(group, "program=wiki", "grace", password).status_code == 401
 
 
-def test_whoever_may_no_longer_use_the_program_is_out(
+def test_somebody_who_may_no_longer_use_the_program_is_out(
     group: Group, ada: Browser, grace: Browser
 ) -> None:
     choose(ada, "calendar", "grace")

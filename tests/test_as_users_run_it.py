@@ -178,7 +178,7 @@ def program() -> int:
 def proxy(
     request: pytest.FixtureRequest, program: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
-    """The web server, with its file of deploy/ as it is, but for the ports of this machine."""
+    """The web server, with its file of deploy/ as it is, except for the ports of this machine."""
     require_executable(request.param)
     start = {"nginx": start_nginx, "caddy": start_caddy}[request.param]
     with ExitStack() as stack, ThreadingHTTPServer(("127.0.0.1", 0), Wiki) as wiki:

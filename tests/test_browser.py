@@ -443,7 +443,7 @@ def test_a_second_window_is_added_as_another_device(stage: Stage) -> None:
     stage.look(phone, "device-code")
     laptop.goto(read_picture(phone))  # as its camera would
     stage.look(laptop, "device-join")
-    press(laptop, "Go on")
+    press(laptop, "Continue")
     laptop.locator(".code").wait_for()
     stage.look(laptop, "device-digits")
     phone.get_by_label("The two digits").wait_for()  # it noticed by itself
@@ -464,7 +464,7 @@ def test_a_second_window_is_added_as_another_device(stage: Stage) -> None:
     press(phone, "Add a device")
     stranger = stage.window().new_page()
     stranger.goto(read_picture(phone))
-    press(stranger, "Go on")
+    press(stranger, "Continue")
     press(phone, "That's not mine")
     stage.look(phone, "device-refused")
     stranger.get_by_text(sentence("offer-not-me")).wait_for()
@@ -570,7 +570,7 @@ def test_another_device_without_script_and_with_a_wrong_number(stage: Stage) -> 
         first.goto(f"{stage.group}/devices/add")
         first.locator("form[action='/devices/add'] button").click()
         second.goto(read_picture(first))
-        press(second, "Go on")
+        press(second, "Continue")
         digits = second.locator(".code").inner_text()
         first.get_by_label("The two digits").wait_for()  # the page refreshes itself
         wrong = f"{(int(digits) + 1) % 100:02d}"
@@ -579,7 +579,7 @@ def test_another_device_without_script_and_with_a_wrong_number(stage: Stage) -> 
         if not digits_are_right:
             second.get_by_text(sentence("offer-wrong-number")).wait_for()
             assert first.get_by_text(sentence("offer-wrong-number")).is_visible()
-    second.get_by_role("button", name="Go on as ada").click()
+    second.get_by_role("button", name="Continue as ada").click()
     second.wait_for_url(f"{stage.group}/")
     assert second.get_by_role("heading", level=1).inner_text() == "You are in, ada"
 
@@ -746,12 +746,12 @@ def test_programs_are_set_up_and_used(house: House) -> None:
     ada.get_by_label("Short name").fill("My wiki")
     ada.get_by_label("Title").fill("Our wiki")
     ada.get_by_label("Address").fill("https://wiki.example.org")
-    press(ada, "Register")
+    press(ada, "Add")
     assert ada.locator(".error").inner_text() == sentence("program-name")
     house.look(ada, "programs-wrong")
     ada.get_by_label("Short name").fill("wiki")
-    ada.get_by_label("Chosen members").check()
-    press(ada, "Register")
+    ada.get_by_label("Only some members").check()
+    press(ada, "Add")
     assert ada.get_by_role("status").inner_text() == sentence("done-program-added")
     house.look(ada, "program-new")
     ada.get_by_label("Username").fill("ada")

@@ -56,7 +56,7 @@ def test_a_database_that_stays_locked_is_told_and_then_all_goes_on(
 
 
 def test_while_vonage_hangs_other_visitors_are_served(served: Served, local: Group) -> None:
-    """Six PIN checks hang; whoever looks at a page meanwhile gets it, and the six get an answer."""
+    """Six PIN checks hang; pages are answered meanwhile, and the six in the end."""
     phones = [str(int(GRACE) + number) for number in range(6)]
     for phone in phones:
         local.invite(phone)

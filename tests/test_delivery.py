@@ -1,4 +1,4 @@
-"""What became of an invite text: Vonage's delivery receipts, and what the admin reads."""
+"""Whether an invite text arrived: Vonage's delivery receipts, and what the admin reads."""
 
 from typing import Any
 

@@ -210,8 +210,8 @@ def test_a_renewal_does_not_bring_an_ended_session_back(
         tablet.post(f"/devices/{id}/end")
         return renew()
 
-    renew = group.app.view_functions["devices.renew"]
-    group.app.view_functions["devices.renew"] = end_first  # type: ignore[assignment]
+    renew = group.app.view_functions["devices.renew_device"]
+    group.app.view_functions["devices.renew_device"] = end_first  # type: ignore[assignment]
 
     answer = phone.post("/devices/renew")
 

@@ -15,7 +15,30 @@ from tools.settings_docs import write_example, write_settings_table
 from .conftest import GRACE, ROOT, Group, Served
 
 DOCS = [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]
+PROSE = (".py", ".html", ".md", ".sql", ".conf", ".js", ".mjs", ".yaml", "Makefile", "Caddyfile")
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+
+
+# How nobody talks. They gave the first version's prose away.
+TELLTALES = (
+    r"whoever|hears? of|bec[ao]mes? of|anew|lets? nobody|in the place of|for ever"
+    r"|but for|finders of"
+)
+
+
+def test_the_prose_is_of_today() -> None:
+    """Also in code and tests, where engineers read it. A translation isn't English."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    files = [ROOT / name for name in listed.stdout.split() if name.endswith(PROSE)]
+    assert len(files) > 150
+    found = [
+        f"{file.relative_to(ROOT)}: {match[0]}"
+        for file in files
+        if file.name not in ("test_docs.py", "version_1.sql")
+        for match in re.finditer(rf"\b({TELLTALES})\b", file.read_text(), re.I)
+    ]
+
+    assert found == []
 
 
 def test_the_settings_are_written_from_their_help_texts() -> None:

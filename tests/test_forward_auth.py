@@ -251,7 +251,7 @@ def test_without_word_from_a_proxy_the_way_is_the_sign_up_page(guard: Flask) -> 
     assert answer.headers["Location"] == "https://group.example.org/signup"
 
 
-def test_whoever_signs_in_is_back_where_they_were_going(guard: Flask, vonage: Vonage) -> None:
+def test_somebody_who_signs_in_is_back_where_they_were_going(guard: Flask, vonage: Vonage) -> None:
     base = {"base_url": "https://group.example.org"}
     group = Group(guard, vonage)
     group.invite(GRACE)

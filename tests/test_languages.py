@@ -256,7 +256,7 @@ def test_what_is_no_language_is_refused(group: Group, chosen: str) -> None:
 
 
 def test_one_process_serves_a_german_and_a_frenchman(group: Group) -> None:
-    """In turn, and each page again: nothing is kept of whoever came first, also of what templates
+    """In turn, and each page again: nothing is kept of who came first, also of what templates
     import, and of the pages that are kept for strangers."""
     german, french = group.browser(), group.browser()
     for _ in range(2):
@@ -265,7 +265,7 @@ def test_one_process_serves_a_german_and_a_frenchman(group: Group) -> None:
                 page = read(browser, path, language)
                 assert language_of(page) == language
                 others = {"de", "fr", "en"} - {language}
-                for name in ("Not received a text message?", "I have a PIN", "Page not found"):
+                for name in ("No text yet?", "I have a PIN", "Page not found"):
                     for other in others:
                         assert translate(name, other) not in page
             refused = browser.client.post(

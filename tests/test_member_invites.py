@@ -133,7 +133,7 @@ def test_inviting_again_fills_in_what_the_earlier_invite_said(group: Group, ada:
 
 
 @pytest.mark.parametrize("act", ["remove", "last-day"])
-def test_whoever_goes_while_inviting_leaves_no_invite(
+def test_somebody_who_goes_while_inviting_leaves_no_invite(
     group: Group, ada: Browser, grace: Browser, act: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the worst moment: after the guard, before the transaction."""

@@ -120,7 +120,7 @@ def test_an_admin_is_not_removed_while_in_admins(group: Group, ada: Browser) -> 
 
 @pytest.mark.parametrize("act", ["remove", "sign-out"])
 @pytest.mark.parametrize("number", ["99", "0", "-1", "x", "9" * 30])
-def test_whoever_is_not_there_cannot_be_removed(ada: Browser, act: str, number: str) -> None:
+def test_somebody_who_is_not_there_cannot_be_removed(ada: Browser, act: str, number: str) -> None:
     assert ada.post(f"/members/{number}/{act}").status_code == 404
 
 
@@ -179,7 +179,7 @@ def test_members_see_who_is_in_and_who_invited_whom(group: Group, ada: Browser) 
     assert "Who is in" not in group.browser().get("/").text
 
 
-def test_whoever_was_invited_by_somebody_who_left_stays(group: Group, ada: Browser) -> None:
+def test_somebody_who_was_invited_by_somebody_who_left_stays(group: Group, ada: Browser) -> None:
     ada.post("/invite", phone=f"+{GRACE}")
     group.text(GRACE)
     grace = group.browser()

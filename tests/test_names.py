@@ -1,4 +1,4 @@
-"""A name is one person's for ever, and what it owns elsewhere too."""
+"""A name is one person's forever, and what it owns elsewhere too."""
 
 import sqlite3
 import time
@@ -130,7 +130,7 @@ def test_the_word_is_no_name_and_strangers_dont_learn_it(
 
 
 def test_names_can_be_guessed_ten_times_at_most(group: Group, ada: Browser) -> None:
-    """Whoever knows Grace's number could learn her username while her PIN runs."""
+    """Somebody who knows Grace's number could learn her username while her PIN runs."""
     group.invite(GRACE, "grace")
     group.text(GRACE)
     mallory = group.browser()

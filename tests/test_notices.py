@@ -26,7 +26,7 @@ POSTS = [
     ("/members/2/remove", {}, "grace is removed, and signed out everywhere."),
     ("/members/2/last-day", {"ends_on": "2030-01-01"}, "grace is a guest until the day you set."),
     ("/members/2/last-day", {"ends_on": ""}, "grace can stay for good."),
-    ("/devices/renew", {}, "Renewed: the days count from now."),
+    ("/devices/renew", {}, "Renewed. The days count from today."),
     ("/devices/end-others", {}, "All your other devices are signed out."),
     ("/logout", {}, "You&#39;re signed out."),
 ]
@@ -108,7 +108,7 @@ def test_removing_and_signing_out_say_what_differs(
 
     assert "grace brought in <strong>ada</strong>" in remove
     assert "/members/2/sign-out" in remove
-    assert "grace will stay a member" in sign_out
+    assert "grace stays a member" in sign_out
     assert "on 1 device." in " ".join(sign_out.split())
     assert grace.username() == "grace"
     assert grace.get("/members/2/remove").status_code == 403

@@ -169,7 +169,7 @@ def test_without_a_session_it_leads_over_the_sign_up_page(group: Group, photos: 
     signed_in = browser.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE), next=way)
     assert signed_in.location == way
     page = browser.get(way).text
-    assert "Going on to Our photos" in page
+    assert "Opening Our photos" in page
     onward = re.findall(r'content="0; url=([^"]+)"', page)[0].replace("&amp;", "&")
     facts = told(browser.get(onward))
     assert (facts["state"], bool(facts["code"])) == ("a state & more", True)
@@ -236,7 +236,7 @@ ENDS: dict[str, Callable[[Group, Browser, Browser], object]] = {
 
 
 @pytest.mark.parametrize("what", ENDS)
-def test_whoever_is_out_is_out_at_once(
+def test_somebody_who_is_out_is_out_at_once(
     group: Group, ada: Browser, photos: Program, grace: Browser, what: str
 ) -> None:
     """Between code and token, and with all tokens."""
@@ -495,7 +495,7 @@ def test_prompt_none_asks_nobody(group: Group, photos: Program, grace: Browser) 
     assert facts == {"error": "login_required", "state": "a state & more"}
 
 
-def test_nobody_is_asked_for_ever(group: Group, photos: Program, grace: Browser) -> None:
+def test_nobody_is_asked_again_and_again(group: Group, photos: Program, grace: Browser) -> None:
     passkey = Passkey()
     add(grace, passkey)
     for changes in ({"max_age": "0"}, {"prompt": "login"}, {"prompt": "login", "max_age": "0"}):
@@ -545,7 +545,7 @@ def test_a_program_may_ask_for_a_fresh_sign_in(
 
 
 class Listener(BaseHTTPRequestHandler):
-    """Where a program hears of sign-outs."""
+    """A program's address for sign-outs."""
 
     heard: ClassVar[list[str]] = []
     status: ClassVar[int] = 200
@@ -695,7 +695,7 @@ def test_the_journal_says_that_a_program_was_not_told(
         wait_until_told()
     assert len(Listener.heard) == 2
     assert group.rows("SELECT 1 FROM openid_logouts") == []
-    assert "photos couldn&#39;t be told of a sign-out" in ada.get("/admin/journal").text
+    assert "We couldn&#39;t tell photos about a sign-out" in ada.get("/admin/journal").text
 
 
 def test_a_program_that_is_down_is_tried_once_a_round(

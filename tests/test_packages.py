@@ -165,7 +165,7 @@ def test_nothing_is_imported_that_is_not_named(part: str) -> None:
         assert owners & named, f"{module} is imported, and no list names it"
 
 
-def test_another_python_gets_its_packages_anew(tmp_path: Path) -> None:
+def test_another_python_gets_its_own_packages(tmp_path: Path) -> None:
     """After an upgrade of Debian, .venv's Python is gone, or a newer one without packages."""
     for name in ("Makefile", "requirements.txt"):
         shutil.copy(ROOT / name, tmp_path)

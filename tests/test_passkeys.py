@@ -264,7 +264,7 @@ OUT: dict[str, Event] = {
 
 
 @pytest.mark.parametrize("event", OUT.values(), ids=list(OUT))
-def test_whoever_is_out_does_not_come_in_by_passkey(
+def test_somebody_who_is_out_does_not_come_in_by_passkey(
     group: Group, passkey: Passkey, stranger: Browser, event: Event
 ) -> None:
     asked = options(stranger, "sign-in")
@@ -491,7 +491,7 @@ ENDS: dict[str, Callable[[Group, Browser], object]] = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
-def test_whoever_is_signed_out_while_the_browser_asks_adds_no_passkey(
+def test_somebody_who_is_signed_out_while_the_browser_asks_adds_no_passkey(
     group: Group, grace: Browser, monkeypatch: pytest.MonkeyPatch,
     end: Callable[[Group, Browser], object],
 ) -> None:  # fmt: skip

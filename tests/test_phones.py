@@ -89,7 +89,7 @@ LINKS = [
 
 
 @pytest.mark.parametrize(("name", "typed", "delivered", "again"), LINKS)
-def test_whoever_was_invited_gets_in_however_the_number_is_written(
+def test_somebody_who_was_invited_gets_in_however_the_number_is_written(
     group: Group, name: str, typed: str, delivered: str, again: str
 ) -> None:
     """Typed by an admin, delivered by Vonage, typed again by the friend."""

@@ -228,7 +228,7 @@ GROUPS = {"all": ("grace", "mallory", "friend"), "two": ("grace", "friend"), "on
 
 
 @pytest.mark.parametrize("who", GROUPS)
-def test_groups_times_programs_times_what_becomes_of_a_member(group: Group, who: str) -> None:
+def test_groups_times_programs_times_what_happens_to_a_member(group: Group, who: str) -> None:
     """3 groups of members, 4 programs, and each member as member, guest, removed and ended."""
     with time_machine.travel("2026-11-25", tick=False) as clock:
         ada = group.join(ADA, "ada", bound=True)

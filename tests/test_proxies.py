@@ -381,7 +381,7 @@ def look(people: dict[str, Visitor], out: Container[str] = ()) -> None:
 
 
 @pytest.mark.parametrize("who", GROUPS)
-def test_groups_times_programs_times_what_becomes_of_a_member(
+def test_groups_times_programs_times_what_happens_to_a_member(
     guarded: Guarded, proxy: Proxy, who: str
 ) -> None:
     """3 groups of members, 4 programs; each as member, guest, ended and removed."""

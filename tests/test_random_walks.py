@@ -90,7 +90,7 @@ class Journey(RuleBasedStateMachine):
         }
         self.group = Group(create_app(self.settings), self.vonage)
         self.invites: dict[str, Invite] = {}
-        self.texted_at: dict[str, float] = {}  # by number, whatever became of its invite
+        self.texted_at: dict[str, float] = {}  # by number, with or without its invite
         self.members: set[str] = set()
         self.devices: list[Device] = []
 
@@ -236,7 +236,7 @@ class Journey(RuleBasedStateMachine):
     def a_year_of_visits(self) -> None:
         for _ in range(13):
             self.time_passes(29 * DAY)
-            self.whoever_came_in_stays_in()
+            self.members_stay_in()
 
     # What always holds
 
@@ -246,7 +246,7 @@ class Journey(RuleBasedStateMachine):
         assert {name for (name,) in found} == self.members
 
     @invariant()
-    def whoever_came_in_stays_in(self) -> None:
+    def members_stay_in(self) -> None:
         for device in self.devices:
             expected = device.username if device.is_in() else None
             assert device.browser.username() == expected

@@ -187,7 +187,7 @@ def test_the_word_from_strangers_is_one_line_a_day(group: Group, ada: Browser) -
 
         assert len(group.rows(line)) == 2
         ada = group.join(ADA, "ada", bound=True)
-        assert "3 times in a day (ending in 66, 77)" in ada.get("/admin/journal").text
+        assert "(ending in 66, 77), in a day: 3" in ada.get("/admin/journal").text
         assert group.vonage.thread(MALLORY) == []
 
 

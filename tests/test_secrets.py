@@ -127,7 +127,7 @@ def test_a_deleted_invite_leaves_no_digest_in_free_pages(group: Group) -> None:
 def test_a_stolen_database_names_no_number_to_who_tries_them_all(
     group: Group, settings: dict[str, str]
 ) -> None:
-    """Whoever has a copy, and knows the program, but not SECRET_KEY: all of 10,000 numbers
+    """Somebody has a copy, and knows the program, but not SECRET_KEY: all of 10,000 numbers
     around the right one, by every plain hash, and keyed with every string that stands in the
     database."""
     group.invite(GRACE)

@@ -195,7 +195,7 @@ def test_a_loopback_address_has_several_names(app: Flask, host: str) -> None:
     assert app.test_client().get("/", headers={"Host": host}).status_code == 200
 
 
-def test_health_is_told_to_whoever_asks_by_any_name(app: Flask) -> None:
+def test_health_is_told_to_anybody_by_any_name(app: Flask) -> None:
     for host in ("10.0.0.1", "mallory.example", "localhost"):
         answer = app.test_client().get("/healthz", headers={"Host": host})
         assert (answer.status_code, answer.text) == (200, "ok\n")
@@ -287,7 +287,7 @@ def test_a_guarded_program_below_the_cookie_domain_may_be_gone_to(
 
 
 def test_a_path_made_to_keep_us_busy_is_dropped(app: Flask) -> None:
-    """It would take a pattern that can match in many ways for ever."""
+    """It would take a pattern that can match in many ways forever."""
     with app.app_context():
         assert parse_next("/" + "a" * 15_000 + "\n") is None
         assert parse_next("/" + "a/" * 7_000 + "!") is None

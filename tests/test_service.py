@@ -36,7 +36,7 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
 
 
 def test_it_serves_as_make_serve_does() -> None:
-    """But for the variables of make, whose defaults stand in the unit."""
+    """Except the variables of make, whose defaults are in the unit."""
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     served = re.search(r"flask serve (.*)", makefile)
     unit = re.search(r"ExecStart=.*/flask serve (.*)", UNIT)

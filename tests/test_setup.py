@@ -307,7 +307,7 @@ def test_the_doctor_says_what_to_do(served: Served, local: Group, spoil: Any, to
     assert "All is well" not in found.output
 
 
-IN_PARTS = "An invite's text is sent, and paid, in 2 parts (in"
+IN_PARTS = "An invite costs 2 texts (in"
 
 
 @pytest.mark.parametrize(

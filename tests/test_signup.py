@@ -170,7 +170,7 @@ def test_a_name_that_is_taken_costs_no_pin(group: Group, ada: Browser, grace_tex
 
 
 @pytest.mark.parametrize("name", ["ada", "ADA", " Ada "])
-def test_an_admins_name_is_not_for_whoever_comes_first(
+def test_an_admins_name_is_not_for_the_first_to_come(
     group: Group, grace_texted: str, name: str
 ) -> None:
     mallory = group.browser()
@@ -453,7 +453,7 @@ def test_a_receipt_ends_with_what_it_is_for(group: Group, grace_texted: str, how
 def test_when_vonage_stumbles_nobody_is_in_and_the_pin_is_still_good(
     group: Group, grace_texted: str, how: Callable[[Connection, Answer], None]
 ) -> None:
-    # For answers that are right but for one word, the PIN is left unused at Vonage too.
+    # For answers that are right except for one word, the PIN is left unused at Vonage too.
     group.vonage.fail("check", how)
     running = dict(group.vonage.verifications)
     request_id = next(iter(running))

@@ -12,9 +12,9 @@ bp.register_blueprint(admin_bp)
 feature = Feature(
     bp,
     sentences={
-        "openid-long": "That address is too long. Go back to the program and try again.",
-        "openid-unknown": "Something is wrong with how that program is set up, so we can't sign you"
-        " in to it. Please tell an admin: its client id and return address must match the ones on"
+        "openid-long": "That address is too long. Go back to the app and try again.",
+        "openid-unknown": "Something is wrong with how that app is set up, so we can't sign you in"
+        " to it. Please tell an admin: its client id and redirect address must match the ones on"
         " its page.",
         "openid-logout": "Write the whole address, such as https://photos.example.org/logout, or"
         " leave it empty.",
@@ -23,7 +23,7 @@ feature = Feature(
     },
     events={
         "openid_set_up": "{actor} set up OpenID Connect for {subject}",
-        "openid_logout_failed": "{subject} couldn't be told of a sign-out",
+        "openid_logout_failed": "We couldn't tell {subject} about a sign-out",
     },
     slots={"program": "openid/_program.html"},
     prune=prune_openid,

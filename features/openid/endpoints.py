@@ -163,7 +163,7 @@ class VerbatimRedirect(Response):
 
 
 def where_to_sign_in(member: Member | None) -> str | None:
-    """Or to prove that one sits here, before going on. None: it's fine."""
+    """Where to send the member to sign in or confirm; None: nowhere."""
     if member is None:
         return f"/signup?{urlencode({'next': way_back()})}"
     longest = request.args.get("max_age", "")
@@ -180,7 +180,7 @@ def asks_to(prompt: str) -> bool:
 
 def way_back() -> str:
     """Over a page of ours, see `go_on`. Having signed in within the last minute is then good enough
-    for `prompt=login` and any `max_age`, or one would be asked for ever."""
+    for `prompt=login` and any `max_age`, or one would be asked again and again."""
     asked = request.args.to_dict()
     asked.pop("prompt", "")
     is_by_prompt = asks_to("login")
@@ -229,7 +229,7 @@ def find_way_on() -> tuple[str, str]:
 
 
 def read_hint() -> str:
-    """Whom an ID token of ours, also an old one, was made for."""
+    """The client id in an ID token of ours, even an expired one; or ""."""
     try:
         keys = KeySet.import_key_set({"keys": find_public_keys()})
         hint = jwt.decode(request.values.get("id_token_hint", ""), keys, algorithms=["RS256"])

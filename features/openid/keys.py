@@ -28,7 +28,7 @@ def vault(secret: str) -> Fernet:
 
 def find_signing_key() -> RSAKey:
     """The newest. The first is made when it's first needed; one that can't be read (another process
-    still has another SECRET_KEY) is a fault of this moment, and nobody's token ends by it."""
+    still has another SECRET_KEY) is a temporary fault, and no token ends by it."""
     newest = find_newest_key()
     if newest is not None:
         return read_key(newest["private"], current_app.config["SECRET_KEY"])

@@ -42,7 +42,7 @@ def note_logouts(
     author_id: int, program_id: int | None = None, sessions: Collection[str] = ()
 ) -> None:
     """Of a member, on these devices and those that are out already; at one program, on all. Where
-    we know of no device, the program hears of the member. In the caller's transaction."""
+    we know of no device, there is one for the member. In the caller's transaction."""
     which = (
         " FROM openid_clients JOIN authors LEFT JOIN openid_sessions AS held"
         " ON held.program_id = openid_clients.program_id AND held.author_id = authors.id"

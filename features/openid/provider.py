@@ -128,7 +128,7 @@ class Person(NamedTuple):
 
 
 def find_person(session_digest: str, program_id: int) -> Person | None:
-    """Asked at each use of a code or a token, so whoever is out is out at once."""
+    """Asked at each use of a code or a token, so somebody who is out is out at once."""
     row = fetch_row(
         "SELECT authors.id, username, public_id, email, EXISTS (SELECT 1 FROM program_members"
         " AS chosen WHERE chosen.program_id = ?3 AND chosen.author_id = authors.id)"
@@ -142,8 +142,8 @@ def find_person(session_digest: str, program_id: int) -> Person | None:
 
 
 def describe_person(person: Person, scope: str) -> dict[str, Any]:
-    """The claims. Nobody here has an e-mail address; some programs let nobody in without one, so
-    they are told one that is nobody's."""
+    """The claims. Nobody here has an e-mail address; some programs insist on one, so
+    they get one that reaches nobody."""
     groups = ["members"] + (["admins"] if is_admin(Member(*person[:2])) else [])
     groups += ["chosen"] if person.is_chosen else []
     claims: dict[str, Any] = {
@@ -220,7 +220,7 @@ class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
         return refresh_token.find_person()
 
     def revoke_old_credential(self, refresh_token: Token) -> None:
-        """It is good as long as the device is: the program has a secret to keep it with."""
+        """Valid until the device is signed out: the program has a secret to keep it with."""
 
 
 def find_token(token: str, kind: str) -> Token | None:

@@ -25,7 +25,7 @@ feature = Feature(
         "passkey-name": "Type a name of 1 to 40 letters.",
         "done-passkey-added": "The passkey is added. Next time, sign in with it.",
         "done-passkey-removed": "The passkey is removed here. Delete it in your device, too.",
-        "done-passkey-renamed": "The passkey has its new name.",
+        "done-passkey-renamed": "Passkey renamed.",
     },
     events={
         "passkey_added": "{actor} added a passkey",

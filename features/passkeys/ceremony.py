@@ -69,7 +69,7 @@ def check_new_passkey(credential: dict[str, Any], challenge: bytes) -> Any:
 
 
 def check_passkey(credential: dict[str, Any], challenge: bytes, known: sqlite3.Row) -> int:
-    """Returns the counter that the passkey tells; whether it went on, the caller looks."""
+    """Returns the new sign counter. The caller checks that it grew."""
     from webauthn import verify_authentication_response
 
     return verify_authentication_response(

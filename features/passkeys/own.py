@@ -16,7 +16,7 @@ from foundation.web.notices import notify
 
 MAX_NAME = 40
 
-# Those that were added within a week: their owner hears of it on every device.
+# Those that were added within a week: home says so on every device.
 NEW_PASSKEYS = (
     "SELECT 'new-passkey', name, :now - created_at FROM passkeys"
     " WHERE author_id = :member AND created_at > :week_ago"

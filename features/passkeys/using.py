@@ -136,7 +136,7 @@ def use_passkey(
     asked: dict[str, Any], purpose: str, member: Member | None, session_id: str = ""
 ) -> Member | str:
     """Whose passkey it is, or the sentence that says why it is refused. Failures write nothing,
-    but for one: a counter that goes back, which is in the journal."""
+    except for a counter that goes back, which is in the journal."""
     try:
         with refusing_odd_input():
             credential = asked["credential"]

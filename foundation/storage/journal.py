@@ -41,16 +41,16 @@ EVENTS = {
     "hint_sent": "A hint was texted to {subject}",
     "hint_sent, no subject": "A hint was texted to an invited friend",
     "hint_refused": "No hint could be texted: {reason}",
-    "word_from_stranger": "The word came from numbers that aren't invited, {count} times in a day"
-    " (ending in {which})",
+    "word_from_stranger": "Texts with the word from numbers that aren't invited (ending in"
+    " {which}), in a day: {count}",
     "joined": "{actor} joined",
     "rejoined": "{actor} is back",
     "signed_in": "{actor} signed in on a new device",
     "signed_out": "{actor} signed out",
     "budget_reached": "{actor} couldn't invite: {reason}",
     "budget_reached, no actor": "An invite from the command line was refused: {reason}",
-    "webhook_refused": "Webhook calls that weren't from Vonage were refused, {count} in a day",
-    "webhook_by_get": "A text came by GET and was ignored ({count} in a day). In Vonage's"
+    "webhook_refused": "Webhook calls refused because they weren't from Vonage, in a day: {count}",
+    "webhook_by_get": "Texts ignored because they came by GET, in a day: {count}. In Vonage's"
     " dashboard, set the webhook's method to POST",
     "webhook_stale": "{subject}'s reply arrived more than 30 minutes late",
     "webhook_stale, no subject": "A reply arrived more than 30 minutes late",

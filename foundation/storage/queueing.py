@@ -1,9 +1,9 @@
 """The queue of those who want to write.
 
-SQLite lets one write at a time. Who has to wait sleeps, looks again, sleeps longer, up to 100 ms,
-and meanwhile others come and are faster: under load some wait half a second for what takes two
+SQLite lets one write at a time. Those that wait look again after growing pauses, up to 100 ms, so
+later arrivals often overtake them: under load some wait half a second for what takes two
 milliseconds. So here one thread of each process waits at a time, and one of all processes: it has
-the queue's file locked and looks often. Whoever crashes has left the queue, because the system
+the queue's file locked and looks often. A process that crashes leaves the queue, because the system
 drops its lock.
 
 It only makes the waiting fair. That two never write at once is SQLite's doing.

@@ -233,9 +233,9 @@ SETTINGS = {
     ),
     "LANGUAGE": Setting(
         parse_language,
-        "The language of texts, and of pages for browsers that ask for none that there is:"
-        f" `{'`, `'.join(LANGUAGES)}`. Here `.env` comes before the environment, where other"
-        " programs have a variable of the same name.",
+        "The language of texts, and of pages when the browser asks for a language we don't have:"
+        f" `{'`, `'.join(LANGUAGES)}`. For this setting `.env` wins over the environment, because"
+        " other programs use a variable of the same name.",
         "en",
     ),
     "SESSION_DAYS": Setting(
@@ -247,8 +247,8 @@ SETTINGS = {
     "INVITE_DAYS": Setting(parse_count(1, 60), "How many days an invite is good for.", "7"),
     "MEMBER_INVITES": Setting(
         parse_count(0, 100),
-        "How many open invites a member who is no admin may have. 0: only admins invite. Guests"
-        " never do, and nobody but admins invites more than three friends a day.",
+        "How many open invites a member may have. 0: only admins invite. Members can invite three"
+        " friends a day, guests nobody, and admins as many as they like.",
         "0",
     ),
     "TEXTS_PER_DAY": Setting(
@@ -258,8 +258,8 @@ SETTINGS = {
     ),
     "COOKIE_DOMAIN": Setting(
         parse_domain,
-        "A domain above the host of `BASE_URL`, such as `example.org`: programs on its subdomains"
-        " can then be guarded by this sign-in.",
+        "A domain above the host of `BASE_URL`, such as `example.org`: apps on its subdomains can"
+        " then be guarded by this sign-in.",
     ),
     "SECURITY_CONTACT": Setting(
         parse_contact,

@@ -1,6 +1,6 @@
 """Vonage's official SDK, made safe to call. The calls themselves are in app.py.
 
-By itself the SDK waits for ever, sends a POST up to ten times, follows redirects, reads answers of
+By itself the SDK waits forever, sends a POST up to ten times, follows redirects, reads answers of
 any size, and keeps one dict of headers for all calls, so that a text sent after a PIN goes out as
 JSON.
 """

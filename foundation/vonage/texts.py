@@ -68,7 +68,7 @@ def quotes_us(message: Inbound) -> bool:
 
 
 def find_quotes() -> Iterator[str]:
-    """In every language. A quote may come in parts, so what stands around the word is enough."""
+    """In every language. A quote may come in parts, so what is around the word is enough."""
     word = current_app.config["INVITE_CODE"].upper()
     yield current_app.config["BASE_URL"].split("//")[1]
     for language in LANGUAGES:
@@ -79,7 +79,7 @@ def find_quotes() -> Iterator[str]:
             yield fold_text(word.join(near))
 
 
-# A number is texted once a minute, whatever becomes of its invite in the meantime -----------------
+# A number is texted once a minute, also when its invite is withdrawn meanwhile --------------------
 
 
 def start_cooldown(phone: str) -> None:

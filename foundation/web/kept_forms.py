@@ -1,5 +1,5 @@
 """Forms for strangers, at little cost: a page is rendered once for each set of mistakes, with gaps
-for what was typed. So whoever floods us with guesses keeps us from little else."""
+for what was typed. So a flood of guesses slows nothing else down."""
 
 import copy
 import re

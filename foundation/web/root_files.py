@@ -1,6 +1,5 @@
-"""What browsers and programs ask for at the root, whoever they are: icons, the manifest of the
-installable start page, whether the database answers, and what search engines and finders of holes
-look for."""
+"""What anybody may ask for at the root: icons, the manifest of the installable start page, whether
+the database answers, and what search engines and security researchers look for."""
 
 import sqlite3
 

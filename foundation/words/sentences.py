@@ -56,26 +56,27 @@ SENTENCES = {
     "note-number": "We don't keep phone numbers. Write a name instead.",
     "day-unreadable": "We can't read that day. Write it like 2026-12-31.",
     "day-too-soon": "That day is before the invite itself ends. Choose a later one.",
-    "day-for-admin": "An admin is no guest. Leave the last day empty.",
+    "day-for-admin": "Admins can't be guests. Leave the last day empty.",
     "language-unknown": "Choose one of the languages in the list.",
     "invited-already": "That number has an invite already. If it's yours, withdraw it first; if"
     " not, ask an admin.",
     "invites-closed": "You can't invite friends here. Ask an admin to.",
     "invites-by-admin": "Only an admin can do that with an invite.",
     "text-trouble": "The text didn't go out. Tell an admin; they can see why.",
-    "invites-all-open": "You have as many open invites as you may have. Withdraw one, or wait until"
-    " a friend is in.",
+    "invites-all-open": "You've reached your limit of open invites. Withdraw one, or wait until a"
+    " friend is in.",
     "invites-of-today": "You've invited three friends within 24 hours. Try again later.",
     "invited-just-now": "That number was texted less than a minute ago.",
     "budget-spent": "The group has sent all the texts it may send in a day (TEXTS_PER_DAY). Try"
     " again later: each text counts for 24 hours.",
-    "pins-spent": "This invite has had all its PINs. Invite the number again.",
-    "name-given-away": "The name went to another invite after the STOP. Withdraw one of the two.",
+    "pins-spent": "All PINs of this invite are used up. Invite the number again.",
+    "name-given-away": "After the STOP, somebody else was invited under this name. Withdraw one of"
+    " the two.",
     "replied-otherwise": "Replied, but without the word.",
     "replied-late": "Their reply came too late (perhaps we were down). Ask them to text again.",
     "replied-stop": "Replied STOP. We won't text this number again unless you withdraw this"
     " invite.",
-    "pins-too-fast": "Three PINs went to this number within ten minutes.",
+    "pins-too-fast": "This number got three PINs in ten minutes.",
     #
     "vonage-unavailable": "Vonage didn't answer properly, so the text may or may not arrive. Wait a"
     " minute and try again.",
@@ -116,7 +117,7 @@ SENTENCES = {
     "error-403": "Only admins can open this page.",
     "error-404": "The link may be old. Go to the start page.",
     "error-405": "This address can't be opened directly. Go to the start page.",
-    "error-413": "That was too much. Nothing here takes more than a few words.",
+    "error-413": "That's too long. A few words are enough.",
     "error-500": "Something broke on our side. You didn't lose anything; try again in a moment.",
     "error-503": "We can't do that right now. Nothing was lost; try again in a moment.",
 }
@@ -124,7 +125,7 @@ SENTENCES = {
 # What an error page is called.
 HEADINGS = {
     "error": "That didn't work",  # all others
-    "cross-site": "Not from here",
+    "cross-site": "We ignored that",
     "error-401": "For Vonage only",
     "error-403": "For admins only",
     "error-404": "Page not found",
