@@ -1184,19 +1184,32 @@ def sign_in_as(
     """The one door in: store a session, named for its device, and write the journal, in the
     caller's transaction. `began` is "pin", "device" or "passkey"; `added_by` is the digest of the
     session that added this one. After the commit, `adopt_session` gives the browser its cookie."""
-    if before := current_member():  # on this browser
+    digest, before = digest_session(session_id), current_member()  # on this browser
+    if before and before.id == author.id:
+        replace_session_id(digest)
+    elif before:
         end_sessions([before.id], "replaced", [this_digest()])
-    expires_at = min(unused_until(), now() + longest_session())
     get_db().execute(
         "INSERT INTO sessions"
         " (id_digest, author_id, device, data, created_at, seen_at, expires_at, began, added_by)"
-        " VALUES (?, ?, ?, '{}', ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, '{}', ?4, ?4, ?, ?, ?)"
+        " ON CONFLICT (id_digest) DO UPDATE SET device = excluded.device, data = excluded.data,"
+        " created_at = excluded.created_at, seen_at = excluded.seen_at,"
+        " expires_at = excluded.expires_at, began = excluded.began"
+        " WHERE author_id = excluded.author_id",
         (
-            digest_session(session_id), author.id, name_device(request.user_agent.string),
-            now(), now(), expires_at, began, added_by,
+            digest, author.id, name_device(request.user_agent.string), now(),
+            min(unused_until(), now() + longest_session()), began, added_by,
         ),
     )  # fmt: skip
     journal.record(event, author.username, invite_id=invite_id)
+
+
+def replace_session_id(digest: str) -> None:
+    """The same member signs in again on this browser: what hangs on the old id (app passwords,
+    devices that were added, tokens) goes along, by triggers."""
+    sql = "UPDATE sessions SET id_digest = ? WHERE id_digest = ?"
+    get_db().execute(sql, (digest, this_digest()))
 
 
 class MemberSessions(SessionTable):

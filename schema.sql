@@ -73,6 +73,12 @@ CREATE TRIGGER close_gap_in_chain AFTER DELETE ON sessions BEGIN
     UPDATE sessions SET added_by = OLD.added_by WHERE added_by = OLD.id_digest;
 END;
 
+-- A member who signs in again on the same browser gets a new session id. What hangs on the old one
+-- goes along; the tables of features have such triggers of their own.
+CREATE TRIGGER chain_follows_session AFTER UPDATE OF id_digest ON sessions BEGIN
+    UPDATE sessions SET added_by = NEW.id_digest WHERE added_by = OLD.id_digest;
+END;
+
 CREATE INDEX sessions_by_adder ON sessions (added_by) WHERE added_by IS NOT NULL;
 CREATE INDEX sessions_of_author ON sessions (author_id);
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);

@@ -12,5 +12,10 @@ CREATE TABLE offers (
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- A session may get a new id, see schema.sql.
+CREATE TRIGGER offers_follow_session AFTER UPDATE OF id_digest ON sessions BEGIN
+    UPDATE offers SET session_digest = NEW.id_digest WHERE session_digest = OLD.id_digest;
+END;
+
 CREATE INDEX offers_of_session ON offers (session_digest);
 CREATE INDEX offers_of_visitor ON offers (visitor_digest) WHERE visitor_digest IS NOT NULL;

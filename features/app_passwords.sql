@@ -9,5 +9,10 @@ CREATE TABLE app_passwords (
     used_at INTEGER NOT NULL  -- to the day; 0: never
 ) STRICT;
 
+-- A session may get a new id, see schema.sql.
+CREATE TRIGGER app_passwords_follow_session AFTER UPDATE OF id_digest ON sessions BEGIN
+    UPDATE app_passwords SET added_by = NEW.id_digest WHERE added_by = OLD.id_digest;
+END;
+
 CREATE INDEX app_passwords_of_member ON app_passwords (author_id);
 CREATE INDEX app_passwords_of_program ON app_passwords (program_id);

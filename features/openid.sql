@@ -64,6 +64,19 @@ CREATE TABLE openid_tokens (
 CREATE INDEX openid_tokens_of_session ON openid_tokens (session_digest);
 CREATE INDEX openid_tokens_of_code ON openid_tokens (code_digest);
 
+-- A session may get a new id, see schema.sql.
+CREATE TRIGGER openid_sessions_follow_session AFTER UPDATE OF id_digest ON sessions BEGIN
+    UPDATE openid_sessions SET session_digest = NEW.id_digest WHERE session_digest = OLD.id_digest;
+END;
+
+CREATE TRIGGER openid_codes_follow_session AFTER UPDATE OF id_digest ON sessions BEGIN
+    UPDATE openid_codes SET session_digest = NEW.id_digest WHERE session_digest = OLD.id_digest;
+END;
+
+CREATE TRIGGER openid_tokens_follow_session AFTER UPDATE OF id_digest ON sessions BEGIN
+    UPDATE openid_tokens SET session_digest = NEW.id_digest WHERE session_digest = OLD.id_digest;
+END;
+
 CREATE TABLE openid_keys (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     public TEXT NOT NULL,  -- JWK, as JSON

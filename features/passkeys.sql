@@ -17,6 +17,11 @@ CREATE TRIGGER close_gap_above_passkeys AFTER DELETE ON sessions WHEN OLD.added_
     UPDATE passkeys SET added_by = OLD.added_by WHERE added_by = OLD.id_digest;
 END;
 
+-- A session may get a new id, see schema.sql.
+CREATE TRIGGER passkeys_follow_session AFTER UPDATE OF id_digest ON sessions BEGIN
+    UPDATE passkeys SET added_by = NEW.id_digest WHERE added_by = OLD.id_digest;
+END;
+
 CREATE INDEX passkeys_by_adder ON passkeys (added_by);
 CREATE INDEX passkeys_of_author ON passkeys (author_id);
 

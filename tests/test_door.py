@@ -8,12 +8,16 @@ import time_machine
 from flask import Blueprint
 
 import app
+from foundation.storage.digests import digest_session
 from foundation.web.feature import Feature, Why
 from foundation.words.clock import DAY
 from simulator.vonage import Vonage
 from wsgi import FEATURES
 
 from .conftest import ADA, GRACE, Browser, Group
+from .test_another_device import add
+from .test_openid import Program
+from .test_programs import register
 
 Seen = list[tuple[str, int, int]]  # why, how many members, how many sessions
 
@@ -96,6 +100,47 @@ def test_another_sign_in_on_the_same_browser(group: Group, grace: Browser, seen:
     group.text(ADA)
     assert grace.sign_up(ADA, "ada", group.vonage.pin_of(ADA)).status_code == 303
     assert seen == [("replaced", 1, 1)]
+
+
+HANGING = [
+    ("sessions", "added_by"),
+    ("app_passwords", "added_by"),
+    ("passkeys", "added_by"),
+    ("offers", "session_digest"),
+    ("openid_codes", "session_digest"),
+    ("openid_tokens", "session_digest"),
+    ("openid_sessions", "session_digest"),
+]
+
+
+def test_the_same_member_signs_in_again_on_the_same_browser(
+    group: Group, ada: Browser, grace: Browser, seen: Seen
+) -> None:
+    """What hangs on the device stays, and goes on hanging on it."""
+    phone, laptop, old = grace, group.browser(), digest_session(grace.cookie())
+    add(phone, laptop)
+    register(ada, "photos")
+    photos = Program(group, ada)
+    phone.post("/app-passwords", program="photos", name="My phone")
+    tokens, code = photos.tokens(phone), photos.code(phone)
+    phone.post("/devices/add")
+    group.rows("INSERT INTO passkeys VALUES (1, 2, 'id', x'00', 0, 'host', 'name', ?, 0, 0)", old)
+    assert all(group.rows(f"SELECT 1 FROM {t} WHERE {c} = ?", old) for t, c in HANGING)
+    seen.clear()
+
+    group.invite(GRACE, "grace")
+    group.text(GRACE)
+    assert phone.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE)).status_code == 303
+
+    assert seen == []
+    assert [user.username() for user in (phone, laptop)] == ["grace", "grace"]
+    new = digest_session(phone.cookie())
+    for table, column in HANGING:
+        found = group.rows(f"SELECT DISTINCT {column} FROM {table} WHERE {column} NOT NULL")
+        assert found == [(new,)], table
+    assert group.rows("SELECT 1 FROM sessions WHERE id_digest = ?", old) == []
+    assert photos.refresh(tokens).status_code == 200
+    assert photos.exchange(code).status_code == 200
 
 
 @pytest.mark.parametrize("bound", [False, True])

@@ -1,0 +1,5 @@
+-- A session may get a new id, see schema.sql.
+
+CREATE TRIGGER passkeys_follow_session AFTER UPDATE OF id_digest ON sessions BEGIN
+    UPDATE passkeys SET added_by = NEW.id_digest WHERE added_by = OLD.id_digest;
+END;
