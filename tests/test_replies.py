@@ -260,7 +260,7 @@ def test_a_stopped_phone_never_signs_in_as_somebody_who_has_the_name_now(group: 
     assert group.text(MALLORY) == 204
 
     assert len(group.vonage.calls("start")) == 1  # Ada's
-    assert "went to another invite" in ada.get("/admin/journal").text
+    assert "was invited under this name" in ada.get("/admin/journal").text
 
 
 def test_a_stopped_invites_name_may_be_chosen_and_is_gone_then(group: Group) -> None:
