@@ -161,7 +161,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, House
             Another("calendar", "localhost", f"127.0.0.1:{radicale}", AS_X_REMOTE_USER),
             Another("git", "git.localhost", f"127.0.0.1:{git.server_port}"),
         ]
-        addresses = {"127.0.0.1:8000": f"127.0.0.1:{port}", "127.0.0.1:8080": "127.0.0.1:1"}
+        addresses = {"127.0.0.1:8000": f"127.0.0.1:{port}", "127.0.0.1:8080": "127.0.0.1:9"}
         logs = [folder / "server.log", folder / "radicale.log"]
         yield {
             proxy.name: House(
