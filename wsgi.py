@@ -7,7 +7,9 @@ from typing import Any
 from flask import Flask
 
 import app as journey
+from foundation.storage.database import is_loading_a_command
 from foundation.web.feature import Feature
+from foundation.web.housekeeping import start_housekeeping
 
 FEATURES: tuple[Feature, ...] = tuple(
     import_module(f"features.{name}").feature
@@ -27,5 +29,9 @@ FEATURES: tuple[Feature, ...] = tuple(
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """See app.create_app. Raises WrongSettings."""
-    return journey.create_app(config, FEATURES)
+    """See app.create_app. Raises WrongSettings. A server calls it without `config`, and gets the
+    housekeeping, too."""
+    app = journey.create_app(config, FEATURES)
+    if config is None and not is_loading_a_command():
+        start_housekeeping(app, journey.do_each_minute)
+    return app

@@ -230,7 +230,10 @@ def write_copy(file: Path) -> None:
     click.echo(f"Wrote {file} and checked it. Members: {members}; no sessions, no open invites.")
 
 
-NOT_IN_BACKUPS = {"sessions", "pending_verifications", "whitelist", "cooldowns", "inbound_messages"}
+NOT_IN_BACKUPS = {
+    "sessions", "pending_verifications", "whitelist", "cooldowns", "inbound_messages", "outbox",
+    "receivers",
+}  # fmt: skip
 
 
 def write_backup(file: Path) -> int:

@@ -19,6 +19,7 @@ from app import (
 from foundation.cli.command import command
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.journal import record
+from foundation.storage.outbox import count_waiting
 from foundation.typed.mistakes import Mistake, end_of_day, last_day_of, parse_last_day
 from foundation.typed.usernames import parse_username
 from foundation.web.feature import Feature
@@ -227,6 +228,7 @@ def remove_member_command(username: str) -> None:
     except Mistake as mistake:
         raise click.ClickException(say(mistake.sentence)) from None
     click.echo(f"{name} is removed, and signed out everywhere.")
+    say_what_waits()
 
 
 @command(bp, "sign-out")
@@ -241,12 +243,19 @@ def sign_out_command(username: str | None, everybody: bool) -> None:
         author_id, name = find_member(username)
         sign_out_everywhere(author_id, name, None)
         click.echo(f"{name} is signed out everywhere.")
+        say_what_waits()
         return
     with transaction():
         record("signed_out_everywhere")
         everybody_ids = [row["id"] for row in fetch_rows("SELECT id FROM authors")]
         ended = end_sessions(everybody_ids, "everywhere")
     click.echo(f"Everybody is signed out; {ended} sessions have ended.")
+    say_what_waits()
+
+
+def say_what_waits() -> None:
+    if count_waiting():
+        click.echo("Apps are told as soon as the server runs.")
 
 
 def find_member(username: str) -> tuple[int, str]:

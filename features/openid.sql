@@ -9,28 +9,18 @@ CREATE TABLE openid_clients (
     logout_address TEXT NOT NULL  -- where to send sign-outs; may be empty
 ) STRICT;
 
--- Sign-outs that a program has to be told of.
-CREATE TABLE openid_logouts (
-    id INTEGER PRIMARY KEY,
-    program_id INTEGER NOT NULL REFERENCES openid_clients ON DELETE CASCADE,
-    public_id TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    next_at INTEGER NOT NULL DEFAULT 0,  -- not told before this
-    tries INTEGER NOT NULL DEFAULT 0,
-    sid TEXT NOT NULL DEFAULT ''  -- on one device; empty: the member
-) STRICT;
-
 -- On which devices somebody signed in to a program. Without a reference to the session, because the
 -- program is told when that has ended.
 CREATE TABLE openid_sessions (
     sid TEXT PRIMARY KEY,  -- what the program knows the device by
     program_id INTEGER NOT NULL REFERENCES openid_clients ON DELETE CASCADE,
     author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
-    session_digest TEXT NOT NULL,
+    session_digest TEXT NOT NULL,  -- empty: the program was told that this device is out
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX openid_sessions_of_author ON openid_sessions (author_id);
+CREATE INDEX openid_sessions_of_session ON openid_sessions (session_digest);
 
 -- Codes and tokens are kept as SHA-256, and end with the device they came from.
 CREATE TABLE openid_codes (

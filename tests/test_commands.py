@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -303,7 +304,7 @@ def test_a_backup_overwrites_nothing(group: Group, tmp_path: Path) -> None:
 
 def test_a_backup_that_does_not_fit_leaves_nothing(served: Served, local: Group) -> None:
     with sqlite3.connect(served.settings["DATABASE"]) as db:
-        lines = [(1, "joined", "x" * 1000)] * 1000
+        lines = [(int(time.time()), "joined", "x" * 1000)] * 1000
         db.executemany("INSERT INTO journal (at, event, actor) VALUES (?, ?, ?)", lines)
     db.close()
     file = Path(served.settings["DATABASE"]).with_name("backup.db")

@@ -10,11 +10,10 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html import unescape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -70,7 +69,8 @@ class Program:
         return browser.get(f"/openid/authorize?{urlencode(self.query(**changes))}")
 
     def code(self, browser: Browser, **changes: str | None) -> str:
-        return told(self.send(browser, **changes))["code"]
+        issuer = self.group.app.config["BASE_URL"]
+        return told(self.send(browser, **changes), issuer=issuer)["code"]
 
     def ask(self, path: str, auth: tuple[str, str] | None = None, **fields: str) -> TestResponse:
         client = self.group.app.test_client(use_cookies=False)
@@ -101,12 +101,14 @@ class Program:
         return dict(jwt.decode(tokens["id_token"], keys, algorithms=["RS256"]).claims)
 
 
-def told(answer: TestResponse, back: str = BACK) -> dict[str, str]:
+def told(
+    answer: TestResponse, back: str = BACK, issuer: str = "http://localhost:8000"
+) -> dict[str, str]:
     """What the program is told, at the address that it gave, and by whom."""
     assert answer.status_code == 303, answer.text
     assert answer.location.split("?")[0] == back
     facts = {name: values[0] for name, values in parse_qs(urlsplit(answer.location).query).items()}
-    assert facts.pop("iss") == "http://localhost:8000"
+    assert facts.pop("iss") == issuer
     return facts
 
 
@@ -539,238 +541,6 @@ def test_a_program_may_ask_for_a_fresh_sign_in(
         code = told(ada.get(onward))["code"]
         tokens = photos.exchange(code).get_json()
         assert photos.read_id(tokens)["auth_time"] == int(time.time())
-
-
-# Telling programs of a sign-out -------------------------------------------------------------------
-
-
-class Listener(BaseHTTPRequestHandler):
-    """A program's address for sign-outs."""
-
-    heard: ClassVar[list[str]] = []
-    status: ClassVar[int] = 200
-    go_on: ClassVar[threading.Event] = threading.Event()
-
-    def do_POST(self) -> None:
-        self.go_on.wait(2)
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.heard.append(parse_qs(body)["logout_token"][0])
-        self.send_response(self.status)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def listening() -> Iterator[str]:
-    Listener.heard.clear()
-    Listener.status = 200
-    Listener.go_on.set()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/logout"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def wait_until_told() -> None:
-    """Programs are told in a thread of its own."""
-    for thread in threading.enumerate():
-        if thread.name == "telling programs":
-            thread.join(timeout=20)
-
-
-@pytest.fixture
-def told_program(group: Group, ada: Browser, listening: str) -> Program:
-    register(ada, "photos")
-    return Program(group, ada, logout=listening)
-
-
-OUT = ["removed", "signed out everywhere", "no longer chosen", "left"]
-LEAVING: dict[str, Callable[[Group, Browser, Browser], object]] = ENDS | {
-    "left": lambda group, ada, grace: grace.post("/leave"),
-}
-
-
-@pytest.mark.parametrize("what", OUT)
-def test_programs_are_told_who_was_signed_out(
-    group: Group, ada: Browser, told_program: Program, what: str
-) -> None:
-    grace = group.join(GRACE, "grace")
-    known = told_program.read_id(told_program.tokens(grace))
-    LEAVING[what](group, ada, grace)
-    wait_until_told()
-
-    (claims,) = [one for one in read_heard(told_program) if one["sub"] == known["sub"]]
-    assert claims["sid"] == known["sid"]
-    assert claims["events"] == {"http://schemas.openid.net/event/backchannel-logout": {}}
-    assert (claims["iss"], claims["aud"]) == ("http://localhost:8000", told_program.id)
-    assert "nonce" not in claims
-    assert claims["jti"]
-    assert group.rows("SELECT 1 FROM openid_logouts") == []
-
-
-def read_heard(program: Program) -> list[dict[str, Any]]:
-    return [program.read_id({"id_token": heard}) for heard in Listener.heard]
-
-
-def test_ending_all_other_devices_tells_of_those(
-    group: Group, ada: Browser, told_program: Program
-) -> None:
-    """Not of the one that is kept, and of each once."""
-    phone, tablet = (group.join(GRACE, "grace", bound=is_second) for is_second in (False, True))
-    kept, ended = (told_program.read_id(told_program.tokens(one)) for one in (phone, tablet))
-    assert kept["sid"] != ended["sid"]
-    for _ in range(2):
-        phone.post("/devices/end-others")
-        wait_until_told()
-    assert [one.get("sid") for one in read_heard(told_program)] == [ended["sid"]]
-
-    Listener.heard.clear()
-    assert group.command("remove", "grace").exit_code == 0
-    wait_until_told()
-    assert [one.get("sid") for one in read_heard(told_program)] == [kept["sid"]]
-
-
-def test_two_programs_know_a_device_by_two_names(group: Group, ada: Browser) -> None:
-    for name in ("photos", "wiki"):
-        register(ada, name)
-    grace = group.join(GRACE, "grace")
-    programs = [Program(group, ada, name) for name in ("photos", "wiki")]
-    sids = [one.read_id(one.tokens(grace))["sid"] for one in programs]
-    assert len(set(sids)) == 2
-    again = programs[0].read_id(programs[0].tokens(grace))["sid"]
-    assert again == sids[0]
-
-
-def test_everybody_signed_out_is_told_too(
-    group: Group, ada: Browser, told_program: Program
-) -> None:
-    group.join(GRACE, "grace")
-    assert group.command("sign-out", "--all").exit_code == 0
-    wait_until_told()
-    subs = {one["sub"] for one in read_heard(told_program)}
-    assert subs == {sub for (sub,) in group.rows("SELECT public_id FROM authors")}
-
-
-def test_signing_out_of_one_device_tells_nobody(
-    group: Group, ada: Browser, told_program: Program
-) -> None:
-    ada.post("/logout")
-    wait_until_told()
-    assert Listener.heard == []
-
-
-def test_a_program_that_is_down_is_asked_once_more(
-    group: Group, ada: Browser, told_program: Program
-) -> None:
-    group.join(GRACE, "grace")
-    Listener.status = 500
-    assert group.command("remove", "grace").exit_code == 0
-    wait_until_told()
-    assert group.rows("SELECT tries FROM openid_logouts") == [(1,)]
-    Listener.status = 200
-    ada.post("/devices/renew")  # a write, but too soon
-    wait_until_told()
-    assert len(Listener.heard) == 1
-    with time_machine.travel(time.time() + MINUTE, tick=True):
-        ada.post("/devices/renew")
-        wait_until_told()
-    assert len(Listener.heard) == 2
-    assert group.rows("SELECT 1 FROM openid_logouts") == []
-
-
-def test_the_journal_says_that_a_program_was_not_told(
-    group: Group, ada: Browser, told_program: Program
-) -> None:
-    group.join(GRACE, "grace")
-    Listener.status = 302
-    group.command("remove", "grace")
-    wait_until_told()
-    with time_machine.travel(time.time() + MINUTE, tick=True):
-        ada.post("/devices/renew")
-        wait_until_told()
-    assert len(Listener.heard) == 2
-    assert group.rows("SELECT 1 FROM openid_logouts") == []
-    assert "We couldn&#39;t tell photos about a sign-out" in ada.get("/admin/journal").text
-
-
-def test_a_program_that_is_down_is_tried_once_a_round(
-    group: Group, ada: Browser, told_program: Program
-) -> None:
-    """Whatever many were signed out meanwhile; and once it is up, it is told of all."""
-    for number, name in (("12025550171", "one"), ("12025550172", "two"), (GRACE, "grace")):
-        group.join(number, name)
-    Listener.status = 500
-    change = {"title": "x", "address": "https://photos.example.org", "who": "chosen"}
-    choose(ada, "photos", "ada")
-    ada.post("/admin/programs/photos", **change)
-    wait_until_told()
-    assert len(Listener.heard) == 1
-    Listener.status = 200
-    with time_machine.travel(time.time() + MINUTE, tick=True):
-        ada.post("/devices/renew")
-        wait_until_told()
-    assert len(Listener.heard) == 4
-    assert group.rows("SELECT 1 FROM openid_logouts") == []
-
-
-def test_who_kept_the_access_is_not_told_of(
-    group: Group, ada: Browser, told_program: Program
-) -> None:
-    group.join(GRACE, "grace")
-    change = {"title": "Another", "address": "https://photos.example.org", "who": "all"}
-    ada.post("/admin/programs/photos", **change)
-    wait_until_told()
-    assert Listener.heard == []
-    choose(ada, "photos", "ada")
-    ada.post("/admin/programs/photos", **change | {"who": "chosen"})
-    wait_until_told()
-    assert len(Listener.heard) == 1  # of Grace
-
-
-@pytest.mark.parametrize("address", ["x", "javascript:alert(1)", "http://a.example.org", "//a"])
-def test_where_sign_outs_cannot_be_told(group: Group, ada: Browser, address: str) -> None:
-    register(ada, "photos")
-    answer = ada.post("/admin/programs/photos/openid", redirects=BACK, logout=address)
-    assert (answer.status_code, shown("openid-logout") in answer.text) == (422, True)
-
-
-@pytest.mark.parametrize(
-    "address", ["https://a..b/x", f"https://{'x' * 64}.org", "https://a.org:x"]
-)
-def test_an_address_that_no_library_can_ask_is_refused(
-    group: Group, ada: Browser, address: str
-) -> None:
-    register(ada, "photos")
-    answer = ada.post("/admin/programs/photos/openid", redirects=BACK, logout=address)
-    assert answer.status_code == 422
-
-
-def test_everybody_is_told_of_however_many_they_are(
-    group: Group, ada: Browser, told_program: Program
-) -> None:
-    with sqlite3.connect(group.app.config["DATABASE"]) as db:
-        names = [(f"member-{n}",) for n in range(120)]
-        db.executemany("INSERT INTO authors (username, joined_at) VALUES (?, 0)", names)
-    db.close()
-    assert group.command("sign-out", "--all").exit_code == 0
-    wait_until_told()
-    assert len(Listener.heard) == 121
-
-
-def test_no_page_waits_for_a_program_that_hangs(
-    group: Group, ada: Browser, told_program: Program
-) -> None:
-    """It hangs until the page is there."""
-    Listener.go_on.clear()
-    assert ada.post("/devices/end-others").status_code == 303
-    Listener.go_on.set()
-    wait_until_told()
-    assert len(Listener.heard) == 1
 
 
 # A program signs out here, too --------------------------------------------------------------------

@@ -3,7 +3,13 @@ keep a secret. Authlib speaks the protocol; what it asks (who is this, may they,
 is answered here. Needs the feature `programs`."""
 
 from features.openid import endpoints, keys  # noqa: F401 - routes and a command
-from features.openid.logouts import note_ended_sessions, note_lost_access, prune_openid
+from features.openid.logouts import (
+    note_ended_sessions,
+    note_lost_access,
+    note_undelivered,
+    prune_openid,
+    write_logout,
+)
 from features.openid.room import bp
 from features.openid.setting_up import admin_bp
 from foundation.web.feature import Feature
@@ -29,5 +35,7 @@ feature = Feature(
     prune=prune_openid,
     ended=note_ended_sessions,
     access_lost=note_lost_access,
-    not_in_backups=("openid_codes", "openid_tokens", "openid_logouts", "openid_sessions"),
+    write_message=write_logout,
+    undelivered=note_undelivered,
+    not_in_backups=("openid_codes", "openid_tokens", "openid_sessions"),
 )

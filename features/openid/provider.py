@@ -4,6 +4,7 @@ import hmac
 import json
 import secrets
 import sqlite3
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -22,7 +23,14 @@ from features.openid.logouts import prune_openid, remember_sign_in
 from features.openid.room import issuer
 from foundation.storage.database import fetch_row, transaction
 from foundation.storage.digests import random_digest
-from foundation.web.sessions import IS_MEMBER, Member, is_admin, this_digest
+from foundation.web.sessions import (
+    IS_MEMBER,
+    Member,
+    is_admin,
+    is_renewal_due,
+    session_table,
+    this_digest,
+)
 from foundation.words.clock import DAY, MINUTE, now
 
 CODE_LIFETIME = MINUTE
@@ -131,14 +139,24 @@ def find_person(session_digest: str, program_id: int) -> Person | None:
     """Asked at each use of a code or a token, so somebody who is out is out at once."""
     row = fetch_row(
         "SELECT authors.id, username, public_id, email, EXISTS (SELECT 1 FROM program_members"
-        " AS chosen WHERE chosen.program_id = ?3 AND chosen.author_id = authors.id)"
+        " AS chosen WHERE chosen.program_id = ?3 AND chosen.author_id = authors.id), seen_at"
         " FROM sessions JOIN authors ON authors.id = sessions.author_id"
         " JOIN may_use ON may_use.author_id = authors.id AND may_use.program_id = ?3"
         " JOIN openid_clients ON openid_clients.program_id = ?3"
         f" WHERE id_digest = ?2 AND sessions.expires_at > ?1 AND {IS_MEMBER}",
         (now(), session_digest, program_id),
     )
-    return Person(*row) if row else None
+    if row is None:
+        return None
+    if is_renewal_due(row):
+        renew_used_device(session_digest)
+    return Person(*row[:5])
+
+
+def renew_used_device(session_digest: str) -> None:
+    """Some devices use programs only. If the database is locked, it can wait for the next use."""
+    with suppress(sqlite3.OperationalError), transaction():
+        session_table().renew(session_digest)
 
 
 def describe_person(person: Person, scope: str) -> dict[str, Any]:

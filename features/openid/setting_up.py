@@ -14,6 +14,7 @@ from features.openid.room import bp, issuer
 from foundation.storage.database import fetch_row, transaction
 from foundation.storage.digests import random_digest
 from foundation.storage.journal import record
+from foundation.storage.outbox import find_failing
 from foundation.typed.mistakes import Mistake
 from foundation.typed.settings import is_loopback
 from foundation.web.forms import Form
@@ -28,6 +29,12 @@ EMAILS = ("none", "unverified", "verified")
 @bp.app_template_global()
 def find_openid_client(program_id: int) -> sqlite3.Row | None:
     return fetch_row("SELECT * FROM openid_clients WHERE program_id = ?", (program_id,))
+
+
+@bp.app_template_global()
+def find_untold(program_id: int) -> sqlite3.Row | None:
+    """Sign-outs that the program was told of in vain."""
+    return find_failing(f"openid {program_id}")
 
 
 @admin_bp.route("/admin/programs/<name>/openid", methods=["GET", "POST"])

@@ -17,6 +17,7 @@ from foundation.storage.journal import EVENTS
 from foundation.web.forward_auth import FindCaller, MayPass
 from foundation.web.notices import take_notice
 from foundation.web.responses import find_static_files
+from foundation.web.sending import Message
 from foundation.web.sessions import Member, current_member, is_admin, say_device, this_digest
 from foundation.words.clock import DAY, now
 from foundation.words.sentences import SENTENCES, is_sentence, say
@@ -62,6 +63,9 @@ class Feature(NamedTuple):
     # Its part in what /auth says, see forward_auth.py.
     find_caller: FindCaller | None = None
     may_pass: MayPass | None = None
+    # The message for a row of the outbox that is for it; None: nothing is left to tell.
+    write_message: Callable[[sqlite3.Row], Message | None] | None = None
+    undelivered: Callable[[str], None] | None = None  # that receiver wasn't told, and won't be
     check: Callable[[], str | None] | None = None  # for `flask doctor`: what is wrong
     not_in_backups: tuple[str, ...] = ()  # tables of its own that backups have without rows
 

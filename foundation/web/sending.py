@@ -1,0 +1,101 @@
+"""Sending a message to another program, in a process of its own.
+
+Looking a name up can take minutes, an answer can drip or unpack without end, and no thread can be
+stopped from outside. A process can: whatever the other side does, it ends with that.
+"""
+
+import json
+import select
+import subprocess
+import sys
+from contextlib import closing
+from typing import NamedTuple, Self
+
+import requests
+import urllib3
+
+SECONDS = 3.0  # for one message, from the name to the status
+START_SECONDS = 20.0  # for the process to begin, also on a slow machine
+
+
+class Message(NamedTuple):
+    address: str
+    body: str
+    headers: dict[str, str]
+
+
+class Sender:
+    """For one receiver, which is told one message after the other."""
+
+    process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> subprocess.Popen[str]:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "foundation.web.sending"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.read_line(START_SECONDS)
+        return self.process
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.process.kill()
+        self.process.communicate()
+        self.process = None
+
+    def send(self, message: Message) -> str:
+        """The status, such as "HTTP 200", or what went wrong instead."""
+        process = self.process or self.start()
+        try:
+            print(json.dumps(message), file=process.stdin, flush=True)
+        except OSError:
+            self.stop()
+            return "not sent"
+        return self.read_line(SECONDS) or "no answer"
+
+    def read_line(self, seconds: float) -> str:
+        """Empty: it said nothing in time, and is stopped."""
+        if self.process is None or self.process.stdout is None:
+            return ""
+        ready, _, _ = select.select([self.process.stdout], [], [], seconds)
+        line = self.process.stdout.readline().strip() if ready else ""
+        if not line:
+            self.stop()
+        return line
+
+
+def post(message: Message) -> str:
+    """By the adapter alone, which follows no redirect and leaves the body unread. `requests` itself
+    reads, and unpacks, the whole body of a redirect that it doesn't follow."""
+    session = requests.Session()
+    request = requests.Request("POST", message.address, message.headers, data=message.body)
+    settings = session.merge_environment_settings(message.address, {}, True, None, None)
+    verify, proxies = settings["verify"] or True, settings["proxies"]
+    adapter = session.get_adapter(message.address)
+    try:
+        with closing(
+            adapter.send(request.prepare(), True, SECONDS, verify, proxies=proxies)
+        ) as response:
+            return f"HTTP {response.status_code}"
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+        return type(error).__name__
+
+
+def main() -> None:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(post(Message(*json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
