@@ -90,6 +90,7 @@ from foundation.web.sessions import (
     IS_MEMBER,
     Member,
     SessionTable,
+    acting,
     adopt_session,
     current_member,
     drop_session,
@@ -263,7 +264,7 @@ def create_invite(wanted: NewInvite, inviter: Member | None) -> int:
     require_fitting_end(wanted)
     actor = inviter and inviter.username
     parts = count_parts(texts.write_invite(actor, wanted.language)) if wanted.is_texted else 0
-    with transaction():
+    with acting():
         prune()
         wait = texts.seconds_until_text(wanted.phone) if parts else None
         refusal = why_not_invited(wanted, inviter, wait, parts)
@@ -414,7 +415,7 @@ def revoke(row_id: int) -> ResponseReturnValue:
 def withdraw_invite(invite_id: int, by: Member) -> bool:
     """Delete an invite and its running PIN. False: there is none, or it's not for them to do: only
     an admin lifts a STOP."""
-    with transaction():
+    with acting():
         row = fetch_row(
             "DELETE FROM whitelist WHERE id = ? AND (? OR (invited_by = ? AND stopped_at IS NULL))"
             " RETURNING username",

@@ -26,12 +26,13 @@ from foundation.web.forms import Form
 from foundation.web.sessions import (
     IS_MEMBER,
     Member,
+    acting,
     adopt_session,
     name_device,
     session_table,
     this_digest,
 )
-from foundation.web.visitor import create_visitor, find_visitor
+from foundation.web.visitor import create_visitor, derive_visitor, find_visitor
 from foundation.words.clock import MINUTE, now
 
 bp = Blueprint("another_device", __name__)
@@ -108,10 +109,8 @@ def make_offer() -> ResponseReturnValue:
     if place := find_confirmation(member):
         return redirect(f"{place}?next=/devices/add", 303)
     offer_id = secrets.token_hex(16)
-    with transaction() as db:
+    with acting() as db:
         prune_offers()
-        if session_table().find(db, this_digest()) is None:
-            return redirect("/signup", 303)  # signed out in this moment
         sql = "DELETE FROM offers WHERE session_digest = ? AND added_at IS NULL"
         db.execute(sql, (this_digest(),))  # one a session
         db.execute(
@@ -147,7 +146,7 @@ def confirm_device() -> ResponseReturnValue:
 
 def settle_offer(offer_id: str, number: str, member: Member) -> None:
     """Confirm a bound offer by its number, or end it; "" is for "not me"."""
-    with transaction() as db:
+    with acting() as db:
         offer = fetch_row("SELECT * FROM offers WHERE id = ?", (offer_id,))
         if offer is None or state_of(offer) != "bound":
             return  # another press was faster
@@ -193,7 +192,7 @@ def give_code() -> ResponseReturnValue:
         form.refuse(Mistake("form", "no-cookie-here"))
     if visitor and not form.mistakes:
         try:
-            bind_offer(code, digest_of_visitor(visitor))
+            bind_offer(code, visitor)
         except Mistake as mistake:
             form.refuse(mistake)
     if form.mistakes:
@@ -210,26 +209,31 @@ def parse_code(text: str) -> str:
     return code
 
 
-def bind_offer(code: str, visitor_digest: str) -> None:
-    """Tie the offer to this browser. A second browser ends it. Raises Mistake, and for a code that
-    is not good before a lock is taken."""
+def bind_offer(code: str, visitor: str) -> None:
+    """Tie the offer to this browser, by a new visitor cookie: somebody who used it before may know
+    the old one. A second browser ends it. Raises Mistake, and for a code that is not good before a
+    lock is taken."""
     offer_id = require_offer(code)["id"]
+    old, new = (digest_of_visitor(one) for one in (visitor, derive_visitor(visitor, offer_id)))
     with transaction() as db:
         offer = find_offer("offers.id = ?2", offer_id)
-        refusal = why_not_bound(offer, visitor_digest)
+        refusal = why_not_bound(offer, old, new)
         if offer and refusal == "offer-two-devices":
             refuse_offer(offer_id, refusal, Member(offer["author_id"], offer["username"]))
         elif offer and not refusal and state_of(offer) == "waiting":
             db.execute(
                 "UPDATE offers SET visitor_digest = ?, device = ? WHERE id = ?",
-                (visitor_digest, name_device(request.user_agent.string), offer_id),
+                (new, name_device(request.user_agent.string), offer_id),
             )
     if refusal:
         raise Mistake("code", refusal)
+    if offer and offer["visitor_digest"] != old:  # or the form was sent again, by the new cookie
+        create_visitor(visitor, offer_id)
 
 
-def why_not_bound(offer: sqlite3.Row | None, visitor_digest: str) -> str | None:
-    if offer and offer["visitor_digest"] in (None, visitor_digest):
+def why_not_bound(offer: sqlite3.Row | None, old: str, new: str) -> str | None:
+    """`old`, `new`: digests of this browser's visitor cookies."""
+    if offer and offer["visitor_digest"] in (None, old, new):
         return None
     return (
         "offer-two-devices" if offer and state_of(offer) in ("bound", "confirmed") else "code-wrong"

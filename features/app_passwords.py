@@ -23,7 +23,7 @@ from foundation.web.feature import Feature, Why, find_confirmation
 from foundation.web.forms import Form
 from foundation.web.forward_auth import read_program
 from foundation.web.notices import notify
-from foundation.web.sessions import IS_MEMBER, Member, this_digest
+from foundation.web.sessions import IS_MEMBER, Member, acting, this_digest
 from foundation.words.clock import DAY, now
 
 bp = Blueprint("app_passwords", __name__)
@@ -98,7 +98,7 @@ def parse_password_name(text: str) -> str:
 
 def store_app_password(member: Member, program: str, name: str, password: str) -> None:
     """Raises Mistake: not for them to use, or there are too many."""
-    with transaction() as db:
+    with acting() as db:
         found = fetch_row(
             "SELECT id FROM programs JOIN may_use ON program_id = id"
             " WHERE name = ? AND author_id = ?",
@@ -119,7 +119,7 @@ def store_app_password(member: Member, program: str, name: str, password: str) -
 @bp.post(f"/app-passwords/{ROW_ID}/end")
 def end_app_password(row_id: int) -> ResponseReturnValue:
     member = require_member()
-    with transaction():
+    with acting():
         ended = fetch_row(
             "DELETE FROM app_passwords WHERE id = ? AND author_id = ?"
             " RETURNING (SELECT name FROM programs WHERE id = program_id) AS program",
@@ -212,7 +212,7 @@ feature = Feature(
         "app_password_made": "{actor} made an app password for {subject}",
         "app_password_ended": "{actor} ended an app password for {subject}",
     },
-    slots={"devices": "app_passwords/_list.html"},
+    slots={"devices": "app_passwords/_list.html", "logout": "app_passwords/_stays.html"},
     arrivals=NEW_APP_PASSWORDS,
     ended=drop_app_passwords,
     access_lost=drop_for_program,

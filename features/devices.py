@@ -13,6 +13,7 @@ from foundation.web.feature import Feature
 from foundation.web.notices import notify
 from foundation.web.sessions import (
     Member,
+    acting,
     longest_session,
     refresh_cookie,
     session_table,
@@ -89,7 +90,7 @@ def end_device(device_id: str) -> ResponseReturnValue:
     member = require_member()
     if device_id == this_digest()[:ID_LENGTH]:
         return logout()
-    with transaction():
+    with acting():
         rows = fetch_rows(WITH_ADDED, (member.id, ID_LENGTH, device_id, this_digest()))
         if not rows:
             abort(404)
@@ -102,7 +103,7 @@ def end_device(device_id: str) -> ResponseReturnValue:
 @bp.post("/devices/end-others")
 def end_others() -> ResponseReturnValue:
     member = require_member()
-    with transaction():
+    with acting():
         sql = "SELECT id_digest FROM sessions WHERE author_id = ? AND id_digest != ?"
         rows = fetch_rows(sql, (member.id, this_digest()))
         if end_sessions([member.id], "others", [row["id_digest"] for row in rows]):

@@ -26,7 +26,7 @@ from foundation.web.feature import Feature
 from foundation.web.forms import Form
 from foundation.web.notices import notify
 from foundation.web.paging import PAGE_LENGTH, Page, fetch_page
-from foundation.web.sessions import IS_MEMBER, drop_session
+from foundation.web.sessions import IS_MEMBER, acting, drop_session
 from foundation.words.clock import now
 from foundation.words.sentences import say
 
@@ -70,7 +70,7 @@ def sign_out(row_id: int) -> ResponseReturnValue:
 
 
 def sign_out_everywhere(author_id: int, name: str, actor: str | None) -> None:
-    with transaction():
+    with acting():
         end_sessions([author_id], "everywhere")
         record("signed_out_everywhere", actor, name)
 
@@ -147,7 +147,7 @@ def remove_member(author_id: int, name: str, actor: str | None) -> None:
     an admin."""
     if refusal := why_not_removed(name):
         raise Mistake("form", refusal)
-    with transaction() as db:
+    with acting() as db:
         sql = "UPDATE authors SET removed_at = ? WHERE id = ? AND removed_at IS NULL"
         if db.execute(sql, (now(), author_id)).rowcount == 0:
             return  # somebody else has just done it
@@ -194,7 +194,7 @@ def last_day(row_id: int) -> ResponseReturnValue:
 def set_stay(author_id: int, name: str, ends_at: int | None) -> bool:
     """A guest's invites end, because guests invite nobody; one whose stay was over comes back
     without the old sessions and passkeys. False: the member was removed meanwhile."""
-    with transaction() as db:
+    with acting() as db:
         sql = "SELECT 1 FROM authors WHERE id = ? AND ends_at <= ?"
         if fetch_row(sql, (author_id, now())):
             end_sessions([author_id], "returned")

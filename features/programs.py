@@ -16,7 +16,7 @@ from flask.typing import ResponseReturnValue
 from app import ROW_ID, require_admin, require_member
 from foundation.cli.command import command
 from foundation.running import running
-from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.storage.database import fetch_row, fetch_rows, get_db
 from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake
 from foundation.typed.settings import is_loopback
@@ -31,7 +31,7 @@ from foundation.web.forward_auth import (
 )
 from foundation.web.notices import notify
 from foundation.web.paging import Page, fetch_page
-from foundation.web.sessions import IS_MEMBER, Member
+from foundation.web.sessions import IS_MEMBER, Member, acting
 from foundation.words.clock import now
 from foundation.words.sentences import say
 
@@ -137,7 +137,7 @@ def add_program(wanted: NewProgram, actor: str | None) -> None:
     """Raises Mistake: the name is taken."""
     name, title, address, is_for_all = wanted
     try:
-        with transaction() as db:
+        with acting() as db:
             db.execute(
                 "INSERT INTO programs (name, title, address, host, for_all, created_at)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -167,7 +167,7 @@ def program(name: str) -> ResponseReturnValue:
     address = form.read("address", parse_address)
     if form.mistakes:
         return show_program(found, form, status=422)
-    with transaction() as db:
+    with acting() as db:
         before = find_users(found["id"])
         db.execute(
             "UPDATE programs SET title = ?, address = ?, host = ?, for_all = ? WHERE id = ?",
@@ -212,7 +212,7 @@ def remove_program(name: str) -> ResponseReturnValue:
 
 
 def delete_program(name: str, actor: str | None) -> bool:
-    with transaction() as db:
+    with acting() as db:
         gone = db.execute("DELETE FROM programs WHERE name = ?", (name,)).rowcount > 0
         if gone:
             record("program_removed", actor, name)
@@ -239,7 +239,7 @@ def choose(name: str) -> ResponseReturnValue:
 
 def choose_member(found: sqlite3.Row, username: str, actor: str | None) -> bool:
     """False: nobody has that name."""
-    with transaction() as db:
+    with acting() as db:
         member = fetch_row(
             f"SELECT id FROM authors WHERE username = ?2 AND {IS_MEMBER}", (now(), username)
         )
@@ -254,7 +254,7 @@ def choose_member(found: sqlite3.Row, username: str, actor: str | None) -> bool:
 @admin_bp.post(f"/admin/programs/<name>/members/{ROW_ID}/drop")
 def drop_member(name: str, row_id: int) -> ResponseReturnValue:
     found = require_program(name)
-    with transaction() as db:
+    with acting() as db:
         before = find_users(found["id"])
         sql = "DELETE FROM program_members WHERE program_id = ? AND author_id = ?"
         if db.execute(sql, (found["id"], row_id)).rowcount:

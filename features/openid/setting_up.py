@@ -11,13 +11,14 @@ from flask.typing import ResponseReturnValue
 from app import require_admin, require_member
 from features.openid.keys import find_signing_key
 from features.openid.room import bp, issuer
-from foundation.storage.database import fetch_row, transaction
+from foundation.storage.database import fetch_row
 from foundation.storage.digests import random_digest
 from foundation.storage.journal import record
 from foundation.storage.outbox import find_failing
 from foundation.typed.mistakes import Mistake
 from foundation.typed.settings import is_loopback
 from foundation.web.forms import Form
+from foundation.web.sessions import acting
 
 admin_bp = Blueprint("admin_openid", __name__)
 admin_bp.before_request(require_admin)
@@ -66,7 +67,7 @@ def store_client(
 ) -> str:
     """Replaces an earlier secret; the client id stays. Returns that."""
     email = form.values["email"] if form.values["email"] in EMAILS else "none"
-    with transaction():
+    with acting():
         row = fetch_row(
             "INSERT INTO openid_clients VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (program_id)"
             " DO UPDATE SET secret_digest = excluded.secret_digest, redirects = excluded.redirects,"

@@ -36,6 +36,7 @@ feature = Feature(
     },
     slots={
         "devices": "passkeys/_list.html",
+        "logout": "passkeys/_stays.html",
         "member": "passkeys/_count.html",
         "sign_in": "passkeys/_sign_in.html",
         "sign_out_everywhere": "passkeys/_sign_out.html",

@@ -7,12 +7,13 @@ from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_member
 from features.passkeys.room import bp, find_host
-from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
+from foundation.storage.database import fetch_row, fetch_rows, get_db
 from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake, parse_line
 from foundation.web.feature import Why
 from foundation.web.forms import Form
 from foundation.web.notices import notify
+from foundation.web.sessions import acting
 
 MAX_NAME = 40
 
@@ -43,7 +44,7 @@ def rename(row_id: int) -> ResponseReturnValue:
     name = form.read("name", parse_passkey_name)
     if form.mistakes:
         return render_template("passkeys/rename.html", form=form, row_id=row_id), 422
-    with transaction() as db:
+    with acting() as db:
         sql = "UPDATE passkeys SET name = ? WHERE id = ? AND author_id = ?"
         if db.execute(sql, (name, row_id, member.id)).rowcount == 0:
             abort(404)
@@ -71,7 +72,7 @@ def parse_passkey_name(text: str) -> str:
 @bp.post(f"/passkeys/{ROW_ID}/remove")
 def remove_passkey(row_id: int) -> ResponseReturnValue:
     member = require_member()
-    with transaction() as db:
+    with acting() as db:
         sql = "DELETE FROM passkeys WHERE id = ? AND author_id = ?"
         if db.execute(sql, (row_id, member.id)).rowcount == 0:
             abort(404)

@@ -35,8 +35,8 @@ from foundation.web.sessions import (
     Member,
     adopt_session,
     current_member,
+    is_still_signed_in,
     name_device,
-    session_table,
     this_digest,
 )
 from foundation.web.visitor import find_visitor
@@ -83,7 +83,7 @@ def store_passkey(member: Member, made: Any, challenge: bytes) -> None:
     with transaction() as db:
         prune_challenges()
         spend_challenge(challenge)
-        if session_table().find(db, this_digest()) is None:
+        if not is_still_signed_in(db):
             raise Refused  # signed out, or removed, while the browser was asking
         db.execute(
             "INSERT INTO passkeys (author_id, credential_id, public_key, sign_count, host, name,"

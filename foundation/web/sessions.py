@@ -10,14 +10,27 @@ import json
 import re
 import sqlite3
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 from wsgiref.types import WSGIEnvironment
 
-from flask import Flask, Request, Response, after_this_request, current_app, g, session
+from flask import (
+    Flask,
+    Request,
+    Response,
+    abort,
+    after_this_request,
+    current_app,
+    g,
+    redirect,
+    session,
+)
 from flask_session.base import ServerSideSession, ServerSideSessionInterface
 from ua_parser import parse_os, parse_user_agent
+from werkzeug.exceptions import HTTPException
 
 from foundation.storage.database import get_db, transaction
 from foundation.storage.digests import digest_session
@@ -51,7 +64,7 @@ class MemberSession(ServerSideSession):
     sid: str  # its id, "" for anonymous visitors; the name is Flask-Session's
     modified: bool
     is_due = False  # to be renewed: a day or more has passed since the last time
-    failure: sqlite3.Error | None = None  # why nobody knows whose session this is
+    failure: Exception | None = None  # why nobody knows whose session this is
 
 
 def this_session() -> MemberSession:
@@ -60,6 +73,21 @@ def this_session() -> MemberSession:
 
 def this_digest() -> str:
     return digest_session(this_session().sid)
+
+
+def is_still_signed_in(db: sqlite3.Connection) -> bool:
+    """Asked again inside a transaction: somebody may have ended the session meanwhile."""
+    return session_table().find(db, this_digest()) is not None
+
+
+@contextmanager
+def acting() -> Iterator[sqlite3.Connection]:
+    """A transaction of the member who asks, or of a command. If the session has ended meanwhile, it
+    writes nothing: otherwise what a thief began would outlive the sign-out."""
+    with transaction() as db:
+        if current_member() and not is_still_signed_in(db):
+            abort(redirect("/signup", 303))
+        yield db
 
 
 def is_renewal_due(row: sqlite3.Row) -> bool:
@@ -112,8 +140,9 @@ class SessionTable(ServerSideSessionInterface):
         if not cookies or is_public(request.path):
             return nobody
         try:
+            request.get_data()  # first: what is half sent acts for nobody who signs out meanwhile
             found = self.find_first(get_db(), cookies)
-        except sqlite3.Error as error:
+        except (HTTPException, sqlite3.Error) as error:
             nobody.failure = error  # raised by the guard, where an error page can be shown
             return nobody
         if found is None:
