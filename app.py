@@ -48,6 +48,7 @@ from foundation.storage.database import (
 )
 from foundation.storage.digests import digest_phone, digest_session, keyed_digest
 from foundation.storage.migrations import read_parts
+from foundation.typed.keywords import asks_for_help, is_opt_out
 from foundation.typed.mistakes import (
     Mistake,
     end_of_day,
@@ -299,9 +300,12 @@ def why_not_invited(
 ) -> str | None:
     if inviter and not is_admin(inviter) and (refusal := why_not_by_member(wanted, inviter)):
         return refusal
-    sql = "SELECT 1 FROM whitelist WHERE phone_digest = ? AND stopped_at IS NOT NULL"
-    if fetch_row(sql, (digest_phone(wanted.phone),)):
+    sql = "SELECT stopped_at, delivery FROM whitelist WHERE phone_digest = ? AND expires_at > ?"
+    earlier = fetch_row(sql, (digest_phone(wanted.phone), now()))
+    if earlier and earlier["stopped_at"]:
         return "phone-stopped"
+    if earlier and earlier["delivery"] == "undelivered-opted-out" and parts:
+        return "phone-opted-out"
     if wait:
         return "invited-just-now"
     return why_over_budget(parts) if parts else None
@@ -524,24 +528,30 @@ def answer(token: str | None = None) -> ResponseReturnValue:
 
 
 def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
-    """Every reply of an invited friend gets a PIN, a hint, or a note for the admin."""
+    """Every reply of an invited friend gets a PIN, a hint, an answer to HELP, or a note for the
+    admin. Who opts out gets no text at all."""
     if texts.quotes_us(message):
         return None
-    if message.has_word(current_app.config["INVITE_CODE"]):
+    word = current_app.config["INVITE_CODE"]
+    is_word, is_out = message.has_word(word), is_opt_out(message.words) and not message.part
+    if is_word and not (is_out and begins_with_opt_out(message) and not is_opt_out([word])):
         return note_late_reply if message.is_late else send_pin
     if message.part or find_invite(message.phone) is None:
         return None  # another part may have the word; and strangers get no answer
-    if message.words in STOPS:
+    if is_out:
         return stop_invite
-    return note_late_reply if message.is_late else send_hint
+    if message.is_late:
+        return note_late_reply
+    return send_help if asks_for_help(message.words) else send_hint
+
+
+def begins_with_opt_out(message: Inbound) -> bool:
+    return is_opt_out(message.words[:1]) or is_opt_out(["".join(message.words[:2])])
 
 
 @webhooks.errorhandler(VonageError)
 def ask_again(error: VonageError) -> ResponseReturnValue:
     return "", 503, {"Retry-After": "30"}
-
-
-STOPS = (["stop"], ["stopp"], ["arret"], ["arrêt"])
 
 
 def stop_invite(message: Inbound) -> None:
@@ -576,33 +586,62 @@ def note_reply(invite_id: int, state: str) -> None:
 
 def send_hint(message: Inbound) -> None:
     """A friend replied without the word: tell the admin, and once the friend."""
-    invite = count_hint(message)
-    if invite is None:
+    invite = note_other_reply(message)
+    if invite and not invite["hinted_at"]:
+        answer_reply(message, invite, "hint", texts.write_hint(invite["language"]))
+
+
+@transaction()
+def note_other_reply(message: Inbound) -> sqlite3.Row | None:
+    """The invite, if the friend isn't just saying thanks for the PIN."""
+    invite = find_invite(message.phone)
+    if invite is None or invite["stopped_at"]:
+        return None
+    journal.record("replied_otherwise", None, invite["username"], invite["id"])
+    if invite["pin_ends_at"] and invite["pin_ends_at"] > now():
+        return None
+    note_reply(invite["id"], "replied-otherwise")
+    return invite
+
+
+def send_help(message: Inbound) -> None:
+    """HELP gets its one answer, as registries of senders want it."""
+    invite = find_invite(message.phone)
+    if invite and not (invite["stopped_at"] or invite["helped_at"]):
+        text = texts.write_help(find_inviter(invite), invite["language"])
+        answer_reply(message, invite, "help", text)
+
+
+def find_inviter(invite: sqlite3.Row) -> str | None:
+    row = fetch_row("SELECT username FROM authors WHERE id = ?", (invite["invited_by"],))
+    return row["username"] if row else None
+
+
+def answer_reply(message: Inbound, invite: sqlite3.Row, kind: str, text: str) -> None:
+    """Send a "hint" or "help", once an invite and within the budget; counted before it is sent."""
+    if not count_answer(invite, kind, count_parts(text)):
         return
     try:
-        send_text(message.phone, texts.write_hint(invite["language"]))
+        send_text(message.phone, text)
     except VonageError as error:
         if error.sent_nothing:
             with transaction():
-                journal.refund("hint_sent", "hint_refused", invite["id"], None, error.reason)
+                journal.refund(f"{kind}_sent", f"{kind}_refused", invite["id"], None, error.reason)
 
 
-def count_hint(message: Inbound) -> sqlite3.Row | None:
-    """The invite, if a hint is due; it is counted then, before it is sent."""
-    with transaction() as db:
-        invite = find_invite(message.phone)
-        if invite is None or invite["stopped_at"]:
-            return None
-        journal.record("replied_otherwise", None, invite["username"], invite["id"])
-        if invite["pin_ends_at"] and invite["pin_ends_at"] > now():
-            return None  # "Thanks!": the friend has a PIN already
-        note_reply(invite["id"], "replied-otherwise")
-        parts = count_parts(texts.write_hint(invite["language"]))
-        if invite["hinted_at"] or why_over_budget(parts):
-            return None
-        db.execute("UPDATE whitelist SET hinted_at = ? WHERE id = ?", (now(), invite["id"]))
-        journal.record("hint_sent", None, invite["username"], invite["id"], parts=parts)
-    return invite
+@transaction()
+def count_answer(invite: sqlite3.Row, kind: str, parts: int) -> bool:
+    """False: none is due. Where the inviter sends the words themselves, nothing but the PIN is
+    texted; and nothing to a number that opted out."""
+    column = {"hint": "hinted_at", "help": "helped_at"}[kind]
+    sql = (
+        f"UPDATE whitelist SET {column} = ? WHERE id = ? AND {column} IS NULL"
+        " AND delivery IS NOT 'self' AND delivery IS NOT 'undelivered-opted-out'"
+    )
+    if why_over_budget(parts) or not get_db().execute(sql, (now(), invite["id"])).rowcount:
+        return False
+    journal.record(f"{kind}_sent", None, invite["username"], invite["id"], parts=parts)
+    return True
 
 
 class PinOrder(NamedTuple):
@@ -770,12 +809,14 @@ def note_delivery(message_id: str, outcome: str) -> bool:
     calls. False: that text is not ours."""
     with transaction() as db:
         invite = fetch_row(
-            "SELECT id, username, delivery, message_ids FROM whitelist"
+            "SELECT id, username, delivery, message_ids, pins_sent FROM whitelist"
             " WHERE EXISTS (SELECT 1 FROM json_each(message_ids) WHERE key = ?)",
             (message_id,),
         )
         if invite is None:
             return False
+        if outcome == "undelivered-opted-out" and invite["pins_sent"]:
+            return True  # the friend has texted the word all the same
         outcomes = json.loads(invite["message_ids"])
         outcomes[message_id] = outcomes[message_id] or outcome
         whole = invite["delivery"] or inbound.delivery_of_all_parts(outcomes.values())
@@ -1291,6 +1332,12 @@ def find_everybody() -> Page:
         f" WHERE {IS_MEMBER} ORDER BY authors.id",
         (now(),),
     )
+
+
+@pages.get("/texts")
+def about_texts() -> ResponseReturnValue:
+    """What the registries of senders ask for, such as 10DLC in the USA."""
+    return render_template("texts.html")
 
 
 @pages.route("/logout", methods=["GET", "POST"])

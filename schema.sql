@@ -30,6 +30,7 @@ CREATE TABLE whitelist (
     language TEXT,  -- of its texts; NULL: the group's
     replied TEXT,  -- what was wrong with the friend's last reply; NULL: nothing
     hinted_at INTEGER,  -- when "Reply with just ..." was sent; only once an invite
+    helped_at INTEGER,  -- when HELP was answered; only once an invite
     stopped_at INTEGER,  -- when the friend replied STOP
     pins_sent INTEGER NOT NULL DEFAULT 0,
     tries INTEGER NOT NULL DEFAULT 0,

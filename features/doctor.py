@@ -20,6 +20,7 @@ from foundation.cli.command import command
 from foundation.cli.source_files import serves_these_files
 from foundation.storage.database import database_path, fetch_row, transaction
 from foundation.storage.migrations import is_in_use
+from foundation.typed.keywords import is_opt_out_word
 from foundation.vonage.client import (
     VonageClient,
     VonageError,
@@ -77,6 +78,11 @@ def find_notes() -> Iterator[str]:
         yield (
             f"An invite costs {parts} texts (in {LANGUAGES[language]}). Shorten GROUP_NAME,"
             " INVITE_CODE or BASE_URL to make it one."
+        )
+    if is_opt_out_word(current_app.config["INVITE_CODE"]):
+        yield (
+            "INVITE_CODE is also a word that people opt out with. Choose another one: those who"
+            " text it get a PIN."
         )
     if got_text_by_get():
         yield (
@@ -191,14 +197,25 @@ def check_number(fix: bool) -> str:
     number = find_number()
     require_texts(number)
     if number.mo_http_url == webhook_url():
-        return "The number is this account's, can do SMS, and its inbound webhook points here."
+        return (
+            f"The number is this account's, can do SMS, and its inbound webhook points here.{dlc()}"
+        )
     if not fix:
         raise Trouble(
             "The number's inbound webhook doesn't point here, so no reply would arrive."
             " `flask doctor --fix` sets it."
         )
     set_webhook(number)
-    return "The number is this account's, can do SMS, and its inbound webhook points here now."
+    return (
+        f"The number is this account's, can do SMS, and its inbound webhook points here now.{dlc()}"
+    )
+
+
+def dlc() -> str:
+    """Only texts that go out have to be registered in North America."""
+    if not current_app.config["VONAGE_NUMBER"].startswith("1"):
+        return ""
+    return " (Texting from it takes a 10DLC registration; sending the invites yourself takes none.)"
 
 
 def find_number() -> OwnedNumber:

@@ -240,6 +240,7 @@ def test_an_admin_lets_a_guest_in(site: Site) -> None:
     ada.locator("[name=phone]").fill(f"+{GUEST}")
     ada.locator("#invite summary").click()
     ada.locator("[name=ends_on]").fill("2099-12-31")
+    ada.locator("[name=send][value=text]").check()
     press(ada, "Invite")
     guest = site.window()
     guest.goto(f"{GROUP}/signup")

@@ -160,6 +160,7 @@ class Stage:
     def invite(self, page: Page, phone: str, username: str = "") -> None:
         page.goto(f"{self.group}/admin")
         page.get_by_label("Phone number").fill(f"+{phone}")
+        page.get_by_label("Text them for me").check()
         if username:
             page.get_by_text("More about this friend").click()
             page.get_by_label("Username (optional)").fill(username)
@@ -732,6 +733,7 @@ def test_a_member_invites_a_friend(house: House) -> None:
     grace.goto(f"{house.group}/invite")
     house.look(grace, "invite")
     grace.get_by_label("Phone number").fill(f"+{MALLORY}")
+    grace.get_by_label("Text them for me").check()
     press(grace, "Invite")
     assert grace.get_by_role("status").inner_text() == sentence("done-invited")
     house.look(grace, "invite-open")

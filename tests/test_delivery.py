@@ -33,7 +33,7 @@ def deliver(group: Group, fields: dict[str, Any], path: str = "/delivery", **bod
         ("buffered", "0", WAITING),
         ("unknown", "1", WAITING),
         ("failed", "12", shown("undelivered-number")),
-        ("failed", "9", shown("undelivered-number")),
+        ("failed", "9", shown("undelivered-opted-out")),
         ("failed", "1", shown("undelivered")),
         ("failed", "2", shown("undelivered-absent")),
         ("rejected", "14", shown("undelivered-blocked")),

@@ -83,9 +83,10 @@ def test_an_admin_may_send_the_words_themselves(group: Group, ada: Browser) -> N
 
     page = ada.get(ada.post("/invite", phone=f"+{GRACE}", send="self").location).text
 
-    words = "Text SUNFLOWER to +12025550199 to get your PIN, then sign in at"
-    assert f"{words} http://localhost:8000/signup</span>" in page
-    assert 'href="sms:?&amp;body=Text%20SUNFLOWER%20to%20%2B12025550199%20to' in page
+    words = "text SUNFLOWER to +12025550199 from this phone to get your PIN, then sign in at"
+    links = "http://localhost:8000/signup (about our texts: http://localhost:8000/texts)"
+    assert f"Join us in Trusted Group: {words} {links}</span>" in page
+    assert 'href="sms:?&amp;body=Join%20us%20in%20Trusted%20Group%3A%20text%20SUNFLOWER' in page
     assert len(group.vonage.calls("text")) == texts
     assert group.one("SELECT sum(parts) FROM journal") == cost
     assert group.one("SELECT delivery FROM whitelist") == "self"

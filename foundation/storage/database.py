@@ -19,10 +19,12 @@ from foundation.running import running
 from foundation.storage.migrations import (
     all_or_nothing,
     create_tables,
+    find_versions,
     is_newer,
     is_older,
 )
 from foundation.storage.queueing import PATIENCE, Queue
+from foundation.typed.keywords import is_opt_out_word
 from foundation.typed.settings import WrongSettings
 
 
@@ -89,6 +91,8 @@ def open_database(app: Flask) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         here.connections, here.queue = Connections(path), Queue(path)
         with app.app_context():
+            if not find_versions(get_db()):
+                refuse_opt_out_word(app.config["INVITE_CODE"])
             create_tables(get_db(), here.parts)
             if not is_loading_a_command():
                 require_current_database()
@@ -98,6 +102,12 @@ def open_database(app: Flask) -> None:
         raise WrongSettings([told]) from error
     except (OSError, sqlite3.DatabaseError) as error:
         raise WrongSettings([f"DATABASE {path} cannot be used: {error}"]) from error
+
+
+def refuse_opt_out_word(word: str) -> None:
+    """In new databases only: a group that runs with such a word goes on. Raises WrongSettings."""
+    if is_opt_out_word(word):
+        raise WrongSettings(["INVITE_CODE must not be a word that people opt out of texts with"])
 
 
 def database_path(app: Flask) -> Path:

@@ -41,6 +41,9 @@ EVENTS = {
     "hint_sent": "A hint was texted to {subject}",
     "hint_sent, no subject": "A hint was texted to an invited friend",
     "hint_refused": "No hint could be texted: {reason}",
+    "help_sent": "{subject} asked for HELP and got an answer",
+    "help_sent, no subject": "An invited friend asked for HELP and got an answer",
+    "help_refused": "HELP couldn't be answered: {reason}",
     "word_from_stranger": "Texts with the word from numbers that aren't invited (ending in"
     " {which}), in a day: {count}",
     "joined": "{actor} joined",

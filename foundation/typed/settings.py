@@ -12,6 +12,7 @@ import click
 import phonenumbers
 from dotenv import dotenv_values, find_dotenv
 
+from foundation.typed.keywords import CARRIER_KEYWORDS
 from foundation.typed.mistakes import Mistake
 from foundation.typed.phones import region_of
 from foundation.typed.usernames import parse_username
@@ -65,12 +66,6 @@ def parse_base_url(text: str) -> str:
         raise ValueError("has a port that does not exist")
     default_port = ":443" if match[1] == "https" else ":80"  # browsers leave it out of an Origin
     return f"{match[1]}://{match[2]}{'' if match[3] in (None, default_port) else match[3]}"
-
-
-CARRIER_KEYWORDS = {
-    "CANCEL", "HELP", "INFO", "OPTIN", "OPTOUT", "QUIT", "REVOKE", "START", "STOP", "STOPALL",
-    "SUBSCRIBE", "UNSTOP", "UNSUBSCRIBE",
-}  # fmt: skip
 
 
 def parse_invite_code(text: str) -> str:

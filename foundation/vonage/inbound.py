@@ -244,8 +244,9 @@ def count_in_journal(event: str) -> None:
 UNDELIVERED = ("expired", "failed", "rejected", "undeliverable")
 # Vonage's codes ("Delivery receipts", error codes), by what can be done about them.
 WHY_UNDELIVERED = {
-    # Permanently absent, moved to another network, illegal, unroutable, unreachable.
-    "undelivered-number": ("3", "5", "9", "11", "12"),
+    # Permanently absent, moved to another network, unroutable, unreachable.
+    "undelivered-number": ("3", "5", "11", "12"),
+    "undelivered-opted-out": ("9",),
     # Absent for now, busy, network error.
     "undelivered-absent": ("2", "7", "8"),
     # Barred, taken for spam, filtered, against a regulation.

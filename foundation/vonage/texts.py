@@ -21,7 +21,12 @@ TEXTS = {
     "invite by name": "{inviter} invited you to {group}. Reply {word} to get your PIN (STOP to opt"
     " out), then sign in at {address}",
     "hint": "Reply with just {word}",
-    "by oneself": "Text {word} to {number} to get your PIN, then sign in at {address}",
+    "help": "{group}: reply {word} to get your PIN, STOP to opt out. Msg & data rates may apply."
+    " {about}",
+    "help by name": "{group}, invited by {inviter}: reply {word} to get your PIN, STOP to opt out."
+    " Msg & data rates may apply. {about}",
+    "by oneself": "Join us in {group}: text {word} to {number} from this phone to get your PIN,"
+    " then sign in at {address} (about our texts: {about})",
 }
 
 
@@ -41,13 +46,23 @@ def write_text(name: str, language: str | None = None, inviter: str | None = Non
         word=config["INVITE_CODE"].upper(),
         number=f"+{config['VONAGE_NUMBER']}",
         address=f"{config['BASE_URL']}/signup",
+        about=f"{config['BASE_URL']}/texts",
     )
 
 
 def write_invite(inviter: str | None, language: str | None = None) -> str:
-    """The invite text. Names the inviter if that costs no SMS more."""
-    shortest = write_text("invite", language)
-    named = write_text("invite by name", language, inviter) if inviter else shortest
+    return write_by_name("invite", inviter, language)
+
+
+def write_help(inviter: str | None, language: str | None = None) -> str:
+    """The answer to HELP."""
+    return write_by_name("help", inviter, language)
+
+
+def write_by_name(name: str, inviter: str | None, language: str | None) -> str:
+    """The text of that name. Names the inviter if that costs no SMS more."""
+    shortest = write_text(name, language)
+    named = write_text(f"{name} by name", language, inviter) if inviter else shortest
     return named if count_parts(named) <= count_parts(shortest) else shortest
 
 

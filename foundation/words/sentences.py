@@ -18,6 +18,8 @@ SENTENCES = {
     "phone-impossible": "There is no such number. Check the digits and the country code.",
     "phone-costly": "Texts to that kind of number cost extra or never arrive. Use a mobile number.",
     "phone-doubtful": "There may be no such mobile number. Check the digits, or invite it anyway.",
+    "phone-opted-out": "That number opted out of such texts, or doesn't exist. To try again,"
+    " withdraw the old invite first.",
     "phone-stopped": "That number replied STOP. If your friend wants in after all, withdraw the old"
     " invite first.",
     #
@@ -98,6 +100,8 @@ SENTENCES = {
     "undelivered": "The text couldn't be delivered. Check the number and invite again.",
     "undelivered-number": "The text couldn't be delivered: the number is unreachable. Check it and"
     " invite again.",
+    "undelivered-opted-out": "The text couldn't be delivered: that number opted out of such texts,"
+    " or doesn't exist. We won't text it again.",
     "undelivered-absent": "The text couldn't be delivered: the phone was off or out of reach."
     " Invite again when it's on.",
     "undelivered-blocked": "The text couldn't be delivered: the phone or its network blocks it. Ask"
