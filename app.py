@@ -534,10 +534,14 @@ def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
         return None
     word = current_app.config["INVITE_CODE"]
     is_word, is_out = message.has_word(word), is_opt_out(message.words) and not message.part
+    if find_invite(message.phone) is None:  # strangers get no answer, and write nothing
+        if is_word:
+            inbound.count_in_journal("word_from_stranger")
+        return None
     if is_word and not (is_out and begins_with_opt_out(message) and not is_opt_out([word])):
         return note_late_reply if message.is_late else send_pin
-    if message.part or find_invite(message.phone) is None:
-        return None  # another part may have the word; and strangers get no answer
+    if message.part:
+        return None  # another one may have the word
     if is_out:
         return stop_invite
     if message.is_late:
@@ -573,9 +577,7 @@ def note_late_reply(message: Inbound) -> None:
     friend to text again."""
     with transaction():
         invite = find_invite(message.phone)
-        if invite is None:
-            journal.record_daily("word_from_stranger", message.phone[-2:])
-        elif not journal.has_pin_since(invite["id"], message.sent_at):
+        if invite and not journal.has_pin_since(invite["id"], message.sent_at):
             journal.record("webhook_stale", None, invite["username"], invite["id"])
             note_reply(invite["id"], "replied-late")
 
@@ -678,7 +680,6 @@ def count_pin(message: Inbound) -> PinOrder | None:
     with transaction() as db:
         invite = find_invite(message.phone)
         if invite is None:
-            journal.record_daily("word_from_stranger", message.phone[-2:])
             return None
         counted = journal.find_pin_line(invite["id"], message.claim, inbound.STALE_AFTER)
         if needs_no_pin(message, invite, counted):
@@ -1394,6 +1395,7 @@ def prune() -> None:
     texts.prune_cooldowns()
     inbound.prune_inbound()
     journal.prune_journal()
+    inbound.write_tallies()
     for prune_feature in hooks("prune"):
         prune_feature()
 

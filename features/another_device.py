@@ -19,7 +19,7 @@ from flask.typing import ResponseReturnValue
 from app import require_member, sign_in_as
 from foundation.storage.database import fetch_row, get_db, transaction
 from foundation.storage.digests import digest_session, keyed_digest
-from foundation.storage.journal import record
+from foundation.storage.journal import record_sparingly
 from foundation.typed.mistakes import Mistake, drop_invisible, read_digits
 from foundation.web.feature import Feature, Why, find_confirmation
 from foundation.web.forms import Form
@@ -117,7 +117,7 @@ def make_offer() -> ResponseReturnValue:
             "INSERT INTO offers (id, code_digest, session_digest, expires_at) VALUES (?, ?, ?, ?)",
             (offer_id, digest_of_code(code_of(offer_id)), this_digest(), now() + OFFER_LIFETIME),
         )
-        record("device_offered", member.username)
+        record_sparingly("device_offered", member.username)
     return redirect("/devices/add", 303)
 
 
@@ -158,7 +158,7 @@ def settle_offer(offer_id: str, number: str, member: Member) -> None:
 
 def refuse_offer(offer_id: str, why: str, member: Member) -> None:
     get_db().execute("UPDATE offers SET refused = ? WHERE id = ?", (why, offer_id))
-    record("device_refused", member.username, detail=why)
+    record_sparingly("device_refused", member.username, why)
 
 
 def parse_number(text: str) -> str:

@@ -17,7 +17,7 @@ from app import ROW_ID, require_member
 from foundation.running import running
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.digests import random_digest
-from foundation.storage.journal import record
+from foundation.storage.journal import record_sparingly
 from foundation.typed.mistakes import Mistake, parse_line
 from foundation.web.feature import Feature, Why, find_confirmation
 from foundation.web.forms import Form
@@ -113,7 +113,7 @@ def store_app_password(member: Member, program: str, name: str, password: str) -
             " used_at) VALUES (?, ?, ?, ?, ?, ?, 0)",
             (digest_password(password), member.id, found["id"], this_digest(), name, now()),
         )
-        record("app_password_made", member.username, program)
+        record_sparingly("app_password_made", member.username, subject=program)
 
 
 @bp.post(f"/app-passwords/{ROW_ID}/end")
@@ -127,7 +127,7 @@ def end_app_password(row_id: int) -> ResponseReturnValue:
         )
         if ended is None:
             abort(404)
-        record("app_password_ended", member.username, ended["program"])
+        record_sparingly("app_password_ended", member.username, subject=ended["program"])
     notify("done-app-password-ended")
     return redirect("/devices", 303)
 

@@ -112,6 +112,8 @@ def serve_command(host: str, port: int, workers: int, threads: int, factory: str
         lock = lock_database(database_path(current_app), for_server=True)
     except DatabaseInUse:
         raise click.ClickException("Another server is using this database.") from None
+    except OSError as error:
+        raise click.ClickException(f"The lock file cannot be used: {error.strerror}.") from None
     write_served(lock, Path(current_app.root_path))
     os.set_inheritable(lock, True)  # granian holds it from here on
     granian = [sys.executable, "-m", "foundation.cli.serving", "--interface", "wsgi", "--factory"]

@@ -3,6 +3,7 @@ knows what they put in by its type only."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from foundation.storage.migrations import Part
     from foundation.storage.queueing import Queue
     from foundation.vonage.client import Vonage
-    from foundation.vonage.inbound import Tally
     from foundation.web.feature import Feature
 
 
@@ -27,7 +27,8 @@ class Running:
     sentences: dict[str, str] = field(default_factory=dict)  # by name
     events: dict[str, str] = field(default_factory=dict)  # the words of the journal's lines
     quotes: list[str] = field(default_factory=list)  # what a text of ours is known by
-    tallies: dict[str, Tally] = field(default_factory=dict)  # by event
+    tallies: Counter[str] = field(default_factory=Counter)  # what strangers did, by event
+    tallied_at: dict[str, int] = field(default_factory=dict)
     kept_forms: dict[object, list[str]] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)  # sign-ins whose second press waits
 

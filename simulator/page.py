@@ -92,6 +92,7 @@ def create_page(
     vonage: Vonage, webhook: str, app_url: str, code: str = "", cast: dict[str, str] | None = None
 ) -> Flask:
     page = Flask(__name__)
+    page.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1"]  # no other site may play with it
     page.extensions["props"] = Props(vonage, webhook, app_url, code, dict(cast or {}))
     page.register_blueprint(stage)
     page.template_filter("clock")(lambda at: time.strftime("%H:%M:%S", time.localtime(at)))

@@ -10,6 +10,8 @@ import time_machine
 from foundation.words.clock import DAY, MINUTE
 
 from .conftest import GRACE, MALLORY, Browser, Group, shown
+from .test_app_passwords import make
+from .test_programs import register
 
 
 def lines(page: str) -> list[str]:
@@ -156,3 +158,16 @@ def test_the_journal_names_no_phone(group: Group, ada: Browser) -> None:
     lines = str(group.rows("SELECT * FROM journal"))
     assert "'stopped'" in lines
     assert not re.search(r"202\D*555", lines)
+
+
+def test_a_member_cannot_fill_the_journal(group: Group, ada: Browser) -> None:
+    grace = group.join(GRACE, "grace")
+    register(ada, "wiki")
+    for _ in range(30):
+        grace.post("/devices/add")
+        make(grace)
+        for (row,) in group.rows("SELECT id FROM app_passwords"):
+            grace.post(f"/app-passwords/{row}/end")
+
+    lines = dict(group.rows("SELECT event, count(*) FROM journal WHERE actor = 'grace' GROUP BY 1"))
+    assert {lines[event] for event in lines.keys() - {"joined"}} == {10}

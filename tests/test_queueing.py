@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from foundation.running import running
 from foundation.storage.database import transaction
 from foundation.storage.journal import record
-from foundation.storage.queueing import Queue
+from foundation.storage.queueing import Queue, open_beside
 
 from .conftest import Group, Lock, wait_for
 
@@ -119,3 +121,33 @@ def test_a_transaction_in_a_transaction_is_a_part_of_it(group: Group) -> None:
         fail_after_writing()
 
     assert written(group) == []
+
+
+def test_many_behind_a_head_that_hangs_write_all_the_same(group: Group) -> None:
+    """The database is free; only their turn doesn't come."""
+    running(group.app).queue.patience = 0.5
+    names = [f"m{number}" for number in range(20)]
+    with head_of_the_queue(group), ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(partial(write, group), names))
+
+    assert sorted(written(group)) == sorted(names)
+
+
+@pytest.mark.parametrize("suffix", ["queue", "lock"])
+def test_a_lock_file_is_no_link(group: Group, tmp_path: Path, suffix: str) -> None:
+    """What root runs would hand the file at its end to the service's user."""
+    precious = tmp_path / "precious"
+    precious.write_text("root's")
+    database = Path(group.app.config["DATABASE"])
+    Path(f"{database}.{suffix}").unlink(missing_ok=True)
+    Path(f"{database}.{suffix}").symlink_to(precious)
+    owner = precious.stat()
+
+    with pytest.raises(OSError, match="symbolic link"):
+        open_beside(database, suffix)
+    Path(f"{database}.{suffix}").unlink()
+    if os.geteuid() == 0:
+        os.link(precious, f"{database}.{suffix}")
+        with pytest.raises(OSError, match="is not a file of its own"):
+            open_beside(database, suffix)
+    assert (precious.stat().st_uid, precious.read_text()) == (owner.st_uid, "root's")

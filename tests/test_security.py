@@ -3,13 +3,14 @@
 import re
 import subprocess
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from flask import Flask
 from flask.testing import EnvironBuilder
 from werkzeug.test import run_wsgi_app
 
+from foundation.typed.mistakes import CONTROL
 from foundation.web.guards import parse_next
 from simulator.vonage import Vonage
 from wsgi import create_app
@@ -362,3 +363,18 @@ def test_ten_thousand_fields_are_too_many(app: Flask) -> None:
     fields: dict[str, Any] = {f"field{number}": "x" for number in range(10_000)}
 
     assert Browser(app).post("/login", **fields).status_code == 413
+
+
+@pytest.mark.parametrize("code", ["%00", "%01", "%1b", "%7F", "a%00b"])
+def test_no_page_has_a_control_character(group: Group, ada: Browser, code: str) -> None:
+    for path in (f"/admin/members?q={code}", f"/join/{code}", f"/signup?next=/{code}"):
+        answer = ada.get(path)
+        assert (answer.status_code, CONTROL.search(answer.text)) == (400, None)
+    typed = unquote(code)
+    answer = ada.post("/invite", phone=typed, note=typed)
+    assert (answer.status_code, CONTROL.search(answer.text)) == (422, None)
+
+
+def test_popups_may_speak_to_the_app_that_opened_them(ada: Browser) -> None:
+    policy = ada.get("/").headers["Cross-Origin-Opener-Policy"]
+    assert policy == "same-origin-allow-popups"

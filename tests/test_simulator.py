@@ -368,3 +368,10 @@ def test_an_account_whose_method_is_get_calls_by_get(group: Group, served: Serve
     token = served.command("webhook-url").stdout.strip().rsplit("/", 1)[1]
 
     assert served.vonage.deliver(f"{served.url}/answer/{token}", fields) == 405
+
+
+def test_the_page_with_phones_answers_to_this_machine_only(vonage: Vonage) -> None:
+    """Or any site that its browser visits could play with it, by a name of its own."""
+    page = create_page(vonage, "http://localhost/answer", "http://localhost").test_client()
+    assert page.get("/", base_url="http://localhost:8001").status_code == 200
+    assert page.get("/", base_url="http://evil.example:8001").status_code == 400

@@ -3,12 +3,14 @@
 import json
 import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
 import time_machine
 from flask import Flask
 
+from foundation.running import running
 from foundation.storage.digests import keyed_digest
 from foundation.vonage.client import signature
 from foundation.vonage.inbound import parse_time, webhook_token
@@ -246,7 +248,7 @@ def test_webhooks_are_posted(group: Group, method: str) -> None:
         "\n sunflower\n",
         "¡sunflower!",
     ]
-    + ["my-sunflower", "stop sunflower", "Ｓunflower sunflower"],
+    + ["my-sunflower", "sunflower, stop", "Ｓunflower sunflower"],
 )
 def test_the_code_is_found_as_a_word_in_any_case(group: Group, text: str) -> None:
     group.invite(GRACE)
@@ -256,7 +258,7 @@ def test_the_code_is_found_as_a_word_in_any_case(group: Group, text: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "hello", "sunflowers", "sun flowers", "asunflower", "stop it"]
+    "text", ["", "hello", "sunflowers", "sun flowers", "asunflower", "stopping"]
 )
 def test_any_other_text_brings_no_pin(group: Group, text: str) -> None:
     group.invite(GRACE)
@@ -703,3 +705,21 @@ def test_a_slow_vonage_is_given_eight_seconds_in_all(group: Group) -> None:
     assert group.text(GRACE) == 503
 
     assert time.monotonic() - began < 10  # the bound of the promise itself, not a benchmark
+
+
+def test_a_forged_webhook_waits_for_no_lock(group: Group) -> None:
+    """Another process writes: what a stranger did is counted, and written later."""
+    with closing(sqlite3.connect(group.app.config["DATABASE"], isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        patience = running(group.app).queue.patience
+        running(group.app).queue.patience = 10**6  # a wait would never end
+        assert group.deliver({"text": CODE}) == 401
+        assert group.text(MALLORY) == 204  # the word, from a stranger
+        running(group.app).queue.patience = patience
+        other.execute("ROLLBACK")
+    assert group.rows("SELECT 1 FROM journal") == []
+
+    assert group.command("prune").exit_code == 0
+
+    events = "SELECT event FROM journal ORDER BY event"
+    assert group.rows(events) == [("webhook_refused",), ("word_from_stranger",)]

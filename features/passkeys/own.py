@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from app import ROW_ID, require_member
 from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, fetch_rows, get_db
-from foundation.storage.journal import record
+from foundation.storage.journal import record_sparingly
 from foundation.typed.mistakes import Mistake, parse_line
 from foundation.web.feature import Why
 from foundation.web.forms import Form
@@ -76,7 +76,7 @@ def remove_passkey(row_id: int) -> ResponseReturnValue:
         sql = "DELETE FROM passkeys WHERE id = ? AND author_id = ?"
         if db.execute(sql, (row_id, member.id)).rowcount == 0:
             abort(404)
-        record("passkey_removed", member.username)
+        record_sparingly("passkey_removed", member.username)
     notify("done-passkey-removed")
     return redirect("/devices", 303)
 

@@ -27,7 +27,7 @@ from features.passkeys.challenges import (
 from features.passkeys.json_api import read_json, refuse_in_json, require_json_member
 from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, transaction
-from foundation.storage.journal import record
+from foundation.storage.journal import record_sparingly
 from foundation.web.guards import parse_next
 from foundation.web.notices import notify
 from foundation.web.sessions import (
@@ -94,7 +94,7 @@ def store_passkey(member: Member, made: Any, challenge: bytes) -> None:
                 now(), now(),
             ),
         )  # fmt: skip
-        record("passkey_added", member.username)
+        record_sparingly("passkey_added", member.username)
 
 
 @bp.post("/passkeys/sign-in")
@@ -179,7 +179,7 @@ def record_use(known: sqlite3.Row, count: int, challenge: bytes, session_id: str
             raise Refused
         owner = Member(fresh["author_id"], fresh["username"])
         if count <= fresh["sign_count"] and (count or fresh["sign_count"]):
-            record("passkey_counter", owner.username)
+            record_sparingly("passkey_counter", owner.username)
             return "passkey-counter"
         sql = "UPDATE passkeys SET sign_count = ?, used_at = ? WHERE id = ?"
         db.execute(sql, (count, now(), fresh["id"]))

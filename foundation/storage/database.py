@@ -72,14 +72,16 @@ def count_rows(sql: str, values: Values) -> int:
 
 
 @contextmanager
-def transaction() -> Iterator[sqlite3.Connection]:
-    """Commit the whole block or nothing. Every write goes through here, so that all wait fairly.
-    Inside another transaction, the block is a part of that."""
+def transaction(waits: bool = True) -> Iterator[sqlite3.Connection]:
+    """Commit the whole block or nothing. Every write goes through here, so that all wait fairly; or
+    not at all, and then raises OperationalError where it had to. Inside another transaction, the
+    block is a part of that."""
     db = get_db()
     if db.in_transaction:
         yield db
         return
-    with all_or_nothing(db, running().queue.begin):
+    queue = running().queue
+    with all_or_nothing(db, queue.begin if waits else queue.begin_at_once):
         yield db
 
 

@@ -44,8 +44,7 @@ EVENTS = {
     "help_sent": "{subject} asked for HELP and got an answer",
     "help_sent, no subject": "An invited friend asked for HELP and got an answer",
     "help_refused": "HELP couldn't be answered: {reason}",
-    "word_from_stranger": "Texts with the word from numbers that aren't invited (ending in"
-    " {which}), in a day: {count}",
+    "word_from_stranger": "Texts with the word from numbers that aren't invited, in a day: {count}",
     "joined": "{actor} joined",
     "rejoined": "{actor} is back",
     "signed_in": "{actor} signed in on a new device",
@@ -95,34 +94,45 @@ def describe_event(line: sqlite3.Row, language: str) -> str:
     if "{reason}" in words:
         facts["reason"] = say(line["detail"])
     if "{count}" in words:
-        counts = read_counts(line)
-        facts |= {"count": sum(counts.values()), "which": ", ".join(sorted(counts))}
+        facts["count"] = read_count(line)
     whom = ""
     if line["phone_hint"] and not line["subject"]:
         whom = " " + translate(WHOM, language).format(digits=line["phone_hint"])
     return words.format(**facts) + whom
 
 
-def record_daily(event: str, which: str = "", count: int = 1) -> None:
-    """One line a day for what strangers do, with how often, by `which`, in the caller's
-    transaction. Nobody can make the journal grow with it."""
+def record_daily(event: str, count: int = 1) -> None:
+    """One line a day for what strangers do, with how often, in the caller's transaction. Nobody can
+    make the journal grow with it."""
     line = fetch_row(
         "SELECT id, detail FROM journal WHERE event = ? AND at > ? AND at <= ? ORDER BY id DESC",
         (event, now() - DAY, now()),
     )
     if line is None:
-        record(event, detail=json.dumps({which: count}))
+        record(event, detail=json.dumps({"": count}))
         return
-    counts = read_counts(line)
-    counts[which] = counts.get(which, 0) + count
-    sql = "UPDATE journal SET detail = ? WHERE id = ?"
-    get_db().execute(sql, (json.dumps(counts), line["id"]))
+    total = json.dumps({"": read_count(line) + count})
+    get_db().execute("UPDATE journal SET detail = ? WHERE id = ?", (total, line["id"]))
 
 
-def read_counts(line: sqlite3.Row) -> dict[str, int]:
-    """How often, by `which`. Lines of version 1 stand for once."""
-    counts: dict[str, int] = json.loads(line["detail"] or '{"": 1}')
-    return counts
+def read_count(line: sqlite3.Row) -> int:
+    """How often. Lines of version 1 stand for once, or count by the last digits of numbers."""
+    return int(sum(json.loads(line["detail"] or '{"": 1}').values()))
+
+
+def record_sparingly(
+    event: str, actor: str, detail: str | None = None, subject: str | None = None
+) -> None:
+    """What a member can do again and again is written ten times a day."""
+    lately = count_rows(
+        "SELECT count(*) FROM journal WHERE event = ? AND at > ? AND actor = ?",
+        (event, now() - DAY, actor),
+    )
+    if lately < MAX_A_DAY:
+        record(event, actor, subject, detail=detail)
+
+
+MAX_A_DAY = 10
 
 
 def prune_journal() -> None:

@@ -21,6 +21,18 @@ class Mistake(Exception):
         self.wait = wait
 
 
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # all but tabs and new lines
+
+
+def has_control(text: str) -> bool:
+    return CONTROL.search(text) is not None
+
+
+def drop_control(text: str) -> str:
+    """Without NUL and its like, which nobody types and no page may have."""
+    return CONTROL.sub("", text)
+
+
 def drop_invisible(text: str) -> str:
     """Phones paste invisible marks (the writing direction) along with a text."""
     return "".join(c for c in text if unicodedata.category(c) != "Cf")

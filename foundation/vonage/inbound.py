@@ -11,6 +11,7 @@ import re
 import sqlite3
 import threading
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -214,30 +215,29 @@ def act_once(act: Callable[[Inbound], None], message: Inbound) -> None:
                 db.execute(sql, (message.claim,))
 
 
-class Tally:
-    """How often strangers did something, in memory, so that a flood of them doesn't write."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.count, self.written_at = 0, 0
-
-    def add(self) -> int:
-        """Count one; return what to write down now, once a minute at most, or 0."""
-        with self.lock:
-            self.count += 1
-            if abs(now() - self.written_at) < MINUTE:
-                return 0
-            self.written_at, due, self.count = now(), self.count, 0
-            return due
-
-
 def count_in_journal(event: str) -> None:
-    """What strangers do, counted in memory and written once a minute. If the database is locked,
-    they are refused all the same."""
-    if due := running().tallies.setdefault(event, Tally()).add():
-        with suppress(sqlite3.OperationalError), transaction():
-            record_daily(event, count=due)
+    """What strangers do, counted in memory and written once a minute, if that needs no waiting: so
+    a flood of it takes nobody's turn, and holds no thread."""
+    here = running()
+    with TALLY_LOCK:
+        here.tallies[event] += 1
+        is_due = abs(now() - here.tallied_at.get(event, 0)) >= MINUTE
+        if is_due:
+            here.tallied_at[event] = now()
+    if is_due:
+        with suppress(sqlite3.OperationalError), transaction(waits=False):
+            write_tallies()
 
+
+def write_tallies() -> None:
+    """In the caller's transaction. What could not be written at once comes with what prunes."""
+    with TALLY_LOCK:
+        counted, running().tallies = running().tallies, Counter()
+    for event, count in counted.items():
+        record_daily(event, count=count)
+
+
+TALLY_LOCK = threading.Lock()
 
 # Delivery receipts --------------------------------------------------------------------------------
 

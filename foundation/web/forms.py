@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from flask import request
 
-from foundation.typed.mistakes import Mistake
+from foundation.typed.mistakes import Mistake, drop_control
 from foundation.words.sentences import say
 
 
@@ -12,7 +12,7 @@ class Form:
     """What a person typed, unchanged, and what is wrong with it."""
 
     def __init__(self, *fields: str) -> None:
-        self.values = {field: request.form.get(field, "") for field in fields}
+        self.values = {field: drop_control(request.form.get(field, "")) for field in fields}
         self.mistakes: dict[str, Mistake] = {}  # by field
 
     def read(self, field: str, parse: Callable[[str], str]) -> str:

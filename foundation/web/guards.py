@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import unquote_plus
 
 from flask import abort, current_app, request
 from werkzeug.routing import RequestRedirect
 
+from foundation.typed.mistakes import has_control
 from foundation.typed.settings import is_within
 from foundation.web.sessions import this_session
 
@@ -27,10 +29,16 @@ def guard() -> None:
         raise failure
     if isinstance(request.routing_exception, RequestRedirect):
         abort(404)  # Werkzeug would tidy the path, with an address built from Host
-    if request.method == "POST" and request.endpoint is not None:
-        view = current_app.view_functions[request.endpoint]
-        if not getattr(view, "is_for_machines", False) and is_cross_site():
-            abort(403, "cross-site")
+    if request.endpoint is None or is_for_machines(request.endpoint):
+        return
+    if has_control(request.path + unquote_plus(request.query_string.decode("latin-1"))):
+        abort(400)  # NUL and its like: nobody types them, and no page may have them
+    if request.method == "POST" and is_cross_site():
+        abort(403, "cross-site")
+
+
+def is_for_machines(endpoint: str) -> bool:
+    return getattr(current_app.view_functions[endpoint], "is_for_machines", False)
 
 
 def is_cross_site() -> bool:

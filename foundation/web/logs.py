@@ -12,8 +12,14 @@ def keep_secrets_out_of_logs(app: Flask) -> None:
     of_authlib = [name for name in logging.root.manager.loggerDict if name.startswith("authlib.")]
     for name in ("vonage", *of_authlib):
         logging.getLogger(name).addFilter(drop_record)
+    logging.getLogger("urllib3.connectionpool").addFilter(drop_details)
     logging.getLogger("werkzeug").addFilter(hide_token)
     app.logger.addFilter(hide_token)
+
+
+def drop_details(record: logging.LogRecord) -> bool:
+    """What `requests` says of each call has the address in it."""
+    return record.levelno >= logging.WARNING
 
 
 def drop_record(record: logging.LogRecord) -> bool:
