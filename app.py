@@ -37,6 +37,7 @@ from vonage_verify import Locale, SmsChannel, VerifyRequest
 from foundation.running import Running, running
 from foundation.storage import journal
 from foundation.storage.database import (
+    checkpoint,
     count_rows,
     fetch_row,
     fetch_rows,
@@ -1384,6 +1385,7 @@ def do_each_minute() -> None:
     """What the server does without anybody asking, see web/housekeeping.py."""
     with transaction():
         prune()
+    checkpoint()
 
 
 def prune() -> None:

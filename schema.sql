@@ -91,7 +91,7 @@ CREATE TABLE inbound_messages (
     done_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
--- What the group did and when, by usernames (and the last two digits of strangers' numbers). It is also the ledger: budgets are counted from it.
+-- What the group did and when, by usernames. It is also the ledger: budgets are counted from it.
 CREATE TABLE journal (
     id INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 from flask import Blueprint, current_app
@@ -25,6 +24,7 @@ from foundation.cli.command import MigratingCommand, command
 from foundation.cli.source_files import write_served
 from foundation.running import running
 from foundation.storage.database import (
+    checkpoint,
     database_path,
     get_db,
     is_database_older,
@@ -92,7 +92,7 @@ def prune_command() -> None:
         before = db.total_changes
         prune()
         deleted = db.total_changes - before
-    get_db().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    checkpoint()
     click.echo(f"{deleted} expired rows are deleted.")
 
 
@@ -116,7 +116,8 @@ def serve_command(host: str, port: int, workers: int, threads: int, factory: str
         raise click.ClickException(f"The lock file cannot be used: {error.strerror}.") from None
     write_served(lock, Path(current_app.root_path))
     os.set_inheritable(lock, True)  # granian holds it from here on
-    granian = [sys.executable, "-m", "foundation.cli.serving", "--interface", "wsgi", "--factory"]
+    granian = [sys.executable, "-m", "foundation.cli.serving", str(database_path(current_app))]
+    granian += ["--interface", "wsgi", "--factory"]
     granian += ["--no-ws", "--host", address, "--port", str(port), "--workers", str(workers)]
     # Threads wait for Vonage, not for the processor, so there are more of them than processors.
     granian += ["--blocking-threads", str(threads), "--workers-kill-timeout", "20", factory]
@@ -185,12 +186,13 @@ def bring_up_to_date(path: Path) -> None:
 def write_copy_before_migration(path: Path) -> Path:
     """Beside the database. Named for the version that the copy itself is not at yet, so another
     `init-db` that migrates at the same moment can't replace it with a newer one."""
-    with TemporaryDirectory(prefix=".copy-", dir=path.parent) as folder:
-        copy = Path(folder, "copy.db")
-        write_backup(copy)
-        with closing(sqlite3.connect(copy)) as written:
-            version = find_versions(written).get(CORE, 0) + 1
-        return copy.rename(path.with_name(f"{path.name}.before-{version}"))
+    content = make_backup()
+    with closing(sqlite3.connect(":memory:")) as copy:
+        copy.deserialize(content)
+        version = find_versions(copy).get(CORE, 0) + 1
+    file = path.with_name(f"{path.name}.before-{version}")
+    store(content, file)
+    return file
 
 
 def delete_old_copies(folder: Path, pattern: str) -> None:
@@ -223,10 +225,9 @@ def backup_command(file: Path | None, daily: Path | None) -> None:
 
 def write_copy(file: Path) -> None:
     try:
-        with TemporaryDirectory(prefix=".backup-", dir=file.parent) as folder:
-            copy = Path(folder, "copy.db")
-            members = write_backup(copy)
-            copy.rename(file)  # it appears complete, or not at all
+        content = make_backup()
+        store(content, file)
+        members = check_backup(file, content)
     except (OSError, sqlite3.Error, ValueError) as error:
         raise click.ClickException(f"No backup was written: {error}") from None
     click.echo(f"Wrote {file} and checked it. Members: {members}; no sessions, no open invites.")
@@ -238,10 +239,8 @@ NOT_IN_BACKUPS = {
 }  # fmt: skip
 
 
-def write_backup(file: Path) -> int:
-    """Returns how many members there are. The copy is made in memory first, so no page of the file
-    ever held a session."""
-    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+def make_backup() -> bytes:
+    """The database file. It is made in memory, so no page of it ever held a session."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
         get_db().backup(copy)
         tables = copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
@@ -252,11 +251,43 @@ def write_backup(file: Path) -> int:
         sql = "UPDATE journal SET detail = NULL WHERE event = 'pin_sent' AND length(detail) < 64"
         copy.execute(sql)
         copy.execute("VACUUM")
-        with closing(sqlite3.connect(file)) as written:
-            copy.backup(written)
-            written.execute("PRAGMA journal_mode = DELETE")
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as read:
-            is_sound = read.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-            if not is_sound or list(read.iterdump()) != list(copy.iterdump()):
-                raise ValueError("what was written can't be read back")
-            return int(read.execute("SELECT count(*) FROM authors").fetchone()[0])
+        content = bytearray(copy.serialize())
+    content[18:20] = b"\1\1"  # no WAL, so a reader needs no files beside it (File Format, 1.3)
+    return bytes(content)
+
+
+def store(content: bytes, file: Path) -> None:
+    """It appears complete, or not at all: until then the file has no name, so nothing is left of a
+    backup that is killed. Where a file system can't do that (FAT, NFS), it has a hidden one."""
+    hidden = file.with_name(f".{file.name}.new")
+    hidden.unlink(missing_ok=True)
+    try:
+        opened = os.open(file.parent, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except OSError:
+        opened = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(opened, "wb") as written:
+            written.write(content)
+            written.flush()
+            os.fsync(opened)
+            if not hidden.exists():
+                give_name(opened, hidden if file.exists() else file)
+        if hidden.exists():
+            hidden.rename(file)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def give_name(opened: int, file: Path) -> None:
+    """See open(2), O_TMPFILE. Only with a folder's descriptor, which an absolute path doesn't need,
+    does Python ask the system to follow the link in /proc."""
+    os.link(f"/proc/self/fd/{opened}", file, src_dir_fd=opened, follow_symlinks=True)
+
+
+def check_backup(file: Path, content: bytes) -> int:
+    """Read it back; returns how many members there are. Raises ValueError."""
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as read:
+        is_sound = read.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        if not is_sound or file.read_bytes() != content:
+            raise ValueError("what was written can't be read back")
+        return int(read.execute("SELECT count(*) FROM authors").fetchone()[0])

@@ -1,5 +1,6 @@
 """The `flask` commands, as the person who runs the box types them."""
 
+import os
 import sqlite3
 import stat
 import subprocess
@@ -17,7 +18,7 @@ from foundation.words.clock import DAY
 from simulator.vonage import Answer, Vonage, answer_with
 from wsgi import create_app
 
-from .conftest import ADA, GRACE, ROOT, Browser, Group, Served, sentence
+from .conftest import ADA, GRACE, ROOT, Browser, Group, Served, require_executable, sentence
 
 COMMANDS = ["init-db", "invite", "remove", "sign-out", "backup", "prune", "webhook-url"]
 
@@ -322,6 +323,28 @@ def test_a_backup_that_does_not_fit_leaves_nothing(served: Served, local: Group)
     assert result.stderr.startswith("Error: No backup was written: ")
     assert result.stderr.count("\n") == 1
     assert not list(file.parent.glob("*backup*"))
+
+
+@pytest.mark.parametrize("call", ["fsync", "linkat"])
+def test_a_backup_that_is_killed_leaves_nothing(
+    group: Group, settings: dict[str, str], tmp_path: Path, call: str
+) -> None:
+    strace = require_executable("strace")
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    file = folder / "copy.db"
+    if subprocess.run([strace, "-o", "/dev/null", "true"], capture_output=True).returncode:
+        pytest.skip("strace cannot trace here")
+    traced = [strace, "-f", "-o", "/dev/null", "-e", f"inject={call}:signal=SIGKILL"]
+    killed = subprocess.run(
+        [*traced, sys.executable, "-m", "flask", "backup", str(file)],
+        cwd=ROOT,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+    )
+    assert killed.returncode != 0
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["prune", "sign-out --all", "remove grace", f"invite +{ADA}"])

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from app import do_each_minute
 from simulator.vonage import Answer, answer_with, drop
 from wsgi import create_app
 
-from .conftest import ADA, CODE, GRACE, MALLORY, Group, Served
+from .conftest import ADA, CODE, GRACE, MALLORY, Browser, Group, Served
 
 
 def spellings(secret: str) -> set[bytes]:
@@ -187,3 +188,19 @@ def test_the_doctor_logs_no_token_at_any_level(
         assert local.command("doctor").exit_code == 0
     assert local.token() not in caplog.text
     assert "api_secret" not in caplog.text
+
+
+def test_a_note_is_in_no_file_once_its_invite_is_gone(group: Group, ada: Browser) -> None:
+    """After the next minute's checkpoint, and before: in none after it."""
+    database = Path(group.app.config["DATABASE"])
+    ada.post("/invite", phone=f"+{GRACE}", note="Grace from the chess club")
+
+    def files_with_it() -> list[str]:
+        files = database.parent.glob(f"{database.name}*")
+        return [file.name for file in files if b"chess club" in file.read_bytes()]
+
+    assert files_with_it()
+    ada.post(f"/invite/{group.one('SELECT id FROM whitelist')}/revoke")
+    with group.app.app_context():
+        do_each_minute()
+    assert files_with_it() == []

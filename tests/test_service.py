@@ -3,10 +3,13 @@
 import os
 import re
 import shutil
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,9 +17,10 @@ import requests
 from click.testing import Result
 
 from foundation.cli.source_files import FILES, FOLDERS
+from simulator.vonage import Vonage
 from wsgi import create_app
 
-from .conftest import ROOT, Served, find_port, run_flask, wait_for
+from .conftest import ROOT, Group, Served, find_port, run_flask, wait_for
 
 UNIT = (ROOT / "deploy" / "trusted-group.service").read_text()
 
@@ -194,3 +198,31 @@ def test_an_old_python_is_said_before_anything_is_installed(tmp_path: Path) -> N
     assert result.returncode != 0
     assert f"Python 3.11 or later is needed; {old} is 3.10." in result.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
+def test_when_the_server_ends_the_database_is_one_file(
+    settings: dict[str, str], tmp_path: Path, signal_: signal.Signals
+) -> None:
+    port = find_port()
+    settings["BASE_URL"] = f"http://localhost:{port}"
+    environment = Served(settings, None, tmp_path).environment()  # type: ignore[arg-type]
+    command = [sys.executable, "-m", "flask", "serve", "--port", str(port)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )  # fmt: skip
+    wait_for(lambda: answers(settings["BASE_URL"]), seconds=60)
+    token = Group(create_app(settings), Vonage()).token()
+    requests.post(f"{settings['BASE_URL']}/answer/{token[:-1]}x", timeout=10)  # is written
+    database = Path(settings["DATABASE"])
+    assert Path(f"{database}-wal").stat().st_size > 0
+
+    process.send_signal(signal_)
+    process.wait(timeout=60)
+
+    assert not Path(f"{database}-wal").exists() or Path(f"{database}-wal").stat().st_size == 0
+    alone = tmp_path / "alone.db"
+    shutil.copy(database, alone)
+    with closing(sqlite3.connect(alone)) as db:
+        assert db.execute("SELECT event FROM journal").fetchall() == [("webhook_refused",)]

@@ -1,14 +1,32 @@
 """What `flask serve` becomes: granian. The program's modules are loaded before it forks its
-workers, which then share most of that memory."""
+workers, which then share most of that memory. When it has ended, the database is one file."""
 
 import gc
+import sqlite3
 import sys
+from contextlib import closing, suppress
 from importlib import import_module
+from pathlib import Path
 
 from granian.cli import entrypoint
 
-if __name__ == "__main__":
+
+def serve(database: Path) -> None:
     import_module(sys.argv[-1].partition(":")[0])  # the factory's module; no app, so no connection
     gc.collect()
     gc.freeze()  # or each worker's hunt for garbage would write to all of it, and so copy it
-    entrypoint()  # type: ignore[no-untyped-call]
+    try:
+        entrypoint()  # type: ignore[no-untyped-call]
+    finally:
+        take_in_wal(database)
+
+
+def take_in_wal(database: Path) -> None:
+    """The workers end without closing their connections, and would leave what they wrote last
+    beside the database. The last to close it takes that in."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv.pop(1)))

@@ -112,6 +112,18 @@ def refuse_opt_out_word(word: str) -> None:
         raise WrongSettings(["INVITE_CODE must not be a word that people opt out of texts with"])
 
 
+def checkpoint() -> None:
+    """Take the WAL into the database and empty it, so that what was deleted is in no file. Not if
+    that would keep somebody waiting: then the next one does."""
+    db = get_db()
+    patience = running().queue.patience
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
+
+
 def database_path(app: Flask) -> Path:
     return Path(app.root_path, app.config["DATABASE"])
 
