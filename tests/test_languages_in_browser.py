@@ -21,7 +21,7 @@ from .test_browser import (  # noqa: F401 - fixtures
     settings,
 )
 
-OF_STRANGERS = ["/", "/signup", "/join", "/nothing"]
+OF_STRANGERS = ["/", "/signup", "/join", "/texts", "/nothing"]
 OF_MEMBERS = ["/", "/signup", "/invite", "/devices", "/devices/add", "/app-passwords", "/logout"]
 OF_MEMBERS += ["/leave", "/admin"]
 OF_ADMINS = ["/admin", "/admin/members", "/admin/members?q=xyz", "/admin/journal", "/leave"]
