@@ -230,4 +230,5 @@ def test_of_a_thousand_forgeries_none_is_accepted(
 def test_a_genuine_call_would_have_been_accepted(fortress: Group) -> None:
     assert fortress.deliver(GENUINE.inbound(GRACE, "hello")) == 204
     assert fortress.deliver(GENUINE.inbound(MALLORY, CODE), as_json=True) == 204
-    assert fortress.one("SELECT count(*) FROM inbound_messages") == 1
+    stranger = "SELECT count(*) FROM journal WHERE event = 'word_from_stranger'"
+    assert fortress.one(stranger) == 1

@@ -125,7 +125,7 @@ def test_a_transaction_in_a_transaction_is_a_part_of_it(group: Group) -> None:
 
 def test_many_behind_a_head_that_hangs_write_all_the_same(group: Group) -> None:
     """The database is free; only their turn doesn't come."""
-    running(group.app).queue.patience = 0.5
+    running(group.app).queue.patience = 3
     names = [f"m{number}" for number in range(20)]
     with head_of_the_queue(group), ThreadPoolExecutor(len(names)) as pool:
         list(pool.map(partial(write, group), names))

@@ -12,13 +12,14 @@ class Form:
     """What a person typed, unchanged, and what is wrong with it."""
 
     def __init__(self, *fields: str) -> None:
-        self.values = {field: drop_control(request.form.get(field, "")) for field in fields}
+        self.typed = {field: request.form.get(field, "") for field in fields}
+        self.values = {field: drop_control(text) for field, text in self.typed.items()}  # to show
         self.mistakes: dict[str, Mistake] = {}  # by field
 
     def read(self, field: str, parse: Callable[[str], str]) -> str:
         """The parsed value, or "" and an error beside the field."""
         try:
-            return parse(self.values[field])
+            return parse(self.typed[field])
         except Mistake as mistake:
             self.refuse(mistake)
             return ""

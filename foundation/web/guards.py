@@ -31,8 +31,11 @@ def guard() -> None:
         abort(404)  # Werkzeug would tidy the path, with an address built from Host
     if request.endpoint is None or is_for_machines(request.endpoint):
         return
-    if has_control(request.path + unquote_plus(request.query_string.decode("latin-1"))):
-        abort(400)  # NUL and its like: nobody types them, and no page may have them
+    # NUL and its like: nobody types them, and no page may have them.
+    if has_control(request.path):
+        abort(404)
+    if has_control(unquote_plus(request.query_string.decode("latin-1"))):
+        abort(400)
     if request.method == "POST" and is_cross_site():
         abort(403, "cross-site")
 

@@ -67,7 +67,9 @@ class Sender:
         """Empty: it said nothing in time, and is stopped."""
         if self.process is None or self.process.stdout is None:
             return ""
-        ready, _, _ = select.select([self.process.stdout], [], [], seconds)
+        poll = select.poll()  # which takes any descriptor; select() none above 1023
+        poll.register(self.process.stdout, select.POLLIN)
+        ready = poll.poll(seconds * 1000)
         line = self.process.stdout.readline().strip() if ready else ""
         if not line:
             self.stop()
