@@ -49,7 +49,7 @@ from foundation.storage.database import (
 )
 from foundation.storage.digests import digest_phone, digest_session, keyed_digest
 from foundation.storage.migrations import read_parts
-from foundation.typed.keywords import asks_for_help, is_opt_out
+from foundation.typed.keywords import asks_for_help, begins_with_opt_out, is_opt_out
 from foundation.typed.mistakes import (
     Mistake,
     end_of_day,
@@ -534,12 +534,12 @@ def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
     if texts.quotes_us(message):
         return None
     word = current_app.config["INVITE_CODE"]
-    is_word, is_out = message.has_word(word), is_opt_out(message.words) and not message.part
+    is_word, is_out = message.has_word(word), is_opt_out(message.text) and not message.part
     if find_invite(message.phone) is None:  # strangers get no answer, and write nothing
-        if is_word:
+        if is_word and not inbound.is_known(message):
             inbound.count_in_journal("word_from_stranger")
         return None
-    if is_word and not (is_out and begins_with_opt_out(message) and not is_opt_out([word])):
+    if is_word and not (is_out and begins_with_opt_out(message.text) and not is_opt_out(word)):
         return note_late_reply if message.is_late else send_pin
     if message.part:
         return None  # another one may have the word
@@ -547,11 +547,7 @@ def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
         return stop_invite
     if message.is_late:
         return note_late_reply
-    return send_help if asks_for_help(message.words) else send_hint
-
-
-def begins_with_opt_out(message: Inbound) -> bool:
-    return is_opt_out(message.words[:1]) or is_opt_out(["".join(message.words[:2])])
+    return send_help if asks_for_help(message.text) else send_hint
 
 
 @webhooks.errorhandler(VonageError)
@@ -639,7 +635,8 @@ def count_answer(invite: sqlite3.Row, kind: str, parts: int) -> bool:
     column = {"hint": "hinted_at", "help": "helped_at"}[kind]
     sql = (
         f"UPDATE whitelist SET {column} = ? WHERE id = ? AND {column} IS NULL"
-        " AND delivery IS NOT 'self' AND delivery IS NOT 'undelivered-opted-out'"
+        " AND stopped_at IS NULL AND delivery IS NOT 'self'"
+        " AND delivery IS NOT 'undelivered-opted-out'"
     )
     if why_over_budget(parts) or not get_db().execute(sql, (now(), invite["id"])).rowcount:
         return False
@@ -694,8 +691,8 @@ def count_pin(message: Inbound) -> PinOrder | None:
             return None
         if not is_resumed:
             db.execute(
-                "UPDATE whitelist SET pins_sent = pins_sent + 1, stopped_at = NULL, replied = NULL"
-                " WHERE id = ?",
+                "UPDATE whitelist SET pins_sent = pins_sent + 1, stopped_at = NULL, replied = NULL,"
+                " delivery = nullif(delivery, 'undelivered-opted-out') WHERE id = ?",
                 (invite["id"],),
             )
             journal.record("pin_sent", None, name, invite["id"], message.claim, parts=1)
@@ -811,14 +808,14 @@ def note_delivery(message_id: str, outcome: str) -> bool:
     calls. False: that text is not ours."""
     with transaction() as db:
         invite = fetch_row(
-            "SELECT id, username, delivery, message_ids, pins_sent FROM whitelist"
+            "SELECT id, username, delivery, message_ids FROM whitelist"
             " WHERE EXISTS (SELECT 1 FROM json_each(message_ids) WHERE key = ?)",
             (message_id,),
         )
         if invite is None:
             return False
-        if outcome == "undelivered-opted-out" and invite["pins_sent"]:
-            return True  # the friend has texted the word all the same
+        if outcome == "undelivered-opted-out" and journal.has_texted_back(invite["id"]):
+            return True
         outcomes = json.loads(invite["message_ids"])
         outcomes[message_id] = outcomes[message_id] or outcome
         whole = invite["delivery"] or inbound.delivery_of_all_parts(outcomes.values())
@@ -1273,8 +1270,8 @@ class MemberSessions(SessionTable):
         prune()  # first: what has expired cannot be renewed
         renewed = fetch_row(
             "UPDATE sessions SET seen_at = ?, expires_at = min(?, created_at + ?)"
-            " WHERE id_digest = ? RETURNING 1",
-            (now(), unused_until(), longest_session(), digest),
+            " WHERE id_digest = ? AND expires_at > ? RETURNING 1",
+            (now(), unused_until(), longest_session(), digest, now()),
         )
         return renewed is not None
 
@@ -1385,6 +1382,7 @@ def do_each_minute() -> None:
     """What the server does without anybody asking, see web/housekeeping.py."""
     with transaction():
         prune()
+    inbound.write_tallies()
     checkpoint()
 
 
@@ -1397,7 +1395,6 @@ def prune() -> None:
     texts.prune_cooldowns()
     inbound.prune_inbound()
     journal.prune_journal()
-    inbound.write_tallies()
     for prune_feature in hooks("prune"):
         prune_feature()
 

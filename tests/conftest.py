@@ -23,6 +23,7 @@ from jinja2 import FileSystemBytecodeCache
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
+from app import do_each_minute
 from foundation.running import running
 from foundation.typed.settings import SETTINGS
 from foundation.words.sentences import SENTENCES
@@ -196,6 +197,11 @@ class Group:
         with sqlite3.connect(self.app.config["DATABASE"]) as db:
             db.execute("DELETE FROM cooldowns")
         db.close()
+
+    def keep_house(self) -> None:
+        """What the server does each minute."""
+        with self.app.app_context():
+            do_each_minute()
 
     def lose_patience(self) -> None:
         """Who meets a locked database gives up after 50 ms."""

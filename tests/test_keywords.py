@@ -13,7 +13,7 @@ OUT = """STOP stop Stop. STOPALL UNSUBSCRIBE CANCEL END QUIT REVOKE OPTOUT|OPT O
 |please stop|Stop it!|Stop texting me please|Stop bitte|ABMELDEN|abbestellen|STOPP
 |ARRET|Arrêt|Arrêter|DÉSABONNER|desabonner|STOP SMS|BAJA|baja|Alto|PARAR|cancelar
 |SAIR|PARE|BASTA|annulla|AFMELDEN|STOP AUB|stoppen|إيقاف|ايقاف|توقف|إلغاء|ستوب
-|停止|ストップ|解除|配信停止"""
+|停止|ストップ|解除|配信停止|配信停止してください|停止お願いします|إِيقَاف|أوقف|Désabonnez-moi"""
 OUTS = [one.strip() for part in OUT.split("|") for one in part.split("\n")]
 OUTS = [*OUTS[0].split(), *(one for one in OUTS[1:] if one)]
 NOT_OUT = [
@@ -147,6 +147,25 @@ def test_a_number_that_opted_out_at_its_carrier_gets_no_more_texts(
     assert (again.status_code, shown("phone-opted-out") in again.text) == (422, True)
     assert len(group.vonage.calls("text")) == texts
     assert ada.post("/invite", phone=f"+{GRACE}", send="self").status_code == 303
+
+
+def test_the_word_takes_it_back(group: Group, ada: Browser) -> None:
+    """The carrier said so before the friend texted the word."""
+    group.invite(GRACE)
+    receive(group, "9")
+    assert group.text(GRACE) == 204
+    assert group.text(GRACE, "HELP") == 204
+    assert len(group.vonage.thread(GRACE)) == 3  # the invite, the PIN, the answer to HELP
+    group.pass_a_minute()
+    assert ada.post("/invite", phone=f"+{GRACE}").status_code == 303
+
+
+def test_a_stop_in_the_very_moment_gets_no_hint(group: Group) -> None:
+    group.invite(GRACE)
+    begin = "CREATE TRIGGER stop AFTER INSERT ON journal WHEN NEW.event = 'replied_otherwise' BEGIN"
+    group.rows(f"{begin} UPDATE whitelist SET stopped_at = unixepoch(); END")
+    assert group.text(GRACE, "who are you?") == 204
+    assert len(group.vonage.thread(GRACE)) == 1
 
 
 def test_the_word_from_that_phone_says_otherwise(group: Group, ada: Browser) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from html import unescape
@@ -43,13 +44,16 @@ class Listener(BaseHTTPRequestHandler):
     heard: ClassVar[list[tuple[str, str]]] = []  # the path, and the logout token
     status: ClassVar[int] = 200
     is_down: ClassVar[Callable[[], bool]] = staticmethod(lambda: False)
+    refuses: ClassVar[str] = ""  # something that is in the token
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        is_down = type(self).is_down()
+        is_down, token = type(self).is_down(), parse_qs(body)["logout_token"][0]
+        payload = urlsafe_b64decode(token.split(".")[1] + "==").decode().replace(" ", "")
+        is_refused = self.refuses != "" and self.refuses in payload
         if not is_down:
-            self.heard.append((self.path, parse_qs(body)["logout_token"][0]))
-        self.send_response(503 if is_down else self.status)
+            self.heard.append((self.path, token))
+        self.send_response(503 if is_down else 400 if is_refused else self.status)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -59,7 +63,7 @@ class Listener(BaseHTTPRequestHandler):
 @pytest.fixture
 def listening() -> Iterator[str]:
     Listener.heard.clear()
-    Listener.status = 200
+    Listener.status, Listener.refuses = 200, ""
     Listener.is_down = staticmethod(lambda: False)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
     thread = threading.Thread(target=server.serve_forever)
@@ -289,6 +293,46 @@ def test_who_refuses_the_message_is_given_up_after_a_day(group: Group, photos: P
             send(group)
             assert group.one(WAITING) == waiting
             at.shift(MINUTE)
+
+
+def test_what_waits_behind_a_refused_message_gets_its_own_try(
+    group: Group, photos: Program
+) -> None:
+    """The program no longer knows the first device, and says 400 of it, and only of that."""
+    phone, laptop = group.join(GRACE, "grace"), group.browser()
+    add(phone, laptop)
+    sids = sorted(photos.read_id(photos.tokens(one))["sid"] for one in (phone, laptop))
+    with time_machine.travel(time.time(), tick=False) as at:
+        group.command("remove", "grace")
+        Listener.refuses = f'"sid":"{sids[0]}"'
+        send(group)
+        at.shift(DAY + 1)
+        send(group)
+    assert group.one(WAITING) == 0
+    assert [one["sid"] for one in read_heard(photos)][-1] == sids[1]
+
+
+def test_a_member_of_years_is_told_where_they_once_signed_in(group: Group, photos: Program) -> None:
+    with time_machine.travel("2026-11-28", tick=False) as at:
+        known = photos.read_id(photos.tokens(group.join(GRACE, "grace")))
+        for _ in range(3):
+            at.shift(400 * DAY)
+            group.keep_house()
+        group.command("remove", "grace")
+        assert send(group) == ["/photos"]
+        (claims,) = read_heard(photos)
+        assert (claims["sub"], "sid" in claims) == (known["sub"], False)
+
+
+def test_a_sender_that_cannot_start_is_a_failure_like_others(
+    group: Group, ada: Browser, photos: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos.tokens(group.join(GRACE, "grace"))
+    group.command("remove", "grace")
+    with monkeypatch.context() as machine:
+        machine.setattr(sys, "executable", "/bin/false")
+        assert send(group) == []
+    assert "(last answer: not started)" in look(ada)
 
 
 def test_a_new_secret_key_signs_what_waits(

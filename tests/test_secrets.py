@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from app import do_each_minute
 from simulator.vonage import Answer, answer_with, drop
 from wsgi import create_app
 
@@ -201,6 +200,5 @@ def test_a_note_is_in_no_file_once_its_invite_is_gone(group: Group, ada: Browser
 
     assert files_with_it()
     ada.post(f"/invite/{group.one('SELECT id FROM whitelist')}/revoke")
-    with group.app.app_context():
-        do_each_minute()
+    group.keep_house()
     assert files_with_it() == []

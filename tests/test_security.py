@@ -370,6 +370,7 @@ def test_no_page_has_a_control_character(group: Group, ada: Browser, code: str) 
     for path, status in (
         (f"/admin/members?q={code}", 400),
         (f"/signup?next=/{code}", 400),
+        (f"/openid/logout?state={code}", 400),
         (f"/join/{code}", 404),
     ):
         answer = ada.get(path)

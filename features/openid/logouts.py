@@ -104,8 +104,23 @@ def find_ended_guests() -> set[int]:
 def prune_openid() -> None:
     for author_id in find_ended_guests():  # also where no session was left to end
         tell_of_member(author_id)
-    for table in ("openid_codes", "openid_tokens", "openid_sessions"):
+    for table in ("openid_codes", "openid_tokens"):
         get_db().execute(f"DELETE FROM {table} WHERE expires_at <= ?", (now(),))
+    forget_old_devices()
+
+
+def forget_old_devices() -> None:
+    """After a year, it is enough to know where the member once signed in: to tell of them, too."""
+    old = get_db().execute(
+        "UPDATE openid_sessions SET session_digest = '' WHERE expires_at <= ?"
+        " AND session_digest NOT IN (SELECT id_digest FROM sessions UNION SELECT '')",
+        (now(),),
+    )
+    if old.rowcount:
+        get_db().execute(
+            "DELETE FROM openid_sessions WHERE session_digest = '' AND sid NOT IN (SELECT min(sid)"
+            " FROM openid_sessions WHERE session_digest = '' GROUP BY program_id, author_id)"
+        )
 
 
 # What the outbox sends ----------------------------------------------------------------------------

@@ -148,15 +148,17 @@ def find_person(session_digest: str, program_id: int) -> Person | None:
     )
     if row is None:
         return None
-    if is_renewal_due(row):
-        renew_used_device(session_digest)
+    if is_renewal_due(row) and not renew_used_device(session_digest):
+        return None
     return Person(*row[:5])
 
 
-def renew_used_device(session_digest: str) -> None:
-    """Some devices use programs only. If the database is locked, it can wait for the next use."""
+def renew_used_device(session_digest: str) -> bool:
+    """Some devices use programs only. If the database is locked, it can wait for the next use.
+    False: the session has ended."""
     with suppress(sqlite3.OperationalError), transaction():
-        session_table().renew(session_digest)
+        return session_table().renew(session_digest)
+    return True
 
 
 def describe_person(person: Person, scope: str) -> dict[str, Any]:

@@ -183,6 +183,11 @@ def has_pin_since(invite_id: int, at: int) -> bool:
     return fetch_row(sql, (invite_id, at)) is not None
 
 
+def has_texted_back(invite_id: int) -> bool:
+    sql = "SELECT 1 FROM journal WHERE invite_id = ? AND event = 'texted_back'"
+    return fetch_row(sql, (invite_id,)) is not None
+
+
 def find_pin_line(invite_id: int, message_digest: str, lately: int) -> sqlite3.Row | None:
     """When this message was counted, within the last so many seconds, and whether it is the last
     one counted for the invite."""

@@ -101,9 +101,3 @@ def postpone(receiver: str, failure: str) -> None:
             (now(), failure, receiver),
         )
         release(receiver, now() + RETRY_AFTER)
-
-
-def drop_overdue(receiver: str, lifetime: int = OUTBOX_LIFETIME) -> int:
-    """Give up what has waited too long, in the caller's transaction; returns how many."""
-    sql = "DELETE FROM outbox WHERE receiver = ? AND created_at <= ?"
-    return get_db().execute(sql, (receiver, now() - lifetime)).rowcount

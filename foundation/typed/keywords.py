@@ -1,6 +1,7 @@
 """Words of a text message that mean something everywhere: to opt out, and to ask for help."""
 
 import itertools
+import re
 import unicodedata
 
 
@@ -20,12 +21,12 @@ CARRIER_KEYWORDS = {
 OPT_OUTS = {
     "stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout",
     "stopp", "abmelden", "abbestellen",
-    "arrêt", "arrêter", "arrêtez", "désabonner", "désinscrire",
+    "arrêt", "arrêter", "arrêtez", "désabonner", "désabonnez", "désinscrire", "désinscription",
     "baja", "alto", "parar", "cancelar",
     "pare", "sair",
     "basta", "annulla",
     "afmelden", "stoppen",
-    "إيقاف", "توقف", "إلغاء", "ستوب",
+    "إيقاف", "أوقف", "توقف", "إلغاء", "ستوب",
     "停止", "ストップ", "解除", "配信停止",
 }  # fmt: skip
 OPT_OUTS = {strip_accents(word) for word in OPT_OUTS}
@@ -33,16 +34,33 @@ HELPS = {"help", "info", "hilfe", "aide", "ayuda", "ajuda", "aiuto", "hulp", "م
 HELPS = {strip_accents(word) for word in HELPS}
 
 
+# Written without spaces, so a word that begins like that is one.
+UNSPACED = tuple(word for word in OPT_OUTS if not word.isascii() and word > "\u3000")
+
+
+def split_words(text: str) -> list[str]:
+    """Without accents first: Arabic's vowel marks would split a word."""
+    return re.findall(r"[^\W_]+", strip_accents(text))
+
+
 def is_opt_out_word(word: str) -> bool:
-    return strip_accents(word) in OPT_OUTS
+    plain = strip_accents(word)
+    return plain in OPT_OUTS or plain.startswith(UNSPACED)
 
 
-def is_opt_out(words: list[str]) -> bool:
+def is_opt_out(text: str) -> bool:
     """As the whole text, or among at most four words ("please stop", "stop it", "opt out")."""
+    words = split_words(text)
     pairs = (first + second for first, second in itertools.pairwise(words))
     return len(words) <= 4 and any(map(is_opt_out_word, [*words, *pairs]))
 
 
-def asks_for_help(words: list[str]) -> bool:
+def begins_with_opt_out(text: str) -> bool:
+    first, second = [*split_words(text), "", ""][:2]
+    return is_opt_out_word(first) or is_opt_out_word(first + second)
+
+
+def asks_for_help(text: str) -> bool:
     """HELP alone."""
-    return len(words) == 1 and strip_accents(words[0]) in HELPS
+    words = split_words(text)
+    return len(words) == 1 and words[0] in HELPS

@@ -225,16 +225,29 @@ def count_in_journal(event: str) -> None:
         if is_due:
             here.tallied_at[event] = now()
     if is_due:
-        with suppress(sqlite3.OperationalError), transaction(waits=False):
-            write_tallies()
+        with suppress(sqlite3.OperationalError):
+            write_tallies(waits=False)
 
 
-def write_tallies() -> None:
-    """In the caller's transaction. What could not be written at once comes with what prunes."""
+def write_tallies(waits: bool = True) -> None:
+    """What could not be written at once. Raises OperationalError, and then counts on."""
+    here = running()
     with TALLY_LOCK:
-        counted, running().tallies = running().tallies, Counter()
-    for event, count in counted.items():
-        record_daily(event, count=count)
+        counted, here.tallies = here.tallies, Counter()
+    try:
+        with transaction(waits):
+            for event, count in counted.items():
+                record_daily(event, count)
+    except sqlite3.Error:
+        with TALLY_LOCK:
+            here.tallies.update(counted)
+        raise
+
+
+def is_known(message: Inbound) -> bool:
+    """Whether this message was acted on before: Vonage calls again for a day."""
+    sql = "SELECT 1 FROM inbound_messages WHERE message_id = ?"
+    return fetch_row(sql, (message.claim,)) is not None
 
 
 TALLY_LOCK = threading.Lock()

@@ -29,13 +29,14 @@ def guard() -> None:
         raise failure
     if isinstance(request.routing_exception, RequestRedirect):
         abort(404)  # Werkzeug would tidy the path, with an address built from Host
+    # NUL and its like: nobody types them, and no page may have them.
+    query = unquote_plus(request.query_string.decode("latin-1"))
+    if request.method == "GET" and has_control(query):
+        abort(400)
     if request.endpoint is None or is_for_machines(request.endpoint):
         return
-    # NUL and its like: nobody types them, and no page may have them.
     if has_control(request.path):
         abort(404)
-    if has_control(unquote_plus(request.query_string.decode("latin-1"))):
-        abort(400)
     if request.method == "POST" and is_cross_site():
         abort(403, "cross-site")
 

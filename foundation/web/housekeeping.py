@@ -15,10 +15,11 @@ from foundation.running import running
 from foundation.storage import outbox
 from foundation.storage.database import get_db, transaction
 from foundation.web.feature import Feature
-from foundation.web.sending import SECONDS, Message, Sender
+from foundation.web.sending import Message, Sender
 from foundation.words.clock import DAY, MINUTE, now
 
 PAUSE = 2  # seconds between two looks into the outbox
+TURN = 5  # seconds for one receiver at a time; a server that is told to stop waits for it
 
 
 def start_housekeeping(app: Flask, each_minute: Callable[[], None]) -> None:
@@ -57,14 +58,14 @@ def send_what_is_due(app: Flask) -> None:
 
 
 def tell(app: Flask, receiver: str) -> None:
-    """One row after the other, until one fails or the claim is nearly over."""
-    ends_at = now() + outbox.CLAIM_LIFETIME - SECONDS - 1
+    """One row after the other, until one fails or others should have their turn."""
+    ends_at = time.monotonic() + TURN
     with app.app_context(), closing(get_db()), Sender() as sender:
-        while now() < ends_at and (row := outbox.find_oldest(receiver)):
+        while time.monotonic() < ends_at and (row := outbox.find_oldest(receiver)):
             message = write_message(row)
             answer = sender.send(message) if message else "HTTP 204"  # nothing is left to tell
-            if not answer.startswith("HTTP 2"):
-                give_up_or_postpone(receiver, answer)
+            if not answer.startswith("HTTP 2") and not is_given_up(row, answer):
+                outbox.postpone(receiver, answer)
                 return
             outbox.settle(row)
         outbox.release(receiver)
@@ -81,12 +82,14 @@ def find_feature(receiver: str) -> Feature | None:
     return next((one for one in running().features if one.name == name), None)
 
 
-def give_up_or_postpone(receiver: str, failure: str) -> None:
+def is_given_up(row: sqlite3.Row, failure: str) -> bool:
     """A receiver that doesn't answer is told again for a week; one that finds fault with the
     message (400), for a day."""
     lifetime = DAY if failure == "HTTP 400" else outbox.OUTBOX_LIFETIME
-    with transaction():
-        outbox.postpone(receiver, failure)
-        feature = find_feature(receiver)
-        if outbox.drop_overdue(receiver, lifetime) and feature and feature.undelivered:
-            feature.undelivered(receiver)
+    if row["created_at"] > now() - lifetime:
+        return False
+    feature = find_feature(row["receiver"])
+    if feature and feature.undelivered:
+        with transaction():
+            feature.undelivered(row["receiver"])
+    return True

@@ -6,9 +6,10 @@ stopped from outside. A process can: whatever the other side does, it ends with 
 
 import json
 import select
+import signal
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple, Self
 
 import requests
@@ -35,16 +36,17 @@ class Sender:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self) -> subprocess.Popen[str]:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "foundation.web.sending"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.read_line(START_SECONDS)
-        return self.process
+    def start(self) -> None:
+        """Leaves `process` None if it doesn't begin."""
+        with suppress(OSError):
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "foundation.web.sending"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            self.read_line(START_SECONDS)
 
     def stop(self) -> None:
         if self.process is None:
@@ -55,9 +57,12 @@ class Sender:
 
     def send(self, message: Message) -> str:
         """The status, such as "HTTP 200", or what went wrong instead."""
-        process = self.process or self.start()
+        if self.process is None:
+            self.start()
+        if self.process is None:
+            return "not started"
         try:
-            print(json.dumps(message), file=process.stdin, flush=True)
+            print(json.dumps(message), file=self.process.stdin, flush=True)
         except OSError:
             self.stop()
             return "not sent"
@@ -96,7 +101,9 @@ def post(message: Message) -> str:
 def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
+        signal.alarm(int(SECONDS) + 1)  # ends this process, should its parent be gone
         print(post(Message(*json.loads(line))), flush=True)
+        signal.alarm(0)
 
 
 if __name__ == "__main__":
