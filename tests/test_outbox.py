@@ -277,6 +277,7 @@ def test_who_gives_no_answer_for_a_week_is_given_up(
         send(group)
         assert group.one(WAITING) == 0
         assert "We couldn&#39;t tell photos about a sign-out" in ada.get("/admin/journal").text
+        assert "Our photos didn't take a sign-out, and we gave up just now." in look(ada)
 
 
 def look(ada: Browser) -> str:

@@ -19,6 +19,7 @@ from foundation.typed.mistakes import Mistake
 from foundation.typed.settings import is_loopback
 from foundation.web.forms import Form
 from foundation.web.sessions import acting
+from foundation.words.clock import DAY, now
 
 admin_bp = Blueprint("admin_openid", __name__)
 admin_bp.before_request(require_admin)
@@ -36,6 +37,17 @@ def find_openid_client(program_id: int) -> sqlite3.Row | None:
 def find_untold(program_id: int) -> sqlite3.Row | None:
     """Sign-outs that the program was told of in vain."""
     return find_failing(f"openid {program_id}")
+
+
+@bp.app_template_global()
+def seconds_since_given_up(program: str) -> int | None:
+    """Since the last sign-out that the program never took; None: there was none for a week."""
+    row = fetch_row(
+        "SELECT ?1 - at AS seconds FROM journal WHERE event = 'openid_logout_failed'"
+        " AND at > ?2 AND subject = ?3 ORDER BY id DESC",
+        (now(), now() - 7 * DAY, program),
+    )
+    return row["seconds"] if row else None
 
 
 @admin_bp.route("/admin/programs/<name>/openid", methods=["GET", "POST"])
