@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import NamedTuple, Self
 
 import requests
 import urllib3
 
 SECONDS = 3.0  # for one message, from the name to the status
+PROGRAM = Path(__file__).parents[2]
 START_SECONDS = 20.0  # for the process to begin, also on a slow machine
 
 
@@ -41,6 +43,7 @@ class Sender:
         with suppress(OSError):
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "foundation.web.sending"],
+                cwd=PROGRAM,  # whatever folder the server was started from
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
