@@ -83,7 +83,18 @@ def test_two_setups_have_different_secrets_and_proposals(tmp_path: Path) -> None
 
 def test_a_wrong_answer_is_asked_for_again_with_the_reason(tmp_path: Path) -> None:
     wrong = ["{Friends}", "Friends", "http://group.example.org", "https://group.example.org"]
-    wrong += ["STOP", "sunflower", "root", "ada", "a b", "key", "secret", "12", "12025550199"]
+    wrong += [
+        "STOP",
+        "Basta",
+        "sunflower",
+        "root",
+        "ada",
+        "a b",
+        "key",
+        "secret",
+        "12",
+        "12025550199",
+    ]
 
     result = run_setup(tmp_path, answers="\n".join([*wrong, ""]))
 
@@ -92,6 +103,7 @@ def test_a_wrong_answer_is_asked_for_again_with_the_reason(tmp_path: Path) -> No
         "This must have 1 to 16 characters",
         "This must be https://host",
         "This must not be a word that phone carriers act on",
+        "People opt out of texts with this word",
         "This must be usernames",
         "This must not contain spaces",
         "This must be the number as the dashboard shows it",

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from dotenv import dotenv_values
 
+from foundation.typed.keywords import is_opt_out_word
 from foundation.typed.settings import SETTINGS
 
 EXAMPLE = Path(__file__).parent.parent / ".env.example"
@@ -46,6 +47,8 @@ def ask(name: str) -> str:
             setting.parse(text.strip())
         except ValueError as error:
             raise click.UsageError(f"This {error}.") from None
+        if name == "INVITE_CODE" and is_opt_out_word(text.strip()):
+            raise click.UsageError("People opt out of texts with this word. Choose another one.")
         return text.strip()
 
     click.echo(f"\n{setting.help}")
