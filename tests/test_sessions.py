@@ -29,12 +29,28 @@ def app(settings: dict[str, str]) -> Flask:
     """The program with a page of somebody's own that uses the session."""
     app = create_app(settings)
     app.add_url_rule("/count", view_func=count)
+    app.add_url_rule("/forget", view_func=forget)
     return app
 
 
 def count() -> ResponseReturnValue:
     session["count"] = session.get("count", 0) + 1
     return str(session["count"])
+
+
+def forget() -> ResponseReturnValue:
+    session.clear()
+    return ""
+
+
+def test_a_page_that_clears_the_session_signs_out(group: Group, grace: Browser) -> None:
+    """Through the one door, so that programs are told."""
+    cookie = grace.cookie()
+    gone = grace.get("/forget").headers["Set-Cookie"]
+    assert "session=;" in gone
+    assert group.rows("SELECT 1 FROM sessions") == []
+    grace.client.set_cookie("session", cookie)
+    assert grace.username() is None
 
 
 def test_the_database_keeps_the_digest_of_a_cookie_only(group: Group, grace: Browser) -> None:
