@@ -29,7 +29,7 @@ def app(settings: dict[str, str]) -> Flask:
     """The program with a page of somebody's own that uses the session."""
     app = create_app(settings)
     app.add_url_rule("/count", view_func=count)
-    app.add_url_rule("/forget", view_func=forget)
+    app.add_url_rule("/forget", view_func=forget, methods=["POST"])
     return app
 
 
@@ -46,7 +46,7 @@ def forget() -> ResponseReturnValue:
 def test_a_page_that_clears_the_session_signs_out(group: Group, grace: Browser) -> None:
     """Through the one door, so that programs are told."""
     cookie = grace.cookie()
-    gone = grace.get("/forget").headers["Set-Cookie"]
+    gone = grace.post("/forget").headers["Set-Cookie"]
     assert "session=;" in gone
     assert group.rows("SELECT 1 FROM sessions") == []
     grace.client.set_cookie("session", cookie)

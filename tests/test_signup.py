@@ -64,7 +64,7 @@ def test_an_empty_form_names_all_that_is_missing(group: Group) -> None:
 
     assert answer.status_code == 422
     for field in ("phone", "username", "pin"):
-        assert f'id="{field}-error"' in answer.text
+        assert f'id="{field}-error">{shown(f"{field}-missing")}' in answer.text
 
 
 def test_a_stranger_learns_nothing_from_the_answer(group: Group, grace_texted: str) -> None:

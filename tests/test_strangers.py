@@ -38,6 +38,10 @@ def test_a_flood_of_forgeries_is_counted_in_memory(group: Group) -> None:
         assert group.deliver({"text": "sunflower"}) == 401
 
     lock.release()
+    counted = "SELECT detail FROM journal WHERE event = 'webhook_refused'"
+    assert group.rows(counted) == [('{"": 1}',)]
+    group.keep_house()
+    assert group.rows(counted) == [('{"": 51}',)]
 
 
 def test_no_question_scans_the_journal(group: Group, ada: Browser) -> None:

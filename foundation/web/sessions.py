@@ -123,7 +123,8 @@ class SessionTable(ServerSideSessionInterface):
         """Keep what a page put into the session, in the caller's transaction."""
 
     @abstractmethod
-    def end(self, author_id: int, digest: str) -> None: ...
+    def end(self, author_id: int, digest: str) -> None:
+        """Through the one door out, in the caller's transaction."""
 
     def find_first(
         self, db: sqlite3.Connection, cookies: list[str]
@@ -158,7 +159,8 @@ class SessionTable(ServerSideSessionInterface):
         if not session.sid or not (session.modified or session.is_due):
             return
         if not session:  # a page called session.clear()
-            self.end(g.member.id, digest_session(session.sid))
+            with transaction():
+                self.end(g.member.id, digest_session(session.sid))
             expire_cookie(response)
         elif self.write(session):
             set_cookie(response, session.sid)
