@@ -216,6 +216,8 @@ def test_refused_calls_are_one_line_a_day_with_a_count(group: Group) -> None:
         for _ in range(20):
             assert group.deliver({"text": CODE}) == 401
         assert group.one(noted) == 1
+        detail = "SELECT detail FROM journal WHERE event = 'webhook_refused'"
+        assert group.one(detail) == '{"": 1}'  # the others wait in memory for the minute's end
         clock.shift(61)
         assert group.deliver({"text": CODE}) == 401
         assert group.one(noted) == 1
