@@ -275,9 +275,8 @@ def create_invite(wanted: NewInvite, inviter: Member | None) -> int:
             invite_id = insert_invite(wanted, inviter)
             journal.record("invited", actor, wanted.username, invite_id)
             if parts:
-                journal.record(
-                    "text_sent", invite_id=invite_id, parts=parts
-                )  # counted before it is sent
+                # Counted before it is sent.
+                journal.record("text_sent", invite_id=invite_id, parts=parts)
                 texts.start_cooldown(wanted.phone)
         elif refusal == "budget-spent":
             journal.record("budget_reached", actor, detail=refusal)

@@ -158,7 +158,7 @@ def settle_offer(offer_id: str, number: str, member: Member) -> None:
 
 def refuse_offer(offer_id: str, why: str, member: Member) -> None:
     get_db().execute("UPDATE offers SET refused = ? WHERE id = ?", (why, offer_id))
-    record_sparingly("device_refused", member.username, why)
+    record_sparingly("device_refused", member.username, detail=why)
 
 
 def parse_number(text: str) -> str:

@@ -113,7 +113,7 @@ def store_app_password(member: Member, program: str, name: str, password: str) -
             " used_at) VALUES (?, ?, ?, ?, ?, ?, 0)",
             (digest_password(password), member.id, found["id"], this_digest(), name, now()),
         )
-        record_sparingly("app_password_made", member.username, subject=program)
+        record_sparingly("app_password_made", member.username, program)
 
 
 @bp.post(f"/app-passwords/{ROW_ID}/end")
@@ -127,7 +127,7 @@ def end_app_password(row_id: int) -> ResponseReturnValue:
         )
         if ended is None:
             abort(404)
-        record_sparingly("app_password_ended", member.username, subject=ended["program"])
+        record_sparingly("app_password_ended", member.username, ended["program"])
     notify("done-app-password-ended")
     return redirect("/devices", 303)
 

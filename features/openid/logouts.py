@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from joserfc import jwt
 
 from features.openid.keys import find_signing_key
-from features.openid.room import issuer
+from features.openid.room import bp, issuer
 from foundation.storage.database import fetch_row, fetch_rows, get_db
 from foundation.storage.journal import record
 from foundation.storage.outbox import put_in_outbox
@@ -79,7 +79,7 @@ def tell_program(program_id: int, author_id: int, sid: str) -> None:
         (author_id, program_id),
     )
     if row is not None:
-        put_in_outbox(f"openid {program_id}", "signed-out", sub=row["public_id"], sid=sid)
+        put_in_outbox(receiver_of(program_id), "signed-out", sub=row["public_id"], sid=sid)
 
 
 def note_lost_access(program_id: int, authors: Iterable[int]) -> None:
@@ -148,6 +148,10 @@ def sign_logout(client_id: str, ids: dict[str, str]) -> str:
     claims |= {name: value for name, value in ids.items() if value}
     header = {"alg": "RS256", "kid": key.kid or "", "typ": "logout+jwt"}
     return str(jwt.encode(header, claims, key))
+
+
+def receiver_of(program_id: int) -> str:
+    return f"{bp.name} {program_id}"
 
 
 def program_of(receiver: str) -> int:

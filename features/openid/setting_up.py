@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from app import require_admin, require_member
 from features.openid.keys import find_signing_key
+from features.openid.logouts import receiver_of
 from features.openid.room import bp, issuer
 from foundation.storage.database import fetch_row
 from foundation.storage.digests import random_digest
@@ -36,7 +37,7 @@ def find_openid_client(program_id: int) -> sqlite3.Row | None:
 @bp.app_template_global()
 def find_untold(program_id: int) -> sqlite3.Row | None:
     """Sign-outs that the program was told of in vain."""
-    return find_failing(f"openid {program_id}")
+    return find_failing(receiver_of(program_id))
 
 
 @bp.app_template_global()

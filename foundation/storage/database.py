@@ -116,12 +116,8 @@ def checkpoint() -> None:
     """Take the WAL into the database and empty it, so that what was deleted is in no file. Not if
     that would keep somebody waiting: then the next one does."""
     db = get_db()
-    patience = running().queue.patience
-    db.execute("PRAGMA busy_timeout = 0")
-    try:
+    with running().queue.without_waiting(db):
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    finally:
-        db.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
 
 
 def database_path(app: Flask) -> Path:

@@ -121,7 +121,7 @@ def read_count(line: sqlite3.Row) -> int:
 
 
 def record_sparingly(
-    event: str, actor: str, detail: str | None = None, subject: str | None = None
+    event: str, actor: str, subject: str | None = None, detail: str | None = None
 ) -> None:
     """What a member can do again and again is written ten times a day."""
     lately = count_rows(

@@ -76,28 +76,23 @@ def settle(row: sqlite3.Row) -> None:
         db.execute(sql, (row["receiver"],))
 
 
-def release(receiver: str, next_at: int = 0) -> None:
+def release(receiver: str) -> None:
     """The claim ends. A receiver that has been told all is forgotten."""
     with transaction() as db:
-        sql = "UPDATE receivers SET claimed_until = 0, next_at = ? WHERE name = ?"
-        db.execute(sql, (next_at, receiver))
-        forget_settled_receivers(receiver)
-
-
-def forget_settled_receivers(name: str) -> None:
-    get_db().execute(
-        "DELETE FROM receivers WHERE name = ?1"
-        " AND NOT EXISTS (SELECT 1 FROM outbox WHERE receiver = ?1)",
-        (name,),
-    )
+        sql = "UPDATE receivers SET claimed_until = 0, next_at = 0 WHERE name = ?"
+        db.execute(sql, (receiver,))
+        db.execute(
+            "DELETE FROM receivers WHERE name = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM outbox WHERE receiver = ?1)",
+            (receiver,),
+        )
 
 
 def postpone(receiver: str, failure: str) -> None:
-    """It is told again in a minute. `failure` names no address."""
+    """The claim ends; it is told again in a minute. `failure` names no address."""
     with transaction() as db:
         db.execute(
-            "UPDATE receivers SET failing_since = coalesce(failing_since, ?), failure = ?"
-            " WHERE name = ?",
-            (now(), failure, receiver),
+            "UPDATE receivers SET claimed_until = 0, next_at = ?1 + ?2,"
+            " failing_since = coalesce(failing_since, ?1), failure = ?3 WHERE name = ?4",
+            (now(), RETRY_AFTER, failure, receiver),
         )
-        release(receiver, now() + RETRY_AFTER)

@@ -37,22 +37,23 @@ class Queue:
         time. The last fifth of the time is for those that go without a turn: behind a head that
         hangs, they are many, and each is as fast as the database."""
         ends_at = time.monotonic() + self.patience
-        with self.turn(ends_at - self.patience / 5):
-            db.execute("PRAGMA busy_timeout = 0")
-            try:
-                while not begins(db, ends_at):
-                    time.sleep(PAUSE)
-            finally:
-                db.execute(f"PRAGMA busy_timeout = {self.patience * 1000:.0f}")
+        with self.turn(ends_at - self.patience / 5), self.without_waiting(db):
+            while not begins(db, ends_at):
+                time.sleep(PAUSE)
 
     def begin_at_once(self, db: sqlite3.Connection) -> None:
         """Raises OperationalError: the database is locked at this moment."""
-        with self.turn(0):
-            db.execute("PRAGMA busy_timeout = 0")
-            try:
-                db.execute("BEGIN IMMEDIATE")
-            finally:
-                db.execute(f"PRAGMA busy_timeout = {self.patience * 1000:.0f}")
+        with self.turn(0), self.without_waiting(db):
+            db.execute("BEGIN IMMEDIATE")
+
+    @contextmanager
+    def without_waiting(self, db: sqlite3.Connection) -> Iterator[None]:
+        """Meanwhile SQLite says at once that the database is locked."""
+        db.execute("PRAGMA busy_timeout = 0")
+        try:
+            yield
+        finally:
+            db.execute(f"PRAGMA busy_timeout = {self.patience * 1000:.0f}")
 
     @contextmanager
     def turn(self, ends_at: float) -> Iterator[None]:
