@@ -226,8 +226,8 @@ def backup_command(file: Path | None, daily: Path | None) -> None:
 def write_copy(file: Path) -> None:
     try:
         content = make_backup()
+        members = check_backup(content)
         store(content, file)
-        members = check_backup(file, content)
     except (OSError, sqlite3.Error, ValueError) as error:
         raise click.ClickException(f"No backup was written: {error}") from None
     click.echo(f"Wrote {file} and checked it. Members: {members}; no sessions, no open invites.")
@@ -257,19 +257,23 @@ def make_backup() -> bytes:
 
 
 def store(content: bytes, file: Path) -> None:
-    """It appears complete, or not at all: until then the file has no name, so nothing is left of a
-    backup that is killed. Where a file system can't do that (FAT, NFS), it has a hidden one."""
+    """It appears complete and read back, or not at all: until then the file has no name, so nothing
+    is left of a backup that is killed. Where a file system can't do that (FAT, NFS), it has a
+    hidden one. Raises ValueError."""
     hidden = file.with_name(f".{file.name}.new")
     hidden.unlink(missing_ok=True)
     try:
-        opened = os.open(file.parent, os.O_TMPFILE | os.O_WRONLY, 0o600)
+        opened = os.open(file.parent, os.O_TMPFILE | os.O_RDWR, 0o600)
     except OSError:
-        opened = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        opened = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(opened, "wb") as written:
+        with os.fdopen(opened, "w+b") as written:
             written.write(content)
             written.flush()
             os.fsync(opened)
+            written.seek(0)
+            if written.read() != content:
+                raise ValueError("what was written can't be read back")
             if not hidden.exists():
                 give_name(opened, hidden if file.exists() else file)
         if hidden.exists():
@@ -284,10 +288,11 @@ def give_name(opened: int, file: Path) -> None:
     os.link(f"/proc/self/fd/{opened}", file, src_dir_fd=opened, follow_symlinks=True)
 
 
-def check_backup(file: Path, content: bytes) -> int:
-    """Read it back; returns how many members there are. Raises ValueError."""
-    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as read:
-        is_sound = read.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        if not is_sound or file.read_bytes() != content:
-            raise ValueError("what was written can't be read back")
-        return int(read.execute("SELECT count(*) FROM authors").fetchone()[0])
+def check_backup(content: bytes) -> int:
+    """Open it, as somebody will who restores it; returns how many members there are. Raises
+    ValueError."""
+    with closing(sqlite3.connect(":memory:")) as copy:
+        copy.deserialize(content)
+        if copy.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
+            raise ValueError("the copy is damaged")
+        return int(copy.execute("SELECT count(*) FROM authors").fetchone()[0])
