@@ -39,8 +39,12 @@ UNSPACED = tuple(word for word in OPT_OUTS if not word.isascii() and word > "\u3
 
 
 def split_words(text: str) -> list[str]:
-    """Without accents first: Arabic's vowel marks would split a word."""
-    return re.findall(r"[^\W_]+", strip_accents(text))
+    return re.findall(r"[^\W_]+", text)
+
+
+def split_plain_words(text: str) -> list[str]:
+    """Accents go first: Arabic's vowel marks would split a word."""
+    return split_words(strip_accents(text))
 
 
 def is_opt_out_word(word: str) -> bool:
@@ -50,17 +54,17 @@ def is_opt_out_word(word: str) -> bool:
 
 def is_opt_out(text: str) -> bool:
     """As the whole text, or among at most four words ("please stop", "stop it", "opt out")."""
-    words = split_words(text)
+    words = split_plain_words(text)
     pairs = (first + second for first, second in itertools.pairwise(words))
     return len(words) <= 4 and any(map(is_opt_out_word, [*words, *pairs]))
 
 
 def begins_with_opt_out(text: str) -> bool:
-    first, second = [*split_words(text), "", ""][:2]
+    first, second = [*split_plain_words(text), "", ""][:2]
     return is_opt_out_word(first) or is_opt_out_word(first + second)
 
 
 def asks_for_help(text: str) -> bool:
     """HELP alone."""
-    words = split_words(text)
+    words = split_plain_words(text)
     return len(words) == 1 and words[0] in HELPS

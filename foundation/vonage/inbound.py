@@ -25,6 +25,7 @@ from foundation.running import running
 from foundation.storage.database import fetch_row, get_db, transaction
 from foundation.storage.digests import keyed_digest
 from foundation.storage.journal import record_daily
+from foundation.typed.keywords import split_words
 from foundation.typed.mistakes import drop_invisible
 from foundation.typed.phones import parse_sender
 from foundation.vonage.client import signature
@@ -92,7 +93,7 @@ class Inbound:
 
     @property
     def words(self) -> list[str]:
-        return re.findall(r"[^\W_]+", self.text)
+        return split_words(self.text)
 
     @property
     def is_late(self) -> bool:
