@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 from flask import (
     Blueprint,
     Flask,
@@ -43,12 +42,12 @@ from foundation.storage.database import (
     fetch_rows,
     get_db,
     insert_row,
-    is_database_older,
     open_database,
     transaction,
 )
 from foundation.storage.digests import digest_phone, digest_session, keyed_digest
 from foundation.storage.migrations import read_parts
+from foundation.storage.new_key import drop_invites_of_old_key
 from foundation.typed.keywords import asks_for_help, begins_with_opt_out, is_opt_out
 from foundation.typed.mistakes import (
     Mistake,
@@ -1351,30 +1350,7 @@ def logout() -> ResponseReturnValue:
     return redirect("/", 303)
 
 
-# Housekeeping: a new SECRET_KEY, and what has expired --------------------------------------------
-
-
-def drop_invites_of_old_key() -> None:
-    """At each start. With a new SECRET_KEY, no phone digest can be found and the webhook has a new
-    address: drop the open invites and say so. Sessions don't depend on the key.
-
-    31 bits derived from the key tell them apart: that is what a PRAGMA's signed integer holds.
-    """
-    if is_database_older():
-        return  # `flask init-db` does it, once the tables are there
-    ours = int(keyed_digest("application id")[:8], 16) >> 1 or 1
-    if get_db().execute("PRAGMA application_id").fetchone()[0] == ours:
-        return
-    with transaction() as db:
-        theirs = db.execute("PRAGMA application_id").fetchone()[0]
-        db.execute(f"PRAGMA application_id = {ours:d}")  # a PRAGMA takes no parameters
-        if theirs in (0, ours):
-            return
-        db.execute("DELETE FROM whitelist")
-        db.execute("DELETE FROM pending_verifications")
-        journal.record("key_changed")
-    told = "SECRET_KEY is new, so open invites are dropped and the webhook has a new address. Run"
-    click.echo(f"{told} `flask doctor --fix`, or `flask webhook-url` to see it.", err=True)
+# Housekeeping: what has expired -------------------------------------------------------------------
 
 
 def do_each_minute() -> None:

@@ -15,7 +15,6 @@ from flask import Blueprint, current_app
 from app import (
     NewInvite,
     create_invite,
-    drop_invites_of_old_key,
     parse_new_username,
     prune,
     send_invite,
@@ -40,6 +39,7 @@ from foundation.storage.migrations import (
     locked_for_migration,
     migrate,
 )
+from foundation.storage.new_key import drop_invites_of_old_key
 from foundation.typed.mistakes import Mistake
 from foundation.typed.phones import parse_known_phone, parse_phone
 from foundation.vonage.client import VonageError
