@@ -33,7 +33,7 @@ from vonage_http_client.errors import NotFoundError
 from vonage_sms import SmsMessage
 from vonage_verify import Locale, SmsChannel, VerifyRequest
 
-from foundation.running import Running, running
+from foundation.running import Running, hooks, running
 from foundation.storage import journal
 from foundation.storage.database import (
     checkpoint,
@@ -76,7 +76,7 @@ from foundation.vonage.client import (
     parse_request_id,
 )
 from foundation.vonage.inbound import Inbound
-from foundation.web.feature import Feature, Why, add_features, add_template_context, hooks
+from foundation.web.feature import Feature, Why, add_features, add_template_context
 from foundation.web.flask_settings import configure_flask, wrap_wsgi
 from foundation.web.forms import Form
 from foundation.web.guards import for_machines, guard, parse_next

@@ -21,7 +21,7 @@ from app import (
 )
 from foundation.cli.command import MigratingCommand, command
 from foundation.cli.source_files import write_served
-from foundation.running import running
+from foundation.running import hooks, running
 from foundation.storage.database import (
     checkpoint,
     database_path,
@@ -44,7 +44,7 @@ from foundation.typed.mistakes import Mistake
 from foundation.typed.phones import parse_known_phone, parse_phone
 from foundation.vonage.client import VonageError
 from foundation.vonage.inbound import webhook_url
-from foundation.web.feature import Feature, hooks
+from foundation.web.feature import Feature
 from foundation.words.clock import DAY, now, say_date, say_iso
 from foundation.words.languages import LANGUAGES
 from foundation.words.sentences import say

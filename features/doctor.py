@@ -18,6 +18,7 @@ from flask import Blueprint, current_app
 
 from foundation.cli.command import command
 from foundation.cli.source_files import serves_these_files
+from foundation.running import hooks
 from foundation.storage.database import database_path, fetch_row, transaction
 from foundation.storage.migrations import is_in_use
 from foundation.typed.keywords import is_opt_out_word
@@ -31,7 +32,7 @@ from foundation.vonage.client import (
 )
 from foundation.vonage.inbound import webhook_url
 from foundation.vonage.texts import write_invite
-from foundation.web.feature import Feature, hooks
+from foundation.web.feature import Feature
 from foundation.words.clock import DAY, now
 from foundation.words.languages import LANGUAGES
 from foundation.words.sentences import say

@@ -15,13 +15,13 @@ from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_admin, require_member
 from foundation.cli.command import command
-from foundation.running import running
+from foundation.running import hooks, running
 from foundation.storage.database import fetch_row, fetch_rows, get_db
 from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake
 from foundation.typed.settings import is_loopback
 from foundation.typed.usernames import parse_username
-from foundation.web.feature import Feature, Why, hooks
+from foundation.web.feature import Feature, Why
 from foundation.web.forms import Form
 from foundation.web.forward_auth import (
     Verdict,

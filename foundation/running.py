@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
 
@@ -37,3 +37,9 @@ def running(app: Flask | None = None) -> Running:
     """Takes the app outside of its contexts."""
     found: Running = (app or current_app).extensions["trusted_group"]
     return found
+
+
+def hooks(name: str) -> list[Any]:
+    """What the features have for a hook, such as "prune"."""
+    found = (getattr(feature, name) for feature in running().features)
+    return [one for one in found if one]

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from flask import Blueprint, Flask, has_request_context, request
 
-from foundation.running import running
+from foundation.running import hooks, running
 from foundation.storage.database import get_db
 from foundation.storage.journal import EVENTS
 from foundation.web.forward_auth import FindCaller, MayPass
@@ -82,12 +82,6 @@ def add_features(app: Flask, features: tuple[Feature, ...]) -> None:
         app.register_blueprint(feature.blueprint)
         here.sentences |= feature.sentences
         here.events |= feature.events
-
-
-def hooks(name: str) -> list[Any]:
-    """What the features have for a hook, such as "prune"."""
-    found = (getattr(feature, name) for feature in running().features)
-    return [one for one in found if one]
 
 
 def find_confirmation(member: Member, **within: int) -> str | None:
