@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +60,11 @@ from foundation.typed.mistakes import (
 )
 from foundation.typed.phones import parse_known_phone, parse_phone
 from foundation.typed.settings import SETTINGS, gather_settings, read_settings
-from foundation.typed.usernames import parse_username
+from foundation.typed.usernames import (
+    parse_chosen_username,
+    parse_username,
+    suggest_usernames,
+)
 from foundation.vonage import inbound, texts
 from foundation.vonage.client import (
     GSM_7,
@@ -76,10 +81,10 @@ from foundation.vonage.client import (
     parse_request_id,
 )
 from foundation.vonage.inbound import Inbound
-from foundation.web.feature import Feature, Why, add_features, add_template_context
+from foundation.web.feature import Feature, Why, add_features, add_template_context, find_title
 from foundation.web.flask_settings import configure_flask, wrap_wsgi
 from foundation.web.forms import Form
-from foundation.web.guards import for_machines, guard, parse_next
+from foundation.web.guards import for_machines, guard, read_next, with_next
 from foundation.web.kept_forms import render_kept_form
 from foundation.web.language_choice import language_choice
 from foundation.web.logs import keep_secrets_out_of_logs
@@ -100,8 +105,10 @@ from foundation.web.sessions import (
     name_device,
     this_digest,
     unused_until,
+    was_signed_out,
 )
 from foundation.web.visitor import create_visitor, find_visitor
+from foundation.web.ways_in import lacks_second_way
 from foundation.words.clock import DAY, MINUTE, now
 from foundation.words.languages import LOCALES
 
@@ -255,7 +262,7 @@ def read_new_invite(form: Form) -> NewInvite:
 def parse_new_username(text: str) -> str:
     """Optional. Refuses the word: somebody mixed up the fields. Raises Mistake."""
     name = parse_username(text) if text.strip() else ""
-    if name == inbound.fold_text(current_app.config["INVITE_CODE"]):
+    if inbound.is_the_word(name):
         raise Mistake("username", "username-reserved")
     return name
 
@@ -855,8 +862,8 @@ class Attempt:
     """A form with a PIN. `digest` is the same for the same form from the same browser."""
 
     phone: str
-    username: str
     pin: str
+    username: str  # "": the one that the invite is for
     visitor: str
 
     @functools.cached_property
@@ -879,6 +886,7 @@ class CountedTry(NamedTuple):
     invite_id: int
     request_id: str
     bound_to: str | None  # the only name that the invite is good for
+    username: str
 
 
 class NotStored(Exception):
@@ -894,27 +902,28 @@ class PressedTwice(Exception):
 def signup() -> ResponseReturnValue:
     if find_visitor() is None:
         create_visitor()
-    return show_signup(Form("phone", "username", "pin"))
+    return show_signup(Form("phone", "pin", "username"), signed_out=was_signed_out())
 
 
 @pages.get("/login")
 def login_by_hand() -> ResponseReturnValue:
-    return redirect("/signup", 303)
+    return redirect(with_next("/signup", read_next()), 303)
 
 
-def show_signup(form: Form, status: int = 200) -> ResponseReturnValue:
-    wanted = parse_next(request.values.get("next", ""))
-    wanted = None if wanted in ("/logout", "/leave") else wanted  # not what one signs in for
-    return render_kept_form("signup.html", form, next=wanted), status
+def show_signup(form: Form, status: int = 200, signed_out: bool = False) -> ResponseReturnValue:
+    next_ = read_next()
+    next_ = None if next_ in ("/logout", "/leave") else next_  # not what one signs in for
+    facts = {"next": next_, "app_title": find_title(next_), "signed_out": signed_out}
+    return render_kept_form("signup.html", form, **facts), status
 
 
 @pages.post("/login")
 def login() -> ResponseReturnValue:
-    form = Form("phone", "username", "pin")
+    form = Form("phone", "pin", "username")
     attempt = Attempt(
         form.read("phone", parse_phone),
-        form.read("username", parse_username),
         form.read("pin", parse_pin),
+        form.read("username", parse_chosen_username),
         find_visitor() or "",
     )
     if not attempt.visitor:  # such a browser would lose the session's cookie, too
@@ -931,7 +940,7 @@ def login() -> ResponseReturnValue:
         is_used_up = isinstance(trouble, NotStored)
         form.refuse(Mistake("form", "pin-used-up" if is_used_up else "pin-unchecked"))
         return show_signup(form, 503)
-    return redirect(parse_next(request.form.get("next", "")) or "/", 303)
+    return redirect(with_next("/welcome", read_next()), 303)
 
 
 def sign_in(attempt: Attempt) -> SignedIn:
@@ -974,11 +983,13 @@ def prepare_check(attempt: Attempt) -> CountedTry | SignedIn:
                 raise PressedTwice
             raise Mistake("pin", "being-checked", pending["leased_until"] - now())
         count_try(pending["invite_id"])
-        refusal = why_not_this_name(attempt, pending["bound_to"]) or lease_name(attempt)
+        name = attempt.username or pending["bound_to"] or ""
+        refusal = why_not_this_name(name, pending["bound_to"]) or lease_name(name, attempt)
     # What is wrong with a name costs a try, or names could be guessed while a PIN runs.
     if refusal is not None:
-        raise Mistake("username", refusal)
-    return CountedTry(pending["invite_id"], pending["request_id"], pending["bound_to"])
+        free = find_free_names(name) if refusal == "username-taken" else ()
+        raise Mistake("username", refusal, instead=free)
+    return CountedTry(pending["invite_id"], pending["request_id"], pending["bound_to"], name)
 
 
 def refuse_strangers(attempt: Attempt) -> None:
@@ -1025,23 +1036,34 @@ def read_receipt(attempt: Attempt, pending: sqlite3.Row) -> SignedIn:
     return SignedIn(pending["author_id"], session_id)
 
 
-def why_not_this_name(attempt: Attempt, bound_to: str | None) -> str | None:
+def why_not_this_name(name: str, bound_to: str | None) -> str | None:
     """An invite for a name is good for that name only; any other invite for a new name only. The
     word is no name: somebody mixed up the fields."""
-    name = attempt.username
-    if name == inbound.fold_text(current_app.config["INVITE_CODE"]):
+    if not name:
+        return "username-missing"
+    if inbound.is_the_word(name):
         return "username-reserved"
     if bound_to is not None:
         return None if bound_to == name else "username-not-invited"
-    taken = name in current_app.config["ADMINS"] or is_name_taken(name)
-    return "username-taken" if taken else None
+    return "username-taken" if is_name_taken(name) else None
 
 
 def is_name_taken(name: str) -> bool:
-    """By a member, by somebody who was one (nobody else inherits what the name owns), or by an open
-    invite for that name."""
+    """By an admin, by a member, by somebody who was one (nobody else inherits what the name owns),
+    or by an open invite for that name."""
     known = fetch_row("SELECT 1 FROM authors WHERE username = ?", (name,))
-    return known is not None or is_name_invited(name)
+    return name in current_app.config["ADMINS"] or known is not None or is_name_invited(name)
+
+
+def find_free_names(name: str) -> tuple[str, ...]:
+    """Two, like the one that is taken."""
+    return tuple(islice((n for n in suggest_usernames(name) if is_name_free(n)), 2))
+
+
+def is_name_free(name: str) -> bool:
+    """Also of leases."""
+    sql = "SELECT 1 FROM pending_verifications WHERE username = ?"
+    return not (inbound.is_the_word(name) or is_name_taken(name) or fetch_row(sql, (name,)))
 
 
 def is_name_invited(name: str) -> bool:
@@ -1068,14 +1090,14 @@ def uncount_try(invite_id: int) -> None:
     get_db().execute("UPDATE whitelist SET tries = tries - 1 WHERE id = ?", (invite_id,))
 
 
-def lease_name(attempt: Attempt) -> str | None:
+def lease_name(name: str, attempt: Attempt) -> str | None:
     """Hold the name while Vonage is asked: if two friends choose it, the slower one is told before
     a PIN is used up. Returns why it can't be held, or None."""
     try:
         get_db().execute(
             "UPDATE pending_verifications SET username = ?, leased_until = ?, visitor_digest = ?"
             " WHERE phone_digest = ?",
-            (attempt.username, now() + LEASE_LIFETIME, attempt.digest, digest_phone(attempt.phone)),
+            (name, now() + LEASE_LIFETIME, attempt.digest, digest_phone(attempt.phone)),
         )
     except sqlite3.IntegrityError:
         return "username-taken"
@@ -1133,19 +1155,18 @@ def complete_sign_in(attempt: Attempt, counted: CountedTry) -> SignedIn:
         )
         if invite is None:
             raise Mistake("form", "invite-withdrawn")
-        author, event = find_or_create_author(attempt.username, counted, invite)
+        author, event = find_or_create_author(counted, invite)
         session_id = attempt.session_id(counted.request_id)
         sign_in_as(author, session_id, "pin", event, counted.invite_id)
         write_receipt(attempt, counted, author.id)
     return SignedIn(author.id, session_id)
 
 
-def find_or_create_author(
-    username: str, counted: CountedTry, invite: sqlite3.Row
-) -> tuple[Member, str]:
+def find_or_create_author(counted: CountedTry, invite: sqlite3.Row) -> tuple[Member, str]:
     """The member whom the invite names, or a new one, and the event that this is. Somebody may have
     been invited under the chosen name while the PIN was being checked: then it is theirs. The
     invite says how long a guest stays, and brings back a member who was removed."""
+    username = counted.username
     if counted.bound_to is None and is_name_taken(username):
         raise Mistake("username", "username-given-away")
     known = fetch_row("SELECT id, removed_at, ends_at FROM authors WHERE username = ?", (username,))
@@ -1313,10 +1334,22 @@ def end_expired_sessions() -> None:
 # Home ---------------------------------------------------------------------------------------------
 
 
+@pages.get("/welcome")
+def welcome() -> ResponseReturnValue:
+    """The one way on from signing in. Who came by PIN and has no other way in is asked to add one;
+    all others go on at once."""
+    next_ = read_next()
+    if current_member() is None:
+        return redirect(with_next("/signup", next_), 303)
+    if lacks_second_way():
+        return render_template("welcome.html", next=next_)
+    return redirect(next_ or "/", 303)
+
+
 @pages.get("/")
 def home() -> ResponseReturnValue:
     if current_member() is None:
-        return render_template("landing.html")
+        return render_template("landing.html", signed_out=was_signed_out())
     member = require_member()
     return render_template("home.html", everybody=find_everybody(), may_invite=may_invite(member))
 
@@ -1329,12 +1362,6 @@ def find_everybody() -> Page:
         f" WHERE {IS_MEMBER} ORDER BY authors.id",
         (now(),),
     )
-
-
-@pages.get("/texts")
-def about_texts() -> ResponseReturnValue:
-    """What the registries of senders ask for, such as 10DLC in the USA."""
-    return render_template("texts.html")
 
 
 @pages.route("/logout", methods=["GET", "POST"])

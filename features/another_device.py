@@ -23,6 +23,8 @@ from foundation.storage.journal import record_sparingly
 from foundation.typed.mistakes import Mistake, drop_invisible, read_digits
 from foundation.web.feature import Feature, Why, find_confirmation
 from foundation.web.forms import Form
+from foundation.web.guards import read_next, with_next
+from foundation.web.notices import notify
 from foundation.web.sessions import (
     IS_MEMBER,
     Member,
@@ -86,7 +88,7 @@ def add_device() -> ResponseReturnValue:
     require_member()
     offer = find_own_offer()
     if offer is None:
-        return render_template("another_device/start.html")
+        return render_template("another_device/start.html", next=read_next())
     return show_offer(offer, Form("number"))
 
 
@@ -96,18 +98,24 @@ def show_offer(offer: sqlite3.Row, form: Form, status: int = 200) -> ResponseRet
     picture = segno.make(link, error="m", micro=False).svg_inline(
         scale=6, border=4, dark="#000", light="#fff", svgclass="qr", lineclass=None, title=link
     )
-    facts = {"offer": offer, "state": state_of(offer), "code": code, "picture": picture}
-    left = offer["expires_at"] - now()
-    return render_template(
-        "another_device/offer.html", form=form, seconds_left=left, **facts
-    ), status
+    page = render_template(
+        "another_device/offer.html",
+        form=form,
+        offer=offer,
+        state=state_of(offer),
+        code=code,
+        picture=picture,
+        seconds_left=offer["expires_at"] - now(),
+        next=read_next(),
+    )
+    return page, status
 
 
 @bp.post("/devices/add")
 def make_offer() -> ResponseReturnValue:
-    member = require_member()
+    member, here = require_member(), with_next("/devices/add", read_next())
     if place := find_confirmation(member):
-        return redirect(f"{place}?next=/devices/add", 303)
+        return redirect(with_next(place, here), 303)
     offer_id = secrets.token_hex(16)
     with acting() as db:
         prune_offers()
@@ -118,7 +126,7 @@ def make_offer() -> ResponseReturnValue:
             (offer_id, digest_of_code(code_of(offer_id)), this_digest(), now() + OFFER_LIFETIME),
         )
         record_sparingly("device_offered", member.username)
-    return redirect("/devices/add", 303)
+    return redirect(here, 303)
 
 
 def find_own_offer() -> sqlite3.Row | None:
@@ -136,12 +144,11 @@ def confirm_device() -> ResponseReturnValue:
     form = Form("number")
     number = "" if "refuse" in request.form else form.read("number", parse_number)
     offer = find_own_offer()
-    if offer is None or state_of(offer) != "bound":
-        return redirect("/devices/add", 303)
-    if form.mistakes:
-        return show_offer(offer, form, 422)
-    settle_offer(offer["id"], number, member)
-    return redirect("/devices/add", 303)
+    if offer and state_of(offer) == "bound":
+        if form.mistakes:
+            return show_offer(offer, form, 422)
+        settle_offer(offer["id"], number, member)
+    return redirect(with_next("/devices/add", read_next()), 303)
 
 
 def settle_offer(offer_id: str, number: str, member: Member) -> None:
@@ -180,7 +187,14 @@ def join(code: str = "") -> ResponseReturnValue:
         create_visitor()
     form = Form("code")
     form.values["code"] = code[: CODE_LENGTH + 1]
-    return render_template("another_device/join.html", form=form)
+    return show_join(form, is_scanned=bool(code))
+
+
+def show_join(form: Form, status: int = 200, is_scanned: bool = False) -> ResponseReturnValue:
+    page = render_template(
+        "another_device/join.html", form=form, is_scanned=is_scanned, next=read_next()
+    )
+    return page, status
 
 
 @bp.post("/join")
@@ -196,8 +210,8 @@ def give_code() -> ResponseReturnValue:
         except Mistake as mistake:
             form.refuse(mistake)
     if form.mistakes:
-        return render_template("another_device/join.html", form=form), 422
-    return redirect("/join/wait", 303)
+        return show_join(form, 422)
+    return redirect(with_next("/join/wait", read_next()), 303)
 
 
 def parse_code(text: str) -> str:
@@ -271,33 +285,53 @@ def find_offer_of(visitor: str) -> sqlite3.Row | None:
 def wait() -> ResponseReturnValue:
     visitor = find_visitor()
     if visitor is None:
-        return redirect("/join", 303)
+        return redirect(with_next("/join", read_next()), 303)
     return show_wait(visitor)
 
 
 def show_wait(visitor: str, status: int = 200) -> ResponseReturnValue:
     offer = find_offer_of(visitor)
-    state = state_of(offer) if offer else "over"
-    number = number_of(offer) if offer else None
-    page = render_template("another_device/wait.html", offer=offer, state=state, number=number)
+    page = render_template(
+        "another_device/wait.html",
+        offer=offer,
+        state=state_of(offer) if offer else "over",
+        number=number_of(offer) if offer else None,
+        seconds_left=offer["expires_at"] - now() if offer else 0,
+        next=read_next(),
+    )
     return page, status
+
+
+@bp.post("/join/cancel")
+def cancel_joining() -> ResponseReturnValue:
+    """On the new device, instead of waiting."""
+    visitor = find_visitor()
+    if visitor and find_offer_of(visitor):  # before a lock is taken
+        with transaction():
+            offer = find_offer_of(visitor)
+            if offer and state_of(offer) == "bound":
+                owner = Member(offer["author_id"], offer["username"])
+                refuse_offer(offer["id"], "offer-cancelled", owner)
+    return redirect(with_next("/signup", read_next()) if read_next() else "/", 303)
 
 
 @bp.route("/join/finish", methods=["GET", "POST"])
 def finish_joining() -> ResponseReturnValue:
-    visitor = find_visitor()
+    visitor, next_ = find_visitor(), read_next()
     if visitor is None or request.method != "POST":
-        return redirect("/join/wait" if visitor else "/join", 303)
+        return redirect(with_next("/join/wait" if visitor else "/join", next_), 303)
     joined = add_this_device(visitor)
     if joined is None:
         return show_wait(visitor, 422)
-    adopt_session(*joined)
-    return redirect("/", 303)
+    owner, session_id = joined
+    adopt_session(owner.id, session_id)
+    notify("done-device-added", owner.username)
+    return redirect(with_next("/welcome", next_), 303)
 
 
-def add_this_device(visitor: str) -> tuple[int, str] | None:
-    """Sign this browser in by its confirmed offer: the member's id, and the session's. The same
-    once more, if the answer got lost. None: nothing is confirmed, or it is over."""
+def add_this_device(visitor: str) -> tuple[Member, str] | None:
+    """Sign this browser in by its confirmed offer: the member, and the session's id. The same once
+    more, if the answer got lost. None: nothing is confirmed, or it is over."""
     if find_finishable(visitor) is None:
         return None  # before a lock is taken
     with transaction() as db:
@@ -307,16 +341,16 @@ def add_this_device(visitor: str) -> tuple[int, str] | None:
             return None
         # Always the same for this offer and browser, and nobody else can guess it.
         session_id = keyed_digest("session", visitor, offer["id"])
+        owner = Member(offer["author_id"], offer["username"])
         if offer["added_at"]:
             is_there = session_table().find(db, digest_session(session_id))
-            return (offer["author_id"], session_id) if is_there else None
-        owner = Member(offer["author_id"], offer["username"])
+            return (owner, session_id) if is_there else None
         sign_in_as(owner, session_id, "device", "device_added", added_by=offer["session_digest"])
         db.execute(
             "UPDATE offers SET added_at = ?, expires_at = ? WHERE id = ?",
             (now(), now() + RECEIPT_LIFETIME, offer["id"]),
         )
-    return owner.id, session_id
+    return owner, session_id
 
 
 def find_finishable(visitor: str) -> sqlite3.Row | None:
@@ -358,6 +392,8 @@ feature = Feature(
         " not yours? Then somebody else saw the code.",
         "offer-wrong-number": "That isn't the number on the new device, so it was not added.",
         "offer-not-me": "You said that it isn't yours, so it was not added.",
+        "offer-cancelled": "It was cancelled on the new device, so it was not added.",
+        "done-device-added": "This device is added. You're {name}.",
     },
     events={
         "device_offered": "{actor} is adding a device",
@@ -366,7 +402,8 @@ feature = Feature(
     },
     slots={
         "devices": "another_device/_add.html",
-        "signup": "another_device/_back.html",
+        "door": "another_device/_door.html",
+        "welcome": "another_device/_welcome.html",
     },
     prune=prune_offers,
     ended=drop_half_added,

@@ -3,7 +3,7 @@
 import sqlite3
 from contextlib import suppress
 
-from flask import Blueprint, abort, redirect, render_template
+from flask import Blueprint, abort, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app import end_sessions, logout, require_member
@@ -20,6 +20,7 @@ from foundation.web.sessions import (
     this_digest,
     this_session,
 )
+from foundation.web.ways_in import find_other_ways
 from foundation.words.clock import now
 
 bp = Blueprint("devices", __name__)
@@ -33,20 +34,33 @@ def devices() -> ResponseReturnValue:
     if this_session().is_due:  # or the page would show the end as it was before this visit
         with suppress(sqlite3.OperationalError):
             renew_this_session()
-    return render_template("devices/devices.html", devices=find_devices(member), now=now())
+    devices = find_devices(member)
+    return render_template(
+        "devices/devices.html",
+        devices=[device for device in devices if device["expires_at"] > now()],
+        is_last={device["id"]: is_last_way(device, devices) for device in devices},
+        now=now(),
+    )
+
+
+def is_last_way(device: sqlite3.Row, devices: list[sqlite3.Row]) -> bool:
+    """Whether this device would be the only way in without that one."""
+    return not find_other_ways(ended=find_chain(device, devices))
 
 
 def find_devices(member: Member) -> list[sqlite3.Row]:
-    """This device first."""
+    """This device first; also those that are over, and not gone yet, because others were added from
+    them."""
     return fetch_rows(
-        "SELECT substr(own.id_digest, 1, ?) AS id, own.id_digest = ? AS is_this,"
+        "SELECT substr(own.id_digest, 1, ?) AS id, own.id_digest, own.id_digest = ? AS is_this,"
+        " own.added_by,"
         " own.device AS name, own.seen_at, own.expires_at, own.created_at + ? AS ends_at,"
         " adders.device AS adder, EXISTS"
         " (SELECT 1 FROM sessions WHERE added_by = own.id_digest) AS has_added"
         " FROM sessions AS own"
         " LEFT JOIN sessions AS adders ON adders.id_digest = own.added_by"
-        " WHERE own.author_id = ? AND own.expires_at > ? ORDER BY is_this DESC, own.seen_at DESC",
-        (ID_LENGTH, this_digest(), longest_session(), member.id, now()),
+        " WHERE own.author_id = ? ORDER BY is_this DESC, own.seen_at DESC",
+        (ID_LENGTH, this_digest(), longest_session(), member.id),
     )
 
 
@@ -75,14 +89,30 @@ def renew_this_session() -> bool:
     return renewed
 
 
-# A thief may have added others from a stolen device, so they end with it; but never this one, or
-# the old phone could not be signed out from the new one that was added from it.
-WITH_ADDED = (
-    "WITH RECURSIVE ended (id) AS (SELECT id_digest FROM sessions"
-    " WHERE author_id = ?1 AND substr(id_digest, 1, ?2) = ?3"
-    " UNION SELECT id_digest FROM sessions JOIN ended ON added_by = ended.id"
-    " WHERE id_digest != ?4) SELECT id FROM ended"
-)
+def find_chain(device: sqlite3.Row, devices: list[sqlite3.Row]) -> set[str]:
+    """The digests of what ends with a device. A thief may have added others from a stolen one, so
+    they end with it; but never this one, or the old phone could not be signed out from the new one
+    that was added from it."""
+    chain = {device["id_digest"]}
+    others = [one for one in devices if not one["is_this"]]
+    for _ in others:  # at most as long as that
+        chain |= {one["id_digest"] for one in others if one["added_by"] in chain}
+    return chain
+
+
+def require_device(device_id: str, devices: list[sqlite3.Row]) -> sqlite3.Row:
+    device = next((one for one in devices if one["id"] == device_id), None)
+    return device or abort(404)
+
+
+@bp.get("/devices/<device_id>/end")
+def ask_to_end(device_id: str) -> ResponseReturnValue:
+    devices = find_devices(require_member())
+    device = require_device(device_id, devices)
+    if device["is_this"]:
+        return redirect("/logout", 303)
+    is_last = is_last_way(device, devices)
+    return render_template("devices/end.html", device=device, is_last=is_last)
 
 
 @bp.post("/devices/<device_id>/end")
@@ -91,13 +121,20 @@ def end_device(device_id: str) -> ResponseReturnValue:
     if device_id == this_digest()[:ID_LENGTH]:
         return logout()
     with acting():
-        rows = fetch_rows(WITH_ADDED, (member.id, ID_LENGTH, device_id, this_digest()))
-        if not rows:
-            abort(404)
-        end_sessions([member.id], "ended", [row["id"] for row in rows])
+        devices = find_devices(member)
+        chain = find_chain(require_device(device_id, devices), devices)
+        end_sessions([member.id], "ended", chain)
         record("device_ended", member.username)
     notify("done-device-ended")
     return redirect("/devices", 303)
+
+
+@bp.get("/devices/end-others")
+def ask_to_end_others() -> ResponseReturnValue:
+    require_member()
+    stay = [] if "passkeys" in request.args else find_other_ways()
+    is_last = all(way["kind"] == "device" for way in stay)
+    return render_template("devices/end_others.html", is_last=is_last)
 
 
 @bp.post("/devices/end-others")

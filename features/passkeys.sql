@@ -7,6 +7,8 @@ CREATE TABLE passkeys (
     sign_count INTEGER NOT NULL,
     host TEXT NOT NULL,  -- which it was made for; it is good for no other
     name TEXT NOT NULL,
+    is_backed_up INTEGER NOT NULL DEFAULT 0,  -- synced by its maker (the BS flag), as it last said
+    attachment TEXT NOT NULL DEFAULT '',  -- platform: part of one device; cross-platform: a key of its own; may be unknown
     added_by TEXT NOT NULL,  -- the session that added it; ending that from another device removes the passkey
     created_at INTEGER NOT NULL,
     used_at INTEGER NOT NULL

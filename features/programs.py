@@ -318,6 +318,20 @@ MAY_USE = (
     " WHERE name = ? AND author_id = ?"
 )
 
+
+def find_title_of(address: str) -> str | None:
+    """The title of the app at an address of a next page."""
+    if address.startswith("/programs/"):
+        row = fetch_row("SELECT title FROM programs WHERE name = ?", (address.split("/")[2],))
+    else:
+        row = fetch_row(
+            "SELECT title FROM programs WHERE host = ?2 ORDER BY instr(?1, address) = 1 DESC,"
+            " length(address) DESC",
+            (address, host_of(address)),
+        )
+    return str(row["title"]) if row else None
+
+
 # What a proxy asks --------------------------------------------------------------------------------
 
 
@@ -427,6 +441,7 @@ feature = Feature(
     },
     admin_pages={"/admin/programs": "Apps"},
     slots={"home": "programs/_home.html"},
+    find_title=find_title_of,
     ended=drop_from_programs,
     may_pass=may_pass,
 )

@@ -1,4 +1,7 @@
 // Passkeys. Without script, or in a browser that has none, their buttons aren't there.
+//
+// What the browser gives and takes is encoded here: older browsers lack the helpers for that, and what
+// password managers' extensions make has none.
 const send = async (path, body) => {
   const headers = { "Content-Type": "application/json" };
   const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
@@ -8,38 +11,48 @@ const send = async (path, body) => {
   return told;
 };
 
-const get = async (purpose) => {
+const encode = (buffer) => {
+  const bytes = new Uint8Array(buffer.buffer ?? buffer, buffer.byteOffset ?? 0, buffer.byteLength);
+  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+};
+const decode = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (letter) => letter.charCodeAt(0));
+const decodeIds = (list = []) => list.map((one) => ({ ...one, id: decode(one.id) }));
+
+const ask = async (purpose) => {
   const options = await send("/passkeys/options", { for: purpose });
-  return navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
+  const challenge = decode(options.challenge);
+  if (purpose !== "add") {
+    const allowCredentials = decodeIds(options.allowCredentials);
+    return navigator.credentials.get({ publicKey: { ...options, challenge, allowCredentials } });
+  }
+  const user = { ...options.user, id: decode(options.user.id) };
+  const excludeCredentials = decodeIds(options.excludeCredentials);
+  return navigator.credentials.create({ publicKey: { ...options, challenge, user, excludeCredentials } });
 };
 
-const create = async () => {
-  const options = await send("/passkeys/options", { for: "add" });
-  return navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) });
+const FIELDS = ["clientDataJSON", "attestationObject", "authenticatorData", "signature", "userHandle"];
+const write = ({ rawId, response, authenticatorAttachment }) => {
+  const given = FIELDS.filter((name) => response[name]).map((name) => [name, encode(response[name])]);
+  return { rawId: encode(rawId), response: Object.fromEntries(given), authenticatorAttachment };
 };
 
-const answer = async (purpose, credential, next) => {
-  const told = await send(`/passkeys/${purpose}`, { credential: credential.toJSON(), next });
-  location.assign(told.next);
-};
-
-const next = () => document.querySelector("[data-next]")?.dataset.next ?? document.querySelector("[name=next]")?.value;
-
+// What went wrong, or what else to do.
 const tell = (place, error) => {
-  const told = place.querySelector(".error") ?? place.appendChild(document.createElement("span"));
+  const told = place.querySelector(".error") ?? place.appendChild(document.createElement("p"));
   told.className = "error";
   told.setAttribute("role", "alert");
-  told.textContent = error.isTold ? error.message : place.dataset.failed;
+  told.replaceChildren(error.isTold ? error.message : place.querySelector("template").content.cloneNode(true));
 };
 
-if (window.PublicKeyCredential?.parseRequestOptionsFromJSON) {
-  for (const hint of document.querySelectorAll("[data-with-passkeys]")) hint.hidden = false;
+if (window.PublicKeyCredential) {
+  for (const hint of document.querySelectorAll("[data-without-passkeys]")) hint.hidden = true;
   for (const place of document.querySelectorAll("[data-passkey]")) {
-    const purpose = place.dataset.passkey;
+    const { passkey: purpose, next } = place.dataset;
     place.hidden = false;
     place.querySelector("button").addEventListener("click", async () => {
       try {
-        await answer(purpose, purpose === "add" ? await create() : await get(purpose), next());
+        const credential = write(await ask(purpose));
+        location.assign((await send(`/passkeys/${purpose}`, { credential, next })).next);
       } catch (error) {
         tell(place, error);
       }

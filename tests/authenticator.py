@@ -32,10 +32,12 @@ class Passkey:
         self.id = secrets.token_bytes(16)
         self.flags, self.count, self.step = UP | UV, 0, 1
         self.handle = b""
+        self.attachment: str | None = None  # as the browser says it
+        self.more: dict[str, Any] = {}  # in the client data
 
     def client_data(self, kind: str, challenge: str) -> bytes:
         told = {"type": kind, "challenge": challenge, "origin": self.origin, "crossOrigin": False}
-        return json.dumps(told).encode()
+        return json.dumps(told | self.more).encode()
 
     def data(self, attested: bytes = b"") -> bytes:
         flags = self.flags | (AT if attested else 0)
@@ -71,7 +73,8 @@ class Passkey:
 
     def credential(self, kind: str, challenge: str, response: dict[str, Any]) -> dict[str, Any]:
         response["clientDataJSON"] = encode(self.client_data(kind, challenge))
-        return {
+        told = {"authenticatorAttachment": self.attachment} if self.attachment else {}
+        return told | {
             "id": encode(self.id),
             "rawId": encode(self.id),
             "type": "public-key",

@@ -62,7 +62,7 @@ def add(first: Browser, second: Browser) -> None:
     """The whole way."""
     assert give(second, offer(first)) == 303
     confirm(first, second)
-    assert second.post("/join/finish").location == "/"
+    assert second.post("/join/finish").location == "/welcome"
 
 
 def everything(group: Group) -> list[object]:
@@ -87,7 +87,7 @@ def test_a_new_phone_comes_in_without_a_text(group: Group, grace: Browser, phone
     assert state(grace, "/devices/add") == "confirmed"
     assert phone.username() is None
     assert state(phone, "/join/wait") == "confirmed"
-    assert phone.post("/join/finish").location == "/"
+    assert phone.post("/join/finish").location == "/welcome"
 
     assert phone.username() == "grace"
     assert state(grace, "/devices/add") == "added"
@@ -224,7 +224,7 @@ def test_what_is_no_number_is_said_and_ends_nothing(
     assert answer.status_code == 422
     assert shown("number-unreadable") in answer.text
     confirm(grace, phone)
-    assert phone.post("/join/finish").location == "/"
+    assert phone.post("/join/finish").location == "/welcome"
 
 
 def test_digits_of_any_script_are_digits(group: Group, grace: Browser, phone: Browser) -> None:
@@ -272,7 +272,7 @@ def test_the_same_browser_may_give_the_code_again(
     assert give(phone, code) == give(phone, code) == 303
     confirm(grace, phone)
     assert give(phone, code) == 303
-    assert phone.post("/join/finish").location == "/"
+    assert phone.post("/join/finish").location == "/welcome"
 
 
 def test_five_minutes_are_over(group: Group) -> None:
@@ -420,7 +420,7 @@ def test_a_lost_answer_is_given_again_for_ten_minutes(group: Group) -> None:
         phone.client.delete_cookie("session")
 
         clock.shift(9 * MINUTE)
-        assert phone.post("/join/finish").location == "/"
+        assert phone.post("/join/finish").location == "/welcome"
         assert phone.cookie() == cookie
         assert phone.username() == "grace"
         assert group.one("SELECT count(*) FROM sessions") == 2
@@ -450,7 +450,7 @@ def test_a_browser_that_is_somebody_else_says_so_first(
     assert "data-now" not in page
     assert ada.username() == "ada"
 
-    assert ada.post("/join/finish").location == "/"
+    assert ada.post("/join/finish").location == "/welcome"
 
     assert ada.username() == "grace"
     assert group.one("SELECT count(*) FROM sessions WHERE author_id = 1") == 0
@@ -566,3 +566,35 @@ def test_signing_out_the_others_ends_what_is_half_added(
     grace.post("/devices/end-others")
 
     assert nobody_came_in(group, phone)
+
+
+def test_the_new_device_may_cancel(group: Group, grace: Browser, phone: Browser) -> None:
+    code = offer(grace)
+    assert phone.post("/join/cancel").location == "/"  # nothing to cancel yet
+    give(phone, code)
+    group.browser().post("/join/cancel")  # by somebody else
+    assert state(grace, "/devices/add") == "bound"
+
+    assert phone.post("/join/cancel", next="/devices").location == "/signup?next=/devices"
+
+    assert nobody_came_in(group, phone)
+    assert state(grace, "/devices/add") == state(phone, "/join/wait") == "refused"
+    assert shown("offer-cancelled") in grace.get("/devices/add").text
+    assert shown("offer-cancelled") in phone.get("/join/wait").text
+
+
+def test_what_is_confirmed_is_not_cancelled(group: Group, grace: Browser, phone: Browser) -> None:
+    give(phone, offer(grace))
+    confirm(grace, phone)
+    phone.post("/join/cancel")
+    assert phone.post("/join/finish").location == "/welcome"
+    assert "This device is added. You&#39;re grace." in phone.get("/").text
+
+
+def test_a_code_in_the_address_asks_for_a_yes(group: Group, grace: Browser, phone: Browser) -> None:
+    code = offer(grace)
+    page = phone.get(f"/join/{code}").text
+    assert "<h1>Sign in as the person who showed you this code?</h1>" in page
+    assert f"{code[:4]}-{code[4:]}" in page
+    assert 'type="text"' not in page
+    assert 'id="code"' in phone.get("/join").text

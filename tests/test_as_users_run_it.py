@@ -30,7 +30,7 @@ from simulator.server import serving
 from simulator.vonage import Vonage
 
 from .conftest import ADA, GRACE, ROOT, find_port, require_executable, wait_for
-from .test_browser import FLAGS, PHONE, add_screen_lock, press, read_picture, take_passkey
+from .test_browser import FLAGS, PHONE, add_screen_lock, press, read_picture
 from .test_proxies import (
     GROUP,
     WIKI,
@@ -124,7 +124,8 @@ class Site(NamedTuple):
 def sign_up(page: Page, phone: str, username: str, pin: str) -> None:
     for field, value in {"phone": f"+{phone}", "username": username, "pin": pin}.items():
         page.locator(f"[name={field}]").fill(value)
-    press(page, "Sign in")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url(f"{GROUP}/welcome")
     assert_in(page, username)
 
 
@@ -273,7 +274,9 @@ def test_a_passkey_signs_in(site: Site) -> None:
     page.goto(f"{GROUP}/logout")
     submit(page, "main form button")
     page.goto(f"{GROUP}/signup")
-    take_passkey(page, f"{GROUP}/")
+    page.get_by_text("Been here before?").click()
+    page.get_by_role("button", name="Use a passkey").click()
+    page.wait_for_url(f"{GROUP}/")
     assert_in(page, "friend")
 
 

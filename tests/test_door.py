@@ -124,7 +124,9 @@ def test_the_same_member_signs_in_again_on_the_same_browser(
     phone.post("/app-passwords", program="photos", name="My phone")
     tokens, code = photos.tokens(phone), photos.code(phone)
     phone.post("/devices/add")
-    group.rows("INSERT INTO passkeys VALUES (1, 2, 'id', x'00', 0, 'host', 'name', ?, 0, 0)", old)
+    group.rows(
+        "INSERT INTO passkeys VALUES (1, 2, 'id', x'00', 0, 'host', 'name', 0, '', ?, 0, 0)", old
+    )
     assert all(group.rows(f"SELECT 1 FROM {t} WHERE {c} = ?", old) for t, c in HANGING)
     seen.clear()
 

@@ -91,7 +91,7 @@ def test_a_button_is_named_as_it_is_labelled(language: str) -> None:
                 if known := catalog.get(label):
                     named += 1
                     assert translated == known.string
-    assert named >= 5
+    assert named >= 2
 
 
 def test_english_is_in_nothing_that_a_german_reads(
@@ -265,7 +265,7 @@ def test_one_process_serves_a_german_and_a_frenchman(group: Group) -> None:
                 page = read(browser, path, language)
                 assert language_of(page) == language
                 others = {"de", "fr", "en"} - {language}
-                for name in ("No text yet?", "I have a PIN", "Page not found"):
+                for name in ("No PIN?", "I was invited", "Page not found"):
                     for other in others:
                         assert translate(name, other) not in page
             refused = browser.client.post(
@@ -274,7 +274,7 @@ def test_one_process_serves_a_german_and_a_frenchman(group: Group) -> None:
                 headers={"Accept-Language": language, "Sec-Fetch-Site": "same-origin"},
             ).text
             assert language_of(refused) == language
-            words = translate(sentence("username-missing"), language)
+            words = translate(sentence("pin-missing"), language)
             assert words in refused
 
 
@@ -383,7 +383,7 @@ DAYS = "{% trans count=N %}{{ count }} day{% pluralize %}{{ count }} days{% endt
         (DAYS.replace("N", "2"), "2 Tage"),
         ("{{ direction }} 100% {% trans %}100 % new{% endtrans %}", "ltr 100% 100 % new"),
         ("{% trans x=1 %}100 % {{ x }}{% endtrans %}{{ _('5 %% %(x)s', x=2) }}", "100 % 15 % 2"),
-        ("{% include ['nope.html', 'passkeys/_back.html'] %}{{ _('Sign in') }}", "Anmelden"),
+        ("{% include ['nope.html', 'another_device/_next.html'] %}{{ _('Sign in') }}", "Anmelden"),
     ],
 )  # fmt: skip
 def test_what_templates_may_do(app: Flask, source: str, said: str) -> None:

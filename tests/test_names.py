@@ -1,14 +1,17 @@
 """A name is one person's forever, and what it owns elsewhere too."""
 
+import json
+import re
 import sqlite3
 import time
 
 import pytest
 import time_machine
 
+from foundation.typed.usernames import suggest_usernames, tidy_username
 from foundation.words.clock import DAY
 
-from .conftest import ADA, CODE, GRACE, MALLORY, Browser, Group, shown
+from .conftest import ADA, CODE, GRACE, MALLORY, ROOT, Browser, Group, shown
 
 
 def write(group: Group, sql: str, *values: object) -> None:
@@ -152,3 +155,121 @@ def test_a_guests_old_devices_do_not_come_back(group: Group) -> None:
     assert new.username() == "grace"
     assert old.get("/auth").status_code == 401
     assert old.username() is None
+
+
+# As it is typed -----------------------------------------------------------------------------------
+
+TYPED = json.loads((ROOT / "tests" / "usernames.json").read_text())
+
+
+@pytest.mark.parametrize(("typed", "name"), TYPED)
+def test_a_name_is_tidied(typed: str, name: str) -> None:
+    """test_sign_in_in_browser asks static/app.js the same."""
+    assert tidy_username(typed) == name
+    assert tidy_username(name) == name
+
+
+def test_a_tidied_name_is_the_members_and_what_was_typed_stays(
+    group: Group, grace_texted: str
+) -> None:
+    grace = group.browser()
+
+    refused = grace.sign_up(GRACE, "Grace Hopper", "000000")
+    assert 'value="Grace Hopper"' in refused.text
+    assert grace.sign_up(GRACE, "Grace Hopper", grace_texted).status_code == 303
+    assert grace.username() == "grace-hopper"
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("王小明", "username-missing"),
+        ("grace " * 6, "username-unreadable"),
+        ("A D M I N", None),
+        ("Admin!", "username-reserved"),
+        ("+1 (202) 555-0101", "username-number"),
+        ("12 34 56", "username-number"),
+    ],
+)
+def test_after_tidying_the_rules_hold(
+    group: Group, grace_texted: str, typed: str, told: str | None
+) -> None:
+    answer = group.browser().sign_up(GRACE, typed, grace_texted)
+    assert answer.status_code == (422 if told else 303)
+    assert told is None or shown(told) in answer.text
+
+
+@pytest.mark.parametrize("typed", ["Sun-Flower", "SUN FLOWER", "sun_flower!"])
+def test_the_word_is_no_name_however_it_is_typed(
+    group: Group, grace_texted: str, typed: str
+) -> None:
+    assert shown("username-reserved") in group.browser().sign_up(GRACE, typed, grace_texted).text
+    assert group.rows("SELECT * FROM authors") == []
+
+
+def test_two_free_names_are_offered_while_a_pin_runs(group: Group, ada: Browser) -> None:
+    group.join("12025550150", "grace")
+    group.join("12025550151", "grace-2")
+    group.invite("12025550152", "grace-4")
+    group.invite(GRACE)
+    group.text(GRACE)
+    pin = group.vonage.pin_of(GRACE)
+    grace = group.browser()
+
+    taken = grace.sign_up(GRACE, "Grace", pin)
+
+    assert re.findall(r'data-fill="username">([^<]+)<', taken.text) == ["grace-3", "grace-5"]
+    assert group.one("SELECT tries FROM whitelist WHERE username IS NULL") == 1
+    stranger = group.browser().sign_up(MALLORY, "grace", "123456")
+    assert shown("pin-wrong") in stranger.text
+    assert "data-fill" not in stranger.text
+    assert grace.sign_up(GRACE, "grace-3", pin).status_code == 303
+
+
+def test_offered_names_are_names(group: Group, ada: Browser) -> None:
+    """Also of a long one, of one with digits at its end, and while somebody holds one."""
+    assert next(suggest_usernames("a" * 30)) == "a" * 28 + "-2"
+    assert next(suggest_usernames("b" * 27 + "-xy")) == "b" * 27 + "-2"
+    assert list(suggest_usernames("12345")) == []  # it would be six digits
+    assert all(tidy_username(name) == name for name in suggest_usernames("grace"))
+    group.invite(GRACE)
+    group.text(GRACE)
+    group.rows(
+        "UPDATE pending_verifications SET username = 'ada-2' WHERE author_id IS NULL"
+    )  # somebody else's lease
+    group.invite(MALLORY)
+    group.text(MALLORY)
+    answer = group.browser().sign_up(MALLORY, "ada", group.vonage.pin_of(MALLORY))
+    assert re.findall(r'data-fill="username">([^<]+)<', answer.text) == ["ada-3", "ada-4"]
+
+
+def test_an_empty_field_is_the_invites_own_name(group: Group, ada: Browser) -> None:
+    group.invite(GRACE, "grace")
+    group.text(GRACE)
+    grace = group.browser()
+    pin = group.vonage.pin_of(GRACE)
+
+    other = grace.sign_up(GRACE, "hopper", pin)
+    assert shown("username-not-invited") in other.text
+    assert grace.sign_up(GRACE, "  ", pin).status_code == 303
+
+    assert grace.username() == "grace"
+    cookie = grace.cookie()
+    assert grace.sign_up(GRACE, "", pin).status_code == 303  # the same form again
+    assert grace.cookie() == cookie
+
+
+def test_an_empty_field_is_no_name_where_the_invite_has_none(
+    group: Group, grace_texted: str
+) -> None:
+    grace = group.browser()
+
+    answer = grace.sign_up(GRACE, "", grace_texted)
+
+    assert answer.status_code == 422
+    assert shown("username-missing") in answer.text
+    assert group.one("SELECT tries FROM whitelist") == 1
+    assert group.vonage.calls("check") == []
+    stranger = group.browser().sign_up(MALLORY, "", "123456")
+    assert shown("username-missing") not in stranger.text
+    assert shown("pin-wrong") in stranger.text

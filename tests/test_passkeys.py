@@ -85,7 +85,7 @@ def test_a_passkey_signs_in_without_a_text_and_without_a_name(
 
     answer = use(stranger, passkey, next="/devices")
 
-    assert answer.get_json() == {"next": "/devices"}
+    assert answer.get_json() == {"next": "/welcome?next=/devices"}
     assert stranger.username() == "grace"
     assert len(group.vonage.requests) == asked
     assert group.rows("SELECT began FROM sessions") == [("passkey",)]
@@ -337,7 +337,7 @@ def test_a_body_that_is_none_is_answered_in_a_sentence(
 def test_who_may_ask(group: Group, grace: Browser, stranger: Browser) -> None:
     assert ask(stranger, "add").status_code == ask(stranger, "confirm").status_code == 401
     assert ask(stranger, "other").status_code == ask(grace, "sign-in").status_code == 422
-    assert ask(group.browser(), "sign-in").status_code == 422  # it has no visitor cookie
+    assert ask(group.browser(), "sign-in").status_code == 200
     add(grace, Passkey())
     first = ask(grace, "add")
     assert (first.status_code, first.get_json()["next"]) == (403, "/passkeys/confirm?next=/devices")
@@ -378,7 +378,7 @@ def test_a_way_back_leads_to_our_own_pages_only(
         assert use(grace, passkey, "confirm", next=elsewhere).get_json() == {"next": "/devices"}
         page = grace.get("/passkeys/confirm", query_string={"next": elsewhere}).text
         assert 'data-next="/devices"' in page
-    assert use(stranger, passkey, next="//mallory.example").get_json() == {"next": "/"}
+    assert use(stranger, passkey, next="//mallory.example").get_json() == {"next": "/welcome"}
 
 
 def test_home_says_for_a_week_what_was_added(group: Group) -> None:
@@ -525,3 +525,64 @@ def test_a_backup_has_no_used_challenges(group: Group, passkey: Passkey, tmp_pat
     with closing(sqlite3.connect(tmp_path / "copy.db")) as db:
         assert db.execute("SELECT count(*) FROM used_challenges").fetchone() == (0,)
         assert db.execute("SELECT count(*) FROM passkeys").fetchone() == (1,)
+
+
+# What is no reason to refuse ----------------------------------------------------------------------
+
+
+def pad(text: str) -> str:
+    return text + "=" * (-len(text) % 4)
+
+
+ODD_WAYS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "an attachment of the future": lambda one: one.update(authenticatorAttachment="ring"),
+    "an attachment that is no word": lambda one: one.update(authenticatorAttachment=[1]),
+    "padded": lambda one: one.update(
+        rawId=pad(one["rawId"]),
+        response={name: pad(value) for name, value in one["response"].items()},
+    ),
+    "no id and no type": lambda one: (one.pop("id"), one.pop("type")),
+    "another id": lambda one: one.update(id="not the same"),
+    "more than is asked": lambda one: one["response"].update(publicKey=None, transports=7),
+}
+
+
+@pytest.mark.parametrize("way", ODD_WAYS.values(), ids=list(ODD_WAYS))
+def test_what_extensions_make_is_taken(
+    group: Group, grace: Browser, stranger: Browser, way: Callable[[dict[str, Any]], object]
+) -> None:
+    passkey = Passkey()
+    credential = passkey.create(options(grace, "add"))
+    way(credential)
+    assert send(grace, "add", credential).status_code == 200
+    credential = passkey.get(options(stranger, "sign-in"))
+    way(credential)
+    assert send(stranger, "sign-in", credential).status_code == 200
+    assert stranger.username() == "grace"
+
+
+@pytest.mark.parametrize("binding", ["x", {"status": "of the future"}, {"status": "present"}, {}])
+def test_a_token_binding_is_no_reason_to_refuse(
+    group: Group, grace: Browser, stranger: Browser, binding: object
+) -> None:
+    passkey = Passkey()
+    passkey.more = {"tokenBinding": binding}
+    assert add(grace, passkey).status_code == 200
+    assert use(stranger, passkey).status_code == 200
+
+
+def test_a_page_that_was_open_for_days_heals_itself(group: Group, passkey: Passkey) -> None:
+    """The visitor cookie is gone, or the page sets none, as the start page."""
+    browser = group.browser()
+    browser.get("/")
+    answer = ask(browser, "sign-in")
+    assert "visitor=" in answer.headers["Set-Cookie"]
+    assert send(browser, "sign-in", passkey.get(answer.get_json())).status_code == 200
+    assert browser.username() == "grace"
+
+
+def test_a_page_whose_session_is_over_leads_to_the_door(group: Group, grace: Browser) -> None:
+    group.command("sign-out", "grace")
+    for purpose in ("add", "confirm"):
+        answer = ask(grace, purpose)
+        assert (answer.status_code, answer.get_json()["next"]) == (401, "/signup")

@@ -201,6 +201,15 @@ def go_on() -> ResponseReturnValue:
     return render_template("openid/go_on.html", title=client.row["title"], onward=onward)
 
 
+def find_title_of(address: str) -> str | None:
+    """The title of the app that a way back leads to."""
+    path, _, query = address.partition("?")
+    if path != "/openid/go-on":
+        return None
+    client = find_client(parse_qs(query).get("client_id", [""])[0])
+    return client and str(client.row["title"])
+
+
 @bp.route("/openid/logout", methods=["GET", "POST"])
 @for_machines
 def end_session() -> ResponseReturnValue:

@@ -9,7 +9,7 @@ lock is required. The library is imported where it is used, because it is large.
 from features.passkeys import using  # noqa: F401 - its routes
 from features.passkeys.ceremony import where_to_confirm
 from features.passkeys.challenges import prune_challenges
-from features.passkeys.own import NEW_PASSKEYS, check_host, drop_passkeys
+from features.passkeys.own import NEW_PASSKEYS, WAYS_IN, check_host, drop_passkeys
 from features.passkeys.room import bp
 from foundation.web.feature import Feature
 
@@ -38,11 +38,12 @@ feature = Feature(
         "devices": "passkeys/_list.html",
         "logout": "passkeys/_stays.html",
         "member": "passkeys/_count.html",
-        "sign_in": "passkeys/_sign_in.html",
+        "door": "passkeys/_door.html",
         "sign_out_everywhere": "passkeys/_sign_out.html",
-        "signup": "passkeys/_back.html",
+        "welcome": "passkeys/_welcome.html",
     },
     arrivals=NEW_PASSKEYS,
+    ways_in=WAYS_IN,
     prune=prune_challenges,
     ended=drop_passkeys,
     where_to_confirm=where_to_confirm,

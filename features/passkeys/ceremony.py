@@ -1,11 +1,20 @@
 """What a browser is asked for, and whether its answer is good. This room knows the protocol."""
 
+import json
 import sqlite3
-from typing import Any
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 from flask import abort, current_app, session
 
-from features.passkeys.challenges import CHALLENGE_LIFETIME, decode, make_challenge
+from features.passkeys.challenges import (
+    CHALLENGE_LIFETIME,
+    Refused,
+    decode,
+    encode,
+    make_challenge,
+)
+from features.passkeys.json_api import parse_json
 from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, fetch_rows
 from foundation.web.sessions import Member
@@ -56,11 +65,29 @@ def describe_passkeys(member: Member) -> Any:
     return [PublicKeyCredentialDescriptor(id=decode(row["credential_id"])) for row in rows]
 
 
+ATTACHMENTS = ("platform", "cross-platform")
+
+
+def read_attachment(credential: dict[str, Any]) -> str:
+    """As the browser says it; "" for anything that the standard doesn't know."""
+    told = credential.get("authenticatorAttachment")
+    return told if told in ATTACHMENTS else ""
+
+
 def check_new_passkey(credential: dict[str, Any], challenge: bytes) -> Any:
+    """Raises many kinds of errors. The library gets only what counts: it refuses what it doesn't
+    know in the rest."""
     from webauthn import verify_registration_response
 
+    raw_id, response = encode(decode(credential["rawId"])), credential["response"]
+    client_data = parse_json(decode(response["clientDataJSON"]))
+    if client_data.pop("tokenBinding", None) is None:
+        told = response["clientDataJSON"]
+    else:
+        told = encode(json.dumps(client_data).encode())  # unsigned: we want no attestation
+    made = {"clientDataJSON": told, "attestationObject": response["attestationObject"]}
     return verify_registration_response(
-        credential=credential,
+        credential={"id": raw_id, "rawId": raw_id, "type": "public-key", "response": made},
         expected_challenge=challenge,
         expected_rp_id=find_host() or "",
         expected_origin=current_app.config["BASE_URL"],
@@ -68,19 +95,38 @@ def check_new_passkey(credential: dict[str, Any], challenge: bytes) -> Any:
     )
 
 
-def check_passkey(credential: dict[str, Any], challenge: bytes, known: sqlite3.Row) -> int:
-    """Returns the new sign counter. The caller checks that it grew."""
-    from webauthn import verify_authentication_response
+class Used(NamedTuple):
+    """What a passkey says of itself when it signs."""
 
-    return verify_authentication_response(
-        credential=credential,
-        expected_challenge=challenge,
-        expected_rp_id=find_host() or "",
-        expected_origin=current_app.config["BASE_URL"],
-        credential_public_key=known["public_key"],
-        credential_current_sign_count=0,
-        require_user_verification=True,
-    ).new_sign_count
+    sign_count: int  # how often it did; the caller checks that it grew
+    is_backed_up: bool
+
+
+def check_passkey(credential: dict[str, Any], challenge: bytes, public_key: bytes) -> Used:
+    """WebAuthn, 7.2, by the library's parts: as a whole it refuses a token binding that it doesn't
+    know. Raises Refused, and many kinds of errors."""
+    from webauthn import helpers
+
+    response = credential["response"]
+    client_data, data = decode(response["clientDataJSON"]), decode(response["authenticatorData"])
+    told, authenticator = parse_json(client_data), helpers.parse_authenticator_data(data)
+    is_for_us = (
+        told["type"] == "webauthn.get"
+        and decode(told["challenge"]) == challenge
+        and told["origin"] == current_app.config["BASE_URL"]
+        and authenticator.rp_id_hash == sha256((find_host() or "").encode()).digest()
+    )
+    if not (is_for_us and authenticator.flags.up and authenticator.flags.uv):
+        raise Refused
+    key = helpers.decode_credential_public_key(public_key)
+    helpers.verify_signature(
+        public_key=helpers.decoded_public_key_to_cryptography(key),
+        signature_alg=key.alg,
+        signature=decode(response["signature"]),
+        data=data + sha256(client_data).digest(),
+    )
+    backup = helpers.parse_backup_flags(authenticator.flags)
+    return Used(authenticator.sign_count, backup.credential_backed_up)
 
 
 def find_user_handle(author_id: int) -> bytes:

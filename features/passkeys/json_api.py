@@ -49,5 +49,8 @@ def say_in_json(error: HTTPException) -> ResponseReturnValue:
     if not request.is_json:
         return show_error(error)
     name = str(error.description if is_sentence(error.description) else f"error-{error.code}")
-    next_ = "/passkeys/confirm?next=/devices" if name == "passkey-first" else None
-    return jsonify(error=say(name), next=next_), error.code or 500
+    return jsonify(error=say(name), next=PLACES.get(name)), error.code or 500
+
+
+# Where to go instead.
+PLACES = {"passkey-first": "/passkeys/confirm?next=/devices", "passkey-signed-out": "/signup"}

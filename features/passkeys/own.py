@@ -1,5 +1,6 @@
 """What members see of their passkeys, and how passkeys end."""
 
+import sqlite3
 from collections.abc import Collection
 
 from flask import abort, g, has_request_context, redirect, render_template, request
@@ -13,7 +14,8 @@ from foundation.typed.mistakes import Mistake, parse_line
 from foundation.web.feature import Why
 from foundation.web.forms import Form
 from foundation.web.notices import notify
-from foundation.web.sessions import acting
+from foundation.web.sessions import acting, this_digest
+from foundation.web.ways_in import find_other_ways
 
 MAX_NAME = 40
 
@@ -54,19 +56,50 @@ def rename(row_id: int) -> ResponseReturnValue:
 
 @bp.get(f"/passkeys/{ROW_ID}/rename")
 def ask_for_name(row_id: int) -> ResponseReturnValue:
-    member, form = require_member(), Form("name")
-    sql = "SELECT name FROM passkeys WHERE id = ? AND author_id = ?"
-    row = fetch_row(sql, (row_id, member.id))
+    form = Form("name")
+    form.values["name"] = require_passkey(row_id)["name"]
+    return render_template("passkeys/rename.html", form=form, row_id=row_id)
+
+
+def require_passkey(row_id: int) -> sqlite3.Row:
+    """One's own."""
+    sql = "SELECT * FROM passkeys WHERE id = ? AND author_id = ?"
+    row = fetch_row(sql, (row_id, require_member().id))
     if row is None:
         abort(404)
-    form.values["name"] = row["name"]
-    return render_template("passkeys/rename.html", form=form, row_id=row_id)
+    return row
 
 
 def parse_passkey_name(text: str) -> str:
     if not text.strip():
         raise Mistake("name", "passkey-name")
     return parse_line("name", text, MAX_NAME, "passkey-name")
+
+
+# Those that are not lost with a phone: synced by their maker, or keys of their own.
+WAYS_IN = (
+    "SELECT author_id, 'passkey', CAST(id AS TEXT), name, added_by FROM passkeys"
+    " WHERE host = :host AND (is_backed_up OR attachment = 'cross-platform')"
+)
+
+
+@bp.get(f"/passkeys/{ROW_ID}/remove")
+def ask_to_remove(row_id: int) -> ResponseReturnValue:
+    passkey = require_passkey(row_id)
+    is_last = not find_other_ways(removed=str(row_id))
+    return render_template("passkeys/remove.html", passkey=passkey, is_last=is_last)
+
+
+@bp.app_template_global()
+def is_last_way(passkey: sqlite3.Row) -> bool:
+    """Whether this device would be the only way in without that passkey."""
+    is_way = passkey["is_backed_up"] or passkey["attachment"] == "cross-platform"
+    return bool(is_way) and not find_other_ways(removed=str(passkey["id"]))
+
+
+@bp.app_template_global()
+def was_added_here(passkey: sqlite3.Row) -> bool:
+    return bool(passkey["added_by"] == this_digest())
 
 
 @bp.post(f"/passkeys/{ROW_ID}/remove")

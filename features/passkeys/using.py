@@ -9,10 +9,12 @@ from flask.typing import ResponseReturnValue
 
 from app import require_member, sign_in_as
 from features.passkeys.ceremony import (
+    Used,
     add_options,
     check_new_passkey,
     check_passkey,
     get_options,
+    read_attachment,
     where_to_confirm,
 )
 from features.passkeys.challenges import (
@@ -28,7 +30,7 @@ from features.passkeys.json_api import read_json, refuse_in_json, require_json_m
 from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, transaction
 from foundation.storage.journal import record_sparingly
-from foundation.web.guards import parse_next
+from foundation.web.guards import parse_next, read_next, with_next
 from foundation.web.notices import notify
 from foundation.web.sessions import (
     IS_MEMBER,
@@ -39,7 +41,7 @@ from foundation.web.sessions import (
     name_device,
     this_digest,
 )
-from foundation.web.visitor import find_visitor
+from foundation.web.visitor import create_visitor, find_visitor
 from foundation.words.clock import now
 
 
@@ -51,7 +53,9 @@ def options() -> ResponseReturnValue:
         return respond_with_options(add_options(require_json_member()))
     if purpose == "confirm":
         return respond_with_options(get_options("confirm", require_json_member()))
-    if purpose == "sign-in" and not current_member() and find_visitor():
+    if purpose == "sign-in" and not current_member():
+        if find_visitor() is None:  # a page that was open for days, or one that sets no cookie
+            create_visitor()
         return respond_with_options(get_options("sign-in", None))
     return refuse_in_json("passkey-refused")
 
@@ -72,14 +76,15 @@ def add_passkey() -> ResponseReturnValue:
             credential = read_json()["credential"]
             challenge = require_challenge(credential, "add")
             made = check_new_passkey(credential, challenge)
-        store_passkey(member, made, challenge)
+            attachment = read_attachment(credential)
+        store_passkey(member, made, attachment, challenge)
     except (Refused, sqlite3.IntegrityError):  # the latter: it is known already
         return refuse_in_json("passkey-refused")
     notify("done-passkey-added")
-    return jsonify(next="/devices")
+    return respond_with_next("/devices")
 
 
-def store_passkey(member: Member, made: Any, challenge: bytes) -> None:
+def store_passkey(member: Member, made: Any, attachment: str, challenge: bytes) -> None:
     with transaction() as db:
         prune_challenges()
         spend_challenge(challenge)
@@ -87,11 +92,12 @@ def store_passkey(member: Member, made: Any, challenge: bytes) -> None:
             raise Refused  # signed out, or removed, while the browser was asking
         db.execute(
             "INSERT INTO passkeys (author_id, credential_id, public_key, sign_count, host, name,"
-            " added_by, created_at, used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " is_backed_up, attachment, added_by, created_at, used_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 member.id, encode(made.credential_id), made.credential_public_key, made.sign_count,
-                find_host(), name_device(request.user_agent.string) or "Passkey", this_digest(),
-                now(), now(),
+                find_host(), name_device(request.user_agent.string) or "Passkey",
+                made.credential_backed_up, attachment, this_digest(), now(), now(),
             ),
         )  # fmt: skip
         record_sparingly("passkey_added", member.username)
@@ -101,45 +107,45 @@ def store_passkey(member: Member, made: Any, challenge: bytes) -> None:
 def sign_in_by_passkey() -> ResponseReturnValue:
     if current_member():
         return refuse_in_json("passkey-refused")
-    session_id, asked = secrets.token_hex(32), read_json()
-    found = use_passkey(asked, "sign-in", None, session_id)
+    session_id = secrets.token_hex(32)
+    found = use_passkey("sign-in", None, session_id)
     if isinstance(found, str):
         return refuse_in_json(found)
     adopt_session(found.id, session_id)
-    return respond_with_next(asked, "/")
+    return jsonify(next=with_next("/welcome", read_json_next()))
 
 
 @bp.post("/passkeys/confirm")
 def confirm_passkey() -> ResponseReturnValue:
     """It is really the member who sits here: asked before another device or passkey is added."""
     member = require_json_member()
-    asked = read_json()
-    found = use_passkey(asked, "confirm", member)
+    found = use_passkey("confirm", member)
     if isinstance(found, str):
         return refuse_in_json(found)
     session["passkey_confirmed_at"] = now()
-    return respond_with_next(asked, "/devices")
+    return respond_with_next("/devices")
 
 
 @bp.get("/passkeys/confirm")
 def ask_to_confirm() -> ResponseReturnValue:
     require_member()
-    next_ = parse_next(request.args.get("next", "")) or "/devices"
-    return render_template("passkeys/confirm.html", next=next_)
+    return render_template("passkeys/confirm.html", next=read_next() or "/devices")
 
 
-def respond_with_next(asked: dict[str, Any], otherwise: str) -> ResponseReturnValue:
-    return jsonify(next=parse_next(str(asked.get("next") or "")) or otherwise)
+def read_json_next() -> str | None:
+    return parse_next(str(read_json().get("next") or ""))
 
 
-def use_passkey(
-    asked: dict[str, Any], purpose: str, member: Member | None, session_id: str = ""
-) -> Member | str:
+def respond_with_next(otherwise: str) -> ResponseReturnValue:
+    return jsonify(next=read_json_next() or otherwise)
+
+
+def use_passkey(purpose: str, member: Member | None, session_id: str = "") -> Member | str:
     """Whose passkey it is, or the sentence that says why it is refused. Failures write nothing,
     except for a counter that goes back, which is in the journal."""
     try:
         with refusing_odd_input():
-            credential = asked["credential"]
+            credential = read_json()["credential"]
             challenge = require_challenge(credential, purpose)
             credential_id, user_handle = read_ids(credential)
         known = find_passkey(credential_id)
@@ -148,8 +154,9 @@ def use_passkey(
         if member and known["author_id"] != member.id:
             return "passkey-refused"
         with refusing_odd_input():
-            count = check_passkey(credential, challenge, known)
-        return record_use(known, count, challenge, session_id)
+            used = check_passkey(credential, challenge, known["public_key"])
+            attachment = read_attachment(credential) or known["attachment"]
+        return record_use(known, used, attachment, challenge, session_id)
     except Refused:
         return "passkey-refused"
 
@@ -170,7 +177,9 @@ def find_passkey(credential_id: str) -> sqlite3.Row | None:
     )
 
 
-def record_use(known: sqlite3.Row, count: int, challenge: bytes, session_id: str) -> Member | str:
+def record_use(
+    known: sqlite3.Row, used: Used, attachment: str, challenge: bytes, session_id: str
+) -> Member | str:
     with transaction() as db:
         prune_challenges()
         spend_challenge(challenge)
@@ -178,11 +187,14 @@ def record_use(known: sqlite3.Row, count: int, challenge: bytes, session_id: str
         if fresh is None:
             raise Refused
         owner = Member(fresh["author_id"], fresh["username"])
-        if count <= fresh["sign_count"] and (count or fresh["sign_count"]):
+        if used.sign_count <= fresh["sign_count"] and (used.sign_count or fresh["sign_count"]):
             record_sparingly("passkey_counter", owner.username)
             return "passkey-counter"
-        sql = "UPDATE passkeys SET sign_count = ?, used_at = ? WHERE id = ?"
-        db.execute(sql, (count, now(), fresh["id"]))
+        db.execute(
+            "UPDATE passkeys SET sign_count = ?, is_backed_up = ?, attachment = ?, used_at = ?"
+            " WHERE id = ?",
+            (used.sign_count, used.is_backed_up, attachment, now(), fresh["id"]),
+        )
         if session_id:
             added_by = fresh["added_by"]
             sign_in_as(owner, session_id, "passkey", "passkey_used", added_by=added_by)

@@ -7,7 +7,7 @@ in one `transaction()`, and Vonage is never called inside one.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def get_db() -> sqlite3.Connection:
     return db
 
 
-Values = tuple[object, ...]
+Values = tuple[object, ...] | Mapping[str, object]
 
 
 def fetch_row(sql: str, values: Values = ()) -> sqlite3.Row | None:

@@ -10,15 +10,18 @@ from foundation.words.clock import DAY, say_iso
 class Mistake(Exception):
     """A form field was filled in wrongly, or asks for something that isn't possible now.
 
-    `sentence` is the name of what to tell the person, `field` is where to show it, and `wait` says
-    in how many seconds the same input will be fine.
+    `sentence` is the name of what to tell the person, `field` is where to show it, `wait` says in
+    how many seconds the same input will be fine, and `instead` is what would be fine now.
     """
 
-    def __init__(self, field: str, sentence: str, wait: int | None = None) -> None:
+    def __init__(
+        self, field: str, sentence: str, wait: int | None = None, instead: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(sentence)
         self.field = field
         self.sentence = sentence
         self.wait = wait
+        self.instead = instead
 
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # all but tabs and new lines

@@ -1,6 +1,9 @@
 """What can be a username."""
 
 import re
+import unicodedata
+from collections.abc import Iterator
+from contextlib import suppress
 
 from foundation.typed.mistakes import Mistake, holds_number
 
@@ -8,6 +11,32 @@ RESERVED_NAMES = {
     "admin", "administrator", "anonymous", "everyone", "guest", "me", "member", "null", "root",
     "support", "system", "undefined",
 }  # fmt: skip
+
+
+MAX_NAME = 30
+
+
+def tidy_username(text: str) -> str:
+    """What somebody means by it: "Grace Hopper" is grace-hopper. A username stays as it is, and ""
+    means that nothing is left. static/app.js shows the same while it is typed."""
+    letters = unicodedata.normalize("NFKD", text)
+    plain = "".join(c for c in letters if not unicodedata.category(c).startswith("M")).lower()
+    # Hyphens alone stay; with any other sign among them, they are one.
+    joined = re.sub(r"[^a-z0-9_]+", lambda run: run[0] if run[0].strip("-") == "" else "-", plain)
+    return joined.strip("-_")
+
+
+def parse_chosen_username(text: str) -> str:
+    """As a friend types it who signs up, tidied; "" if the field was left empty. Raises Mistake."""
+    return parse_username(tidy_username(text)) if text.strip() else ""
+
+
+def suggest_usernames(name: str) -> Iterator[str]:
+    """Like that one: ada-2, ada-3 ..., as long as they can be usernames."""
+    for number in range(2, 100):
+        end = f"-{number}"
+        with suppress(Mistake):
+            yield parse_username(name[: MAX_NAME - len(end)].rstrip("-_") + end)
 
 
 def parse_username(text: str) -> str:

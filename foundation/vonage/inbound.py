@@ -111,6 +111,12 @@ def fold_text(text: str) -> str:
     return drop_invisible(text).casefold()
 
 
+def is_the_word(name: str) -> bool:
+    """Whether a username is the word, also as it is tidied (sun-flower): then somebody mixed up the
+    fields."""
+    return re.sub("[-_]", "", name) == fold_text(current_app.config["INVITE_CODE"])
+
+
 def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
     """From the SMS API's fields or the Messages API's. None for what can't be a friend's reply: a
     receipt, a picture without a caption, a sender that is no phone."""

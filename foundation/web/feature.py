@@ -15,10 +15,12 @@ from foundation.running import hooks, running
 from foundation.storage.database import get_db
 from foundation.storage.journal import EVENTS
 from foundation.web.forward_auth import FindCaller, MayPass
+from foundation.web.guards import with_next
 from foundation.web.notices import take_notice
 from foundation.web.responses import find_static_files
 from foundation.web.sending import Message
 from foundation.web.sessions import Member, current_member, is_admin, say_device, this_digest
+from foundation.web.ways_in import find_other_ways, is_on_computer, is_only_admin, say_ways
 from foundation.words.clock import DAY, now
 from foundation.words.sentences import SENTENCES, is_sentence, say
 from foundation.words.templates import add_words
@@ -48,6 +50,10 @@ class Feature(NamedTuple):
     navigation: Mapping[str, str] = NOTHING  # links for members, by address: English, as all these
     admin_pages: Mapping[str, str] = NOTHING  # links on the admins' pages, by address
     slots: Mapping[str, str] = NOTHING  # by place ("devices"), a template to show there
+    # SQL for ways in of members, see ways_in.py.
+    ways_in: str = ""
+    # The title of the app that an address leads to; None: it's not one that this feature knows.
+    find_title: Callable[[str], str | None] | None = None
     # What home tells a member of the last week: SQL for a sentence's name, a name, and seconds ago.
     # It may use :now, :week_ago, :member (an id) and :this (the session's digest).
     arrivals: str = ""
@@ -90,6 +96,12 @@ def find_confirmation(member: Member, **within: int) -> str | None:
     return next((place for place in places if place), None)
 
 
+def find_title(address: str | None) -> str | None:
+    """Of the app that the address leads to, if it's one."""
+    titles = (find(address) for find in hooks("find_title")) if address else ()
+    return next((title for title in titles if title), None)
+
+
 def find_arrivals(member: Member) -> list[sqlite3.Row]:
     """What is new of the member's own within a week, all in one statement."""
     facts = {"now": now(), "week_ago": now() - 7 * DAY, "member": member.id, "this": this_digest()}
@@ -108,7 +120,7 @@ def add_template_context(app: Flask, features: tuple[Feature, ...]) -> None:
         return {"member": member, "is_admin": is_admin(member), "here": here, **known}
 
     add_words(app)
-    app.jinja_env.filters["device"] = say_device
+    app.jinja_env.filters |= {"device": say_device, "ways": say_ways}
 
 
 def collect_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
@@ -122,5 +134,7 @@ def collect_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
         for place, template in feature.slots.items():
             slots.setdefault(place, []).append(template)
     lookups: dict[str, Any] = {"say": say, "is_sentence": is_sentence, "take_notice": take_notice}
-    lookups["find_arrivals"] = find_arrivals
+    lookups |= {"find_arrivals": find_arrivals, "with_next": with_next}
+    lookups |= {"find_other_ways": find_other_ways, "is_only_admin": is_only_admin}
+    lookups |= {"is_on_computer": is_on_computer}
     return {"navigation": navigation, "admin_pages": admin_pages, "slots": slots, **lookups}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlencode
 
 from flask import abort, current_app, request
 from werkzeug.routing import RequestRedirect
@@ -58,6 +58,16 @@ def is_cross_site() -> bool:
 MAX_NEXT = 2000
 PATH_PART = r"[\w~%@:+=-][\w~%@:+=.-]*"
 PLAIN_PATH = re.compile(rf"/(?:{PATH_PART}(?:/{PATH_PART})*/?)?(?:\?[\w~%@:+=.&/-]*)?", re.ASCII)
+
+
+def read_next() -> str | None:
+    """Where the visitor wanted to go, see `parse_next`."""
+    return parse_next(request.values.get("next", ""))
+
+
+def with_next(path: str, next_: str | None) -> str:
+    """A path of ours that leads on to there."""
+    return f"{path}?{urlencode({'next': next_}, safe='/')}" if next_ else path
 
 
 def parse_next(text: str) -> str | None:

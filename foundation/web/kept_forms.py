@@ -17,13 +17,13 @@ MAX_KEPT_FORMS = 200  # of 5 to 10 kB; nine languages have more, and people need
 GAP = re.compile("\x1a([a-z_]+)\x1a")  # a control character, which HTML doesn't escape
 
 
-def render_kept_form(template: str, form: Form, **facts: str | None) -> str:
+def render_kept_form(template: str, form: Form, **facts: object) -> str:
     """The page of a form. It's kept as an outline if it depends on nothing but the settings, the
     language, the form's mistakes and what was typed; `facts` are whatever else the template needs.
     The template may show what was typed, but not test it: a gap is never empty."""
     mistakes = form.mistakes.values()
-    is_special = any(facts.values()) or any(one.wait for one in mistakes) or has_notice()
-    if is_special or current_member():
+    is_special = any(facts.values()) or any(one.wait or one.instead for one in mistakes)
+    if is_special or has_notice() or current_member():
         return render_template(template, form=form, **facts)
     outlines = running().kept_forms
     key = (template, current_language(), *sorted((one.field, one.sentence) for one in mistakes))

@@ -5,6 +5,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from foundation.web.cookies import cookie_settings
+from foundation.web.guards import read_next, with_next
 from foundation.words.clock import DAY
 from foundation.words.languages import LANGUAGES
 
@@ -23,7 +24,8 @@ def save_choice() -> ResponseReturnValue:
 
 
 def find_way_back() -> str:
-    """The page that the browser says it comes from, if it's one of ours that can be opened."""
+    """The page that the browser says it comes from, if it's one of ours that can be opened. On one
+    that refused a form, the address has lost where its visitor wanted to go."""
     own, came_from = current_app.config["BASE_URL"], request.referrer or ""
     if not came_from.startswith(f"{own}/"):
         return "/"
@@ -32,4 +34,4 @@ def find_way_back() -> str:
         current_app.create_url_adapter(request).match(path, "GET")  # type: ignore[union-attr]
     except HTTPException:
         return "/"
-    return path + mark + query
+    return path + mark + query if query else with_next(path, read_next())

@@ -1,9 +1,9 @@
 """What anybody may ask for at the root: icons, the manifest of the installable start page, whether
-the database answers, and what search engines and security researchers look for."""
+the database answers, who texts, and what search engines and security researchers look for."""
 
 import sqlite3
 
-from flask import Blueprint, Response, current_app, jsonify, send_from_directory
+from flask import Blueprint, Response, current_app, jsonify, render_template, send_from_directory
 from flask.typing import ResponseReturnValue
 
 from foundation.storage.database import get_db
@@ -49,6 +49,12 @@ def apple_icon() -> ResponseReturnValue:
 
 def send_icon(size: int) -> ResponseReturnValue:
     return send_from_directory(str(current_app.static_folder), f"icon-{size}.png")
+
+
+@root_files.get("/texts")
+def about_texts() -> ResponseReturnValue:
+    """What the registries of senders ask for, such as 10DLC in the USA."""
+    return render_template("texts.html")
 
 
 @root_files.get("/manifest.webmanifest")

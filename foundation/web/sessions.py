@@ -26,6 +26,7 @@ from flask import (
     current_app,
     g,
     redirect,
+    request,
     session,
 )
 from flask_session.base import ServerSideSession, ServerSideSessionInterface
@@ -56,6 +57,12 @@ def current_member() -> Member | None:
 def is_admin(member: Member | None) -> bool:
     """Asked at every request: a name that leaves ADMINS is no admin after the restart."""
     return member is not None and member.username in current_app.config["ADMINS"]
+
+
+def was_signed_out() -> bool:
+    """Whether this browser brings a session that is over, for whatever reason."""
+    name = current_app.config["SESSION_COOKIE_NAME"]
+    return current_member() is None and any(read_cookies(request.environ, name))
 
 
 class MemberSession(ServerSideSession):

@@ -4,7 +4,7 @@ import re
 import secrets
 from base64 import urlsafe_b64encode
 
-from flask import Response, after_this_request, current_app, request
+from flask import Response, after_this_request, current_app, g, request
 
 from foundation.storage.digests import keyed_digest
 from foundation.web.cookies import cookie_settings
@@ -13,6 +13,9 @@ from foundation.words.clock import DAY
 
 
 def find_visitor() -> str | None:
+    """This browser's, also if this answer brings it."""
+    if "visitor" in g:
+        return str(g.visitor)
     sent = read_cookies(request.environ, current_app.config["VISITOR_COOKIE_NAME"])
     return sent[0] if sent and re.fullmatch(r"[A-Za-z0-9_-]{43}", sent[0]) else None
 
@@ -20,7 +23,7 @@ def find_visitor() -> str | None:
 def create_visitor(*seed: str) -> str:
     """A new one, random; or from a seed that nobody else has, so a second press of a button gets
     the same."""
-    visitor = derive_visitor(*seed) if seed else secrets.token_urlsafe(32)
+    visitor = g.visitor = derive_visitor(*seed) if seed else secrets.token_urlsafe(32)
 
     @after_this_request
     def set_visitor(response: Response) -> Response:

@@ -8,6 +8,7 @@ import functools
 import io
 from pathlib import Path
 
+from babel.lists import format_list
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
@@ -97,6 +98,11 @@ def translate(sentence: str, language: str | None = None) -> str:
 def translate_in(context: str, sentence: str) -> str:
     """Where the same English means two things: the one that is meant there."""
     return str(find_catalog(current_language()).pgettext(context, sentence))
+
+
+def say_either(names: list[str]) -> str:
+    """a, b or c"""
+    return str(format_list(names, "or", locale=locale_of(current_language())))
 
 
 def translate_count(one: str, many: str, count: int, language: str | None = None) -> str:

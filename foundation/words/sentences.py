@@ -29,23 +29,22 @@ SENTENCES = {
     "username-reserved": "That name is reserved. Choose another one.",
     "username-number": "A username can't contain six digits in a row, so nobody's number or PIN"
     " ends up here. Choose another one.",
-    "username-taken": "Somebody already has that name. If it's yours, ask for an invite for that"
-    " name; if not, choose another one. Your PIN is still good.",
+    "username-taken": "That name is taken. Your PIN is still good.",
     "username-given-away": "Somebody else was just invited under that name. Choose another one, and"
     " text the word again to get a new PIN.",
-    "username-not-invited": "Your invite is for another username. Use that one, or ask the person"
-    " who invited you. Your PIN is still good.",
+    "username-not-invited": "Your invite is for another username. Leave this empty to get that one."
+    " Your PIN is still good.",
     #
     "pin-missing": "Type the 6 digits from the text message.",
     "pin-unreadable": "A PIN has 6 digits. Look at the newest text message.",
     "pin-wrong": "That PIN is wrong or has expired. Text the word again to get a new one.",
-    "being-checked": "A PIN for this number is being checked right now. When that's done, type it"
-    " again and press the button.",
+    "being-checked": "A PIN for this number is being checked right now. Try again when that's"
+    " done.",
     "tries-spent": "There were too many wrong PINs for this invite. Ask the person who invited you"
     " to invite you again.",
     "tries-spent-admin": "Too many wrong PINs. Invite the number again.",
-    "pin-unchecked": "We couldn't check your PIN just now. It's still good: wait a moment, type it"
-    " again and press the button.",
+    "pin-unchecked": "We couldn't check your PIN just now. It's still good: wait a moment, then try"
+    " again.",
     "pin-used-up": "Your PIN was right, but we couldn't finish. Wait a moment, then text the word"
     " again to get a new PIN.",
     "no-cookie": "Your browser did not keep our cookie, so it couldn't stay signed in. Allow"
