@@ -38,12 +38,12 @@ def devices() -> ResponseReturnValue:
     return render_template(
         "devices/devices.html",
         devices=[device for device in devices if device["expires_at"] > now()],
-        is_last={device["id"]: is_last_way(device, devices) for device in devices},
+        is_last={device["id"]: is_last_other(device, devices) for device in devices},
         now=now(),
     )
 
 
-def is_last_way(device: sqlite3.Row, devices: list[sqlite3.Row]) -> bool:
+def is_last_other(device: sqlite3.Row, devices: list[sqlite3.Row]) -> bool:
     """Whether this device would be the only way in without that one."""
     return not find_other_ways(ended=find_chain(device, devices))
 
@@ -111,7 +111,7 @@ def ask_to_end(device_id: str) -> ResponseReturnValue:
     device = require_device(device_id, devices)
     if device["is_this"]:
         return redirect("/logout", 303)
-    is_last = is_last_way(device, devices)
+    is_last = is_last_other(device, devices)
     return render_template("devices/end.html", device=device, is_last=is_last)
 
 

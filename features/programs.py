@@ -319,7 +319,7 @@ MAY_USE = (
 )
 
 
-def find_title_of(address: str) -> str | None:
+def find_title_by_address(address: str) -> str | None:
     """The title of the app at an address of a next page."""
     if address.startswith("/programs/"):
         row = fetch_row("SELECT title FROM programs WHERE name = ?", (address.split("/")[2],))
@@ -441,7 +441,7 @@ feature = Feature(
     },
     admin_pages={"/admin/programs": "Apps"},
     slots={"home": "programs/_home.html"},
-    find_title=find_title_of,
+    find_title=find_title_by_address,
     ended=drop_from_programs,
     may_pass=may_pass,
 )

@@ -3,7 +3,7 @@ keep a secret. Authlib speaks the protocol; what it asks (who is this, may they,
 is answered here. Needs the feature `programs`."""
 
 from features.openid import endpoints, keys  # noqa: F401 - routes and a command
-from features.openid.endpoints import find_title_of
+from features.openid.endpoints import find_title_by_client
 from features.openid.logouts import (
     note_ended_sessions,
     note_lost_access,
@@ -33,7 +33,7 @@ feature = Feature(
         "openid_logout_failed": "We couldn't tell {subject} about a sign-out",
     },
     slots={"program": "openid/_program.html"},
-    find_title=find_title_of,
+    find_title=find_title_by_client,
     prune=prune_openid,
     ended=note_ended_sessions,
     access_lost=note_lost_access,

@@ -201,7 +201,7 @@ def go_on() -> ResponseReturnValue:
     return render_template("openid/go_on.html", title=client.row["title"], onward=onward)
 
 
-def find_title_of(address: str) -> str | None:
+def find_title_by_client(address: str) -> str | None:
     """The title of the app that a way back leads to."""
     path, _, query = address.partition("?")
     if path != "/openid/go-on":
