@@ -302,7 +302,7 @@ def show_wait(visitor: str, status: int = 200) -> ResponseReturnValue:
     return page, status
 
 
-@bp.post("/join/cancel")
+@bp.post("/join/wait")
 def cancel_joining() -> ResponseReturnValue:
     """On the new device, instead of waiting."""
     visitor = find_visitor()

@@ -27,7 +27,7 @@ from foundation.web.forms import Form
 from foundation.web.notices import notify
 from foundation.web.paging import PAGE_LENGTH, Page, fetch_page
 from foundation.web.sessions import IS_MEMBER, acting, drop_session
-from foundation.web.ways_in import ways_in, ways_in_values
+from foundation.web.ways_in import count_ways_in, ways_in_values
 from foundation.words.clock import now
 from foundation.words.sentences import say
 
@@ -50,10 +50,8 @@ def find_members(wanted: str) -> Page:
         "SELECT authors.*, inviters.username AS inviter, (SELECT count(*) FROM sessions"
         " WHERE author_id = authors.id AND expires_at > :now) AS devices, (SELECT max(seen_at)"
         " FROM sessions WHERE author_id = authors.id AND expires_at > :now) AS seen_at,"
-        " ways.count AS ways_in FROM authors"
+        f" {count_ways_in('authors.id')} AS ways_in FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
-        f" LEFT JOIN (SELECT author_id, count(*) AS count FROM ({ways_in()}) GROUP BY author_id)"
-        " AS ways ON ways.author_id = authors.id"
         " WHERE authors.removed_at IS NULL AND instr(authors.username, :wanted)"
         " ORDER BY authors.username",
         ways_in_values() | {"wanted": wanted.casefold()},

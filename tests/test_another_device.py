@@ -570,12 +570,12 @@ def test_signing_out_the_others_ends_what_is_half_added(
 
 def test_the_new_device_may_cancel(group: Group, grace: Browser, phone: Browser) -> None:
     code = offer(grace)
-    assert phone.post("/join/cancel").location == "/"  # nothing to cancel yet
+    assert phone.post("/join/wait").location == "/"  # nothing to cancel yet
     give(phone, code)
-    group.browser().post("/join/cancel")  # by somebody else
+    group.browser().post("/join/wait")  # by somebody else
     assert state(grace, "/devices/add") == "bound"
 
-    assert phone.post("/join/cancel", next="/devices").location == "/signup?next=/devices"
+    assert phone.post("/join/wait", next="/devices").location == "/signup?next=/devices"
 
     assert nobody_came_in(group, phone)
     assert state(grace, "/devices/add") == state(phone, "/join/wait") == "refused"
@@ -586,7 +586,7 @@ def test_the_new_device_may_cancel(group: Group, grace: Browser, phone: Browser)
 def test_what_is_confirmed_is_not_cancelled(group: Group, grace: Browser, phone: Browser) -> None:
     give(phone, offer(grace))
     confirm(grace, phone)
-    phone.post("/join/cancel")
+    phone.post("/join/wait")
     assert phone.post("/join/finish").location == "/welcome"
     assert "This device is added. You&#39;re grace." in phone.get("/").text
 

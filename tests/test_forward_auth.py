@@ -11,6 +11,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from foundation.storage.database import get_db
+from foundation.web.guards import with_next
 from foundation.words.clock import DAY
 from simulator.vonage import Vonage
 from wsgi import create_app
@@ -264,7 +265,11 @@ def test_somebody_who_signs_in_is_back_where_they_were_going(guard: Flask, vonag
     form = {"phone": f"+{GRACE}", "username": "grace", "pin": vonage.pin_of(GRACE), "next": wanted}
     signed_in = visitor.post("/login", data=form, headers={"Sec-Fetch-Site": "same-origin"}, **base)
 
-    assert (signed_in.status_code, signed_in.location) == (303, wanted)
+    assert (signed_in.status_code, signed_in.location) == (303, with_next("/welcome", wanted))
+    assert (
+        'href="https://wiki.example.org/a?b=1&amp;c=2">Not now'
+        in visitor.get(signed_in.location, **base).text
+    )
     for host in ("group", "wiki"):
         there = {"base_url": f"https://{host}.example.org"}
         assert visitor.get("/auth", **there).headers["Remote-User"] == "grace"

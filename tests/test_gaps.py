@@ -110,7 +110,7 @@ def test_an_older_visitor_cookie_fetches_nobodys_session(group: Group, ada: Brow
 
     give(shared, offer(ada))
     confirm(ada, shared)
-    assert shared.post("/join/finish").location == "/"
+    assert shared.post("/join/finish").location == "/welcome"
 
     assert shared.username() == "ada"
     mallory.post("/join/finish")

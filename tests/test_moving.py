@@ -148,7 +148,7 @@ def test_everybody_stays_signed_in_on_another_machine(
 
     assert "You are in, grace" in grace.get(url, timeout=30).text
     form = {"phone": f"+{MALLORY}", "username": "mallory", "pin": vonage.pin_of(MALLORY)}
-    assert running[0].browser().post(f"{url}/login", data=form).url == f"{url}/"
+    assert running[0].browser().post(f"{url}/login", data=form).url == f"{url}/welcome"
     running.pop().stop()
 
 
@@ -161,7 +161,7 @@ def sign_up(served: Served, phone: str, username: str) -> requests.Session:
     assert served.text(phone) == 204
     browser = served.browser()
     form = {"phone": f"+{phone}", "username": username, "pin": served.vonage.pin_of(phone)}
-    assert browser.post(f"{served.url}/login", data=form).url == f"{served.url}/"
+    assert browser.post(f"{served.url}/login", data=form).url == f"{served.url}/welcome"
     return browser
 
 

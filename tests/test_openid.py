@@ -24,6 +24,7 @@ from joserfc.jwk import KeySet, RSAKey
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
+from foundation.web.guards import with_next
 from foundation.words.clock import DAY, MINUTE
 from wsgi import create_app
 
@@ -169,7 +170,7 @@ def test_without_a_session_it_leads_over_the_sign_up_page(group: Group, photos: 
     assert way.startswith("/openid/go-on?")
 
     signed_in = browser.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE), next=way)
-    assert signed_in.location == way
+    assert signed_in.location == with_next("/welcome", way)
     page = browser.get(way).text
     assert "Opening Our photos" in page
     onward = re.findall(r'content="0; url=([^"]+)"', page)[0].replace("&amp;", "&")

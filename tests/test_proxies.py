@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
+from foundation.web.guards import with_next
 from simulator.server import serving
 from simulator.vonage import Vonage
 from wsgi import create_app
@@ -355,7 +356,7 @@ def test_from_the_wiki_over_the_sign_up_page_and_back(guarded: Guarded, proxy: P
 
     signed_in = visitor.sign_up(GRACE, "grace", pin, came_for=PAGE)
 
-    assert (signed_in.status, signed_in.headers["Location"]) == (303, PAGE)
+    assert (signed_in.status, signed_in.headers["Location"]) == (303, with_next("/welcome", PAGE))
     answer = visitor.ask(PAGE)
     assert answer.status == 200
     assert answer.told("remote-user") == [("remote-user", "grace")]

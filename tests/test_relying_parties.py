@@ -63,7 +63,7 @@ def let_in(served: Served, local: Group) -> requests.Session:
     local.invite(GRACE)
     local.text(GRACE)
     form = {"phone": f"+{GRACE}", "username": "grace", "pin": served.vonage.pin_of(GRACE)}
-    assert browser.post(f"{served.url}/login", data=form).url == f"{served.url}/"
+    assert browser.post(f"{served.url}/login", data=form).url == f"{served.url}/welcome"
     return browser
 
 
@@ -250,10 +250,12 @@ def test_synapse(house: House, local: Group, synapse: str) -> None:
 
 
 def sign_up(page: Page, pin: str) -> None:
+    page.get_by_text("I was invited").click()
     page.get_by_label("Your phone number").fill(f"+{GRACE}")
+    page.get_by_label("PIN", exact=True).fill(pin)
     page.get_by_label("Username").fill("grace")
-    page.get_by_label("PIN").fill(pin)
     page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_role("link", name="Not now").click()
 
 
 def test_the_whole_way_in_a_browser(
@@ -277,7 +279,7 @@ def test_the_whole_way_in_a_browser(
         return "The club's page." not in grace.content()
 
     wait_for(is_out)
-    assert grace.get_by_role("heading", level=1).inner_text() == "Sign in"
+    assert grace.get_by_role("heading", level=1).inner_text() == "Sign in to go on to The club"
 
 
 def test_its_pages(house: House, local: Group) -> None:

@@ -11,7 +11,7 @@ from flask.testing import EnvironBuilder
 from werkzeug.test import run_wsgi_app
 
 from foundation.typed.mistakes import CONTROL
-from foundation.web.guards import parse_next
+from foundation.web.guards import parse_next, with_next
 from simulator.vonage import Vonage
 from wsgi import create_app
 
@@ -118,7 +118,7 @@ POSTS += ["/devices/add", "/devices/add/confirm", "/join", "/join/finish"]
 POSTS += ["/passkeys/1/rename", "/passkeys/1/remove"]
 POSTS += ["/admin/programs", "/app-passwords", "/app-passwords/1/end"]
 POSTS += [f"/admin/programs/x{more}" for more in ("", "/remove", "/members", "/members/1/drop")]
-POSTS += ["/admin/programs/x/openid"]
+POSTS += ["/admin/programs/x/openid", "/join/wait"]
 OF_PROGRAMS = {f"/openid/{what}" for what in ("token", "userinfo", "authorize", "logout")}
 OF_SCRIPTS = [f"/passkeys/{act}" for act in ("options", "add", "confirm", "sign-in")]
 
@@ -237,7 +237,9 @@ def test_a_friend_goes_on_to_where_they_wanted_to_go(group: Group, next_: str) -
 
     answer = grace.sign_up(GRACE, "grace", group.vonage.pin_of(GRACE), next=next_)
 
-    assert answer.location == next_
+    assert answer.location == with_next("/welcome", next_)
+    page = grace.get(answer.location).text
+    assert f'href="{next_.replace("&", "&amp;")}">Not now' in page
 
 
 ELSEWHERE = [

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from flask import current_app, request
+from flask import current_app, g, request
 
 from foundation.running import hooks
 from foundation.storage.database import fetch_row, fetch_rows
@@ -28,30 +28,37 @@ DEVICES = (
 )
 
 
-def ways_in() -> str:
-    """All members' ways in as one SELECT, for use in others: author_id, kind, id, name, and the
-    session that it is, or that it was added on. It takes `ways_in_values`."""
-    return " UNION ALL ".join((DEVICES, *hooks("ways_in")))
+def ways_in() -> tuple[str, ...]:
+    """All members' ways in, as SELECTs for use in others: author_id, kind, id, name, and the
+    session that it is, or that it was added on. They take `ways_in_values`."""
+    return (DEVICES, *hooks("ways_in"))
+
+
+def count_ways_in(author_id: str) -> str:
+    """How many a member has, in SQL; `author_id` is a column."""
+    return " + ".join(
+        f"(SELECT count(*) FROM ({ways}) WHERE author_id = {author_id})" for ways in ways_in()
+    )
 
 
 def ways_in_values() -> dict[str, object]:
     return {"now": now(), "host": urlsplit(current_app.config["BASE_URL"]).hostname}
 
 
-def find_ways_in(author_id: int) -> list[sqlite3.Row]:
-    sql = f"SELECT * FROM ({ways_in()}) WHERE author_id = :author_id"
-    return fetch_rows(sql, ways_in_values() | {"author_id": author_id})
-
-
 def find_other_ways(ended: Collection[str] = (), removed: str | None = None) -> list[sqlite3.Row]:
     """Of the member who asks: all but this device. `ended` are digests of sessions that are about
-    to end, with what was added on them; `removed` is the id of a passkey that is about to go."""
-    member, this = current_member(), this_digest()
+    to end, with what was added on them; `removed` is the id of a passkey that is about to go. The
+    table is asked once for a page."""
+    if "ways_in" not in g:
+        member = current_member()
+        sql = f"SELECT * FROM ({' UNION ALL '.join(ways_in())}) WHERE author_id = :author_id"
+        values = ways_in_values() | {"author_id": member.id if member else None}
+        g.ways_in = fetch_rows(sql, values)
+    gone = (("device", this_digest()), ("passkey", removed))
     return [
         way
-        for way in (find_ways_in(member.id) if member else [])
-        if (way["kind"], way["id"]) not in (("device", this), ("passkey", removed))
-        and way["session"] not in ended
+        for way in g.ways_in
+        if (way["kind"], way["id"]) not in gone and way["session"] not in ended
     ]
 
 
@@ -72,8 +79,9 @@ def is_only_admin(member: Member) -> bool:
     if not is_admin(member):
         return False
     sql = (
-        f"SELECT 1 FROM ({ways_in()}) JOIN authors ON authors.id = author_id"
-        " WHERE username IN (SELECT value FROM json_each(:admins)) AND author_id != :author_id"
+        "SELECT 1 FROM authors WHERE id != :author_id AND removed_at IS NULL"
+        " AND username IN (SELECT value FROM json_each(:admins))"
+        f" AND {count_ways_in('authors.id')} > 0"
     )
     admins = json.dumps([*current_app.config["ADMINS"]])
     return not fetch_row(sql, ways_in_values() | {"admins": admins, "author_id": member.id})
