@@ -19,7 +19,7 @@ from .test_another_device import add as add_device
 from .test_another_device import confirm, give, offer
 from .test_openid import Program
 from .test_passkeys import add as add_passkey
-from .test_passkeys import use
+from .test_passkeys import options, send, use
 from .test_programs import register
 
 BACKED_UP = 0x18  # BE and BS
@@ -114,7 +114,7 @@ def test_the_journey_alone_has_nothing_to_ask(settings: dict[str, str], vonage: 
 def test_the_second_way_leads_on_too(group: Group, grace: Browser) -> None:
     """From the page that asks: the passkey's answer, and the page of the other device."""
     page = grace.get("/welcome?next=/invite").text
-    assert 'data-passkey="add" data-next="/invite"' in page
+    assert 'data-passkey="add" data-next="/welcome?next=/invite"' in page
     assert grace.post("/devices/add", next="/invite").location == "/devices/add?next=/invite"
     code = "".join(re.findall(r">(\w{4})-(\w{4})<", grace.get("/devices/add?next=/invite").text)[0])
     second = group.browser()
@@ -425,3 +425,18 @@ def test_what_a_member_wanted_survives_is_it_you(group: Group, grace: Browser) -
     assert onward == "/devices/add?next=/invite"
     assert use(grace, passkey, "confirm", next=onward).get_json() == {"next": onward}
     assert 'name="next" value="/invite"' in grace.get(onward).text
+
+
+def test_a_passkey_that_is_lost_with_the_phone_is_no_second_way(
+    group: Group, grace: Browser
+) -> None:
+    """So the page that asks for one says so, and goes on asking."""
+    passkey = Passkey()
+    passkey.attachment = "platform"
+    credential = passkey.create(options(grace, "add"))
+    answer = send(grace, "add", credential, next="/welcome?next=/devices")
+    assert answer.get_json() == {"next": "/welcome?next=/devices"}
+    page = grace.get("/welcome?next=/devices").text
+    assert "This passkey lives on this phone only." in page
+    assert "Add a passkey" not in page
+    assert "Add another device" in page
