@@ -30,6 +30,7 @@ from foundation.web.sessions import (
     Member,
     acting,
     adopt_session,
+    current_member,
     name_device,
     session_table,
     this_digest,
@@ -186,7 +187,7 @@ def join(code: str = "") -> ResponseReturnValue:
     if find_visitor() is None:
         create_visitor()
     form = Form("code")
-    form.values["code"] = code[: CODE_LENGTH + 1]
+    form.values["code"] = read_code(code)[:CODE_LENGTH]
     return show_join(form, is_scanned=bool(code))
 
 
@@ -214,10 +215,14 @@ def give_code() -> ResponseReturnValue:
     return redirect(with_next("/join/wait", read_next()), 303)
 
 
+def read_code(text: str) -> str:
+    kept = unicodedata.normalize("NFKC", drop_invisible(text)).upper()
+    return "".join(letter for letter in kept if letter.isalnum())
+
+
 def parse_code(text: str) -> str:
     """As it is shown, "ABCD-EFGH", or however it is typed. Raises Mistake."""
-    kept = unicodedata.normalize("NFKC", drop_invisible(text)).upper()
-    code = "".join(letter for letter in kept if letter.isalnum())
+    code = read_code(text)
     if len(code) != CODE_LENGTH or not set(code) <= set(ALPHABET):
         raise Mistake("code", "code-wrong" if code else "code-missing")
     return code
@@ -312,7 +317,9 @@ def cancel_joining() -> ResponseReturnValue:
             if offer and state_of(offer) == "bound":
                 owner = Member(offer["author_id"], offer["username"])
                 refuse_offer(offer["id"], "offer-cancelled", owner)
-    return redirect(with_next("/signup", read_next()) if read_next() else "/", 303)
+    next_ = read_next()
+    back = next_ if current_member() or not next_ else with_next("/signup", next_)
+    return redirect(back or "/", 303)
 
 
 @bp.route("/join/finish", methods=["GET", "POST"])

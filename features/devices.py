@@ -132,7 +132,7 @@ def end_device(device_id: str) -> ResponseReturnValue:
 @bp.get("/devices/end-others")
 def ask_to_end_others() -> ResponseReturnValue:
     require_member()
-    stay = [] if "passkeys" in request.args else find_other_ways()
+    stay = [] if request.args.get("passkeys") else find_other_ways()
     is_last = all(way["kind"] == "device" for way in stay)
     return render_template("devices/end_others.html", is_last=is_last)
 

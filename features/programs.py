@@ -321,13 +321,15 @@ MAY_USE = (
 
 def find_title_by_address(address: str) -> str | None:
     """The title of the app at an address of a next page."""
-    if address.startswith("/programs/"):
-        row = fetch_row("SELECT title FROM programs WHERE name = ?", (address.split("/")[2],))
-    else:
+    path = address.partition("?")[0]
+    if path.startswith("/programs/"):
+        row = fetch_row("SELECT title FROM programs WHERE name = ?", (path.split("/")[2],))
+    else:  # of several at one host, the one whose address it lies below
         row = fetch_row(
-            "SELECT title FROM programs WHERE host = ?2 ORDER BY instr(?1, address) = 1 DESC,"
-            " length(address) DESC",
-            (address, host_of(address)),
+            "SELECT title FROM programs WHERE host = ?2 AND (instr(?1 || '/', rtrim(address, '/')"
+            " || '/') = 1 OR (SELECT count(*) FROM programs WHERE host = ?2) = 1)"
+            " ORDER BY length(address) DESC",
+            (path, host_of(address)),
         )
     return str(row["title"]) if row else None
 

@@ -60,7 +60,7 @@ const clearError = (input) => {
 };
 
 // Begin where an error is; or at what just happened, so that screen readers say it.
-const focusFirst = (part) => (part.querySelector("[aria-invalid]") ?? part.querySelector("#form-error, .notice"))?.focus();
+const focusFirst = (part) => ["[aria-invalid]", "#form-error", ".notice[tabindex]"].map((one) => part.querySelector(one)).find(Boolean)?.focus();
 
 // What the server makes of a username, see foundation/typed/usernames.py; said when the typing stops.
 const tidy = (text) =>
@@ -92,6 +92,7 @@ const offerName = (place) => {
   button.addEventListener("click", () => {
     const input = document.getElementById(place.dataset.fill);
     input.value = name;
+    input.dispatchEvent(new Event("input"));
     clearError(input);
     input.form.querySelector(".actions button").focus();
   });

@@ -18,8 +18,8 @@ const encode = (buffer) => {
 const decode = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (letter) => letter.charCodeAt(0));
 const decodeIds = (list = []) => list.map((one) => ({ ...one, id: decode(one.id) }));
 
-const ask = async (purpose) => {
-  const options = await send("/passkeys/options", { for: purpose });
+const ask = async (purpose, next) => {
+  const options = await send("/passkeys/options", { for: purpose, next });
   const challenge = decode(options.challenge);
   if (purpose !== "add") {
     const allowCredentials = decodeIds(options.allowCredentials);
@@ -33,15 +33,18 @@ const ask = async (purpose) => {
 const FIELDS = ["clientDataJSON", "attestationObject", "authenticatorData", "signature", "userHandle"];
 const write = ({ rawId, response, authenticatorAttachment }) => {
   const given = FIELDS.filter((name) => response[name]).map((name) => [name, encode(response[name])]);
-  return { rawId: encode(rawId), response: Object.fromEntries(given), authenticatorAttachment };
+  const transports = response.getTransports?.();
+  return { rawId: encode(rawId), response: { ...Object.fromEntries(given), transports }, authenticatorAttachment };
 };
 
-// What went wrong, or what else to do.
+// What the server says, and what else to do; or that it can't be reached.
 const tell = (place, error) => {
   const told = place.querySelector(".error") ?? place.appendChild(document.createElement("p"));
   told.className = "error";
   told.setAttribute("role", "alert");
-  told.replaceChildren(error.isTold ? error.message : place.querySelector("template").content.cloneNode(true));
+  const instead = place.querySelector("template").content.cloneNode(true);
+  if (error.isTold) told.replaceChildren(`${error.message} `, ...(place.dataset.passkey === "sign-in" ? [instead] : []));
+  else told.replaceChildren(error instanceof DOMException ? instead : place.dataset.trouble);
 };
 
 if (window.PublicKeyCredential) {
@@ -49,13 +52,16 @@ if (window.PublicKeyCredential) {
   for (const place of document.querySelectorAll("[data-passkey]")) {
     const { passkey: purpose, next } = place.dataset;
     place.hidden = false;
-    place.querySelector("button").addEventListener("click", async () => {
+    const button = place.querySelector("button");
+    button.addEventListener("click", async () => {
+      button.disabled = true;
       try {
-        const credential = write(await ask(purpose));
+        const credential = write(await ask(purpose, next));
         location.assign((await send(`/passkeys/${purpose}`, { credential, next })).next);
       } catch (error) {
         tell(place, error);
       }
+      button.disabled = false;
     });
   }
 }

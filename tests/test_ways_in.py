@@ -148,7 +148,8 @@ def test_a_passkey_counts_if_it_outlives_the_phone(
     assert add_passkey(grace, passkey).status_code == 200
 
     assert grace.get("/welcome").status_code == (303 if counts else 200)
-    assert (ONLY in grace.get("/logout").text) == (not counts)
+    # Who signs out loses nothing, so it brings back.
+    assert "come back with the passkey Passkey" in grace.get("/logout").text
 
 
 def test_a_passkey_says_again_whether_it_is_backed_up(group: Group, grace: Browser) -> None:
@@ -267,7 +268,8 @@ def test_ending_all_others_says_what_stays(group: Group, grace: Browser) -> None
     assert "your only way in" not in grace.get("/devices/end-others").text
     page = grace.get("/devices/end-others?passkeys=yes").text
     assert "your only way in" in page
-    assert 'value="yes" checked' in page
+    assert '<input type="hidden" name="passkeys" value="yes">' in page
+    assert 'name="passkeys"' not in grace.get("/devices/end-others").text
 
 
 def test_removing_the_last_passkey_asks_first(group: Group, grace: Browser) -> None:
@@ -440,3 +442,41 @@ def test_a_passkey_that_is_lost_with_the_phone_is_no_second_way(
     assert "This passkey lives on this phone only." in page
     assert "Add a passkey" not in page
     assert "Add another device" in page
+
+
+def test_who_lost_a_phone_can_add_a_passkey_on_the_new_one(group: Group, grace: Browser) -> None:
+    """The old one's passkey isn't here; the page says so of its own only."""
+    passkey = Passkey()
+    passkey.attachment = "platform"
+    add_passkey(grace, passkey)
+    grace.post("/logout")
+    new = group.join(GRACE, "grace", bound=True)
+    page = new.get("/welcome?next=/invite").text
+    assert "Add a passkey" in page
+    assert "lost with it" not in page
+    asked = new.client.post("/passkeys/options", json={"for": "add", "next": "/welcome?next=/a"})
+    assert asked.get_json()["next"] == "/passkeys/confirm?next=/welcome%3Fnext%3D/a"
+
+
+def test_a_phones_passkey_over_a_qr_code_is_no_key_of_its_own(group: Group, grace: Browser) -> None:
+    passkey = Passkey()
+    passkey.attachment = "cross-platform"
+    credential = passkey.create(options(grace, "add"))
+    credential["response"]["transports"] = ["hybrid", "internal"]
+    send(grace, "add", credential)
+    assert group.one("SELECT attachment FROM passkeys") == "platform"
+    use(grace, passkey, "confirm")
+    assert group.one("SELECT attachment FROM passkeys") == "platform"
+    assert grace.get("/welcome").status_code == 200
+
+
+def test_a_door_that_is_still_open_leads_on(group: Group, grace: Browser) -> None:
+    asked = grace.client.post("/passkeys/options", json={"for": "sign-in", "next": "/devices"})
+    assert (asked.status_code, asked.get_json()["next"]) == (422, "/welcome?next=/devices")
+
+
+def test_the_way_back_from_a_scanned_code(group: Group, grace: Browser) -> None:
+    page = group.browser().get("/join/ABCD-EFGH?next=/devices").text
+    assert ">ABCD-EFGH<" in page
+    assert 'href="/signup?next=/devices">Cancel' in page
+    assert grace.post("/join/wait", next="/invite").location == "/invite"

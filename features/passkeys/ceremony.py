@@ -69,9 +69,12 @@ ATTACHMENTS = ("platform", "cross-platform")
 
 
 def read_attachment(credential: dict[str, Any]) -> str:
-    """As the browser says it; "" for anything that the standard doesn't know."""
+    """As the browser says it; "" for anything that the standard doesn't know. A phone that another
+    computer reached by a QR code is "cross-platform" there, and no key of its own."""
     told = credential.get("authenticatorAttachment")
-    return told if told in ATTACHMENTS else ""
+    transports = credential["response"].get("transports")
+    is_phone = isinstance(transports, list) and ("hybrid" in transports or "internal" in transports)
+    return "platform" if is_phone else told if told in ATTACHMENTS else ""
 
 
 def check_new_passkey(credential: dict[str, Any], challenge: bytes) -> Any:

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from features.passkeys.room import bp
+from foundation.web.guards import parse_next, with_next
 from foundation.web.responses import show_error
 from foundation.web.sessions import Member, current_member
 from foundation.words.sentences import is_sentence, say
@@ -32,6 +33,11 @@ def parse_json(text: bytes) -> Any:
     return json.loads(text)
 
 
+def read_json_next() -> str | None:
+    """Where the visitor wanted to go."""
+    return parse_next(str(read_json().get("next") or ""))
+
+
 def require_json_member() -> Member:
     member = current_member()
     if member is None:
@@ -49,8 +55,11 @@ def say_in_json(error: HTTPException) -> ResponseReturnValue:
     if not request.is_json:
         return show_error(error)
     name = str(error.description if is_sentence(error.description) else f"error-{error.code}")
-    return jsonify(error=say(name), next=PLACES.get(name)), error.code or 500
+    return jsonify(error=say(name), next=where_instead(name)), error.code or 500
 
 
-# Where to go instead.
-PLACES = {"passkey-first": "/passkeys/confirm?next=/devices", "passkey-signed-out": "/signup"}
+def where_instead(sentence: str) -> str | None:
+    """Where to go, and back to the page that asked."""
+    if sentence == "passkey-first":
+        return with_next("/passkeys/confirm", read_json_next() or "/devices")
+    return "/signup" if sentence == "passkey-signed-out" else None

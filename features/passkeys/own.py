@@ -16,6 +16,7 @@ from foundation.web.forms import Form
 from foundation.web.notices import notify
 from foundation.web.sessions import acting, this_digest
 from foundation.web.ways_in import find_other_ways
+from foundation.words.clock import MINUTE, now
 
 MAX_NAME = 40
 
@@ -76,10 +77,10 @@ def parse_passkey_name(text: str) -> str:
     return parse_line("name", text, MAX_NAME, "passkey-name")
 
 
-# Those that are not lost with a phone: synced by their maker, or keys of their own.
+# Those last that are not lost with a phone: synced by their maker, or keys of their own.
 WAYS_IN = (
-    "SELECT author_id, 'passkey', CAST(id AS TEXT), name, added_by FROM passkeys"
-    " WHERE host = :host AND (is_backed_up OR attachment = 'cross-platform')"
+    "SELECT author_id, 'passkey' AS kind, CAST(id AS TEXT) AS id, name, added_by AS session,"
+    " is_backed_up OR attachment = 'cross-platform' AS lasts FROM passkeys WHERE host = :host"
 )
 
 
@@ -98,8 +99,10 @@ def is_last_way(passkey: sqlite3.Row) -> bool:
 
 
 @bp.app_template_global()
-def was_added_here(passkey: sqlite3.Row) -> bool:
-    return bool(passkey["added_by"] == this_digest())
+def was_just_added(passkey: sqlite3.Row) -> bool:
+    """On this device, which is all that it lives on."""
+    lately = passkey["added_by"] == this_digest() and now() - passkey["created_at"] < 10 * MINUTE
+    return bool(lately and passkey["attachment"] == "platform" and not passkey["is_backed_up"])
 
 
 @bp.post(f"/passkeys/{ROW_ID}/remove")

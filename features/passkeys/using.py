@@ -26,11 +26,16 @@ from features.passkeys.challenges import (
     require_challenge,
     spend_challenge,
 )
-from features.passkeys.json_api import read_json, refuse_in_json, require_json_member
+from features.passkeys.json_api import (
+    read_json,
+    read_json_next,
+    refuse_in_json,
+    require_json_member,
+)
 from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, transaction
 from foundation.storage.journal import record_sparingly
-from foundation.web.guards import parse_next, read_next, with_next
+from foundation.web.guards import read_next, with_next
 from foundation.web.notices import notify
 from foundation.web.sessions import (
     IS_MEMBER,
@@ -43,6 +48,7 @@ from foundation.web.sessions import (
 )
 from foundation.web.visitor import create_visitor, find_visitor
 from foundation.words.clock import now
+from foundation.words.sentences import say
 
 
 @bp.post("/passkeys/options")
@@ -53,7 +59,9 @@ def options() -> ResponseReturnValue:
         return respond_with_options(add_options(require_json_member()))
     if purpose == "confirm":
         return respond_with_options(get_options("confirm", require_json_member()))
-    if purpose == "sign-in" and not current_member():
+    if purpose == "sign-in" and current_member():  # in another tab, meanwhile
+        return jsonify(error=say("passkey-refused"), next=way_on()), 422
+    if purpose == "sign-in":
         if find_visitor() is None:  # a page that was open for days, or one that sets no cookie
             create_visitor()
         return respond_with_options(get_options("sign-in", None))
@@ -112,7 +120,7 @@ def sign_in_by_passkey() -> ResponseReturnValue:
     if isinstance(found, str):
         return refuse_in_json(found)
     adopt_session(found.id, session_id)
-    return jsonify(next=with_next("/welcome", read_json_next()))
+    return jsonify(next=way_on())
 
 
 @bp.post("/passkeys/confirm")
@@ -132,8 +140,8 @@ def ask_to_confirm() -> ResponseReturnValue:
     return render_template("passkeys/confirm.html", next=read_next() or "/devices")
 
 
-def read_json_next() -> str | None:
-    return parse_next(str(read_json().get("next") or ""))
+def way_on() -> str:
+    return with_next("/welcome", read_json_next())
 
 
 def respond_with_next(otherwise: str) -> ResponseReturnValue:
@@ -155,7 +163,8 @@ def use_passkey(purpose: str, member: Member | None, session_id: str = "") -> Me
             return "passkey-refused"
         with refusing_odd_input():
             used = check_passkey(credential, challenge, known["public_key"])
-            attachment = read_attachment(credential) or known["attachment"]
+            is_platform = read_attachment(credential) == "platform"  # the other may be a QR code
+            attachment = known["attachment"] or ("platform" if is_platform else "")
         return record_use(known, used, attachment, challenge, session_id)
     except Refused:
         return "passkey-refused"

@@ -23,21 +23,23 @@ from foundation.words.languages import say_either, translate
 
 MONTH = 30 * DAY
 DEVICES = (
-    "SELECT author_id, 'device' AS kind, id_digest AS id, device AS name, id_digest AS session"
-    " FROM sessions WHERE expires_at > :now"
+    "SELECT author_id, 'device' AS kind, id_digest AS id, device AS name, id_digest AS session,"
+    " 1 AS lasts FROM sessions WHERE expires_at > :now"
 )
 
 
 def ways_in() -> tuple[str, ...]:
-    """All members' ways in, as SELECTs for use in others: author_id, kind, id, name, and the
-    session that it is, or that it was added on. They take `ways_in_values`."""
+    """What lets members in, as SELECTs for use in others: author_id, kind, id, name, the session
+    that it is or that it was added on, and whether it lasts: what is lost with a phone is no way in
+    to count on. They take `ways_in_values`."""
     return (DEVICES, *hooks("ways_in"))
 
 
 def count_ways_in(author_id: str) -> str:
     """How many a member has, in SQL; `author_id` is a column."""
     return " + ".join(
-        f"(SELECT count(*) FROM ({ways}) WHERE author_id = {author_id})" for ways in ways_in()
+        f"(SELECT count(*) FROM ({ways}) WHERE author_id = {author_id} AND lasts)"
+        for ways in ways_in()
     )
 
 
@@ -45,10 +47,12 @@ def ways_in_values() -> dict[str, object]:
     return {"now": now(), "host": urlsplit(current_app.config["BASE_URL"]).hostname}
 
 
-def find_other_ways(ended: Collection[str] = (), removed: str | None = None) -> list[sqlite3.Row]:
-    """Of the member who asks: all but this device. `ended` are digests of sessions that are about
-    to end, with what was added on them; `removed` is the id of a passkey that is about to go. The
-    table is asked once for a page."""
+def find_other_ways(
+    ended: Collection[str] = (), removed: str | None = None, lasting: bool = True
+) -> list[sqlite3.Row]:
+    """Of the member who asks: all but this device, and, if not told otherwise, only those that
+    last. `ended` are digests of sessions that are about to end, with what was added on them;
+    `removed` is the id of a passkey that is about to go. The table is asked once for a page."""
     if "ways_in" not in g:
         member = current_member()
         sql = f"SELECT * FROM ({' UNION ALL '.join(ways_in())}) WHERE author_id = :author_id"
@@ -58,7 +62,9 @@ def find_other_ways(ended: Collection[str] = (), removed: str | None = None) -> 
     return [
         way
         for way in g.ways_in
-        if (way["kind"], way["id"]) not in gone and way["session"] not in ended
+        if (way["kind"], way["id"]) not in gone
+        and way["session"] not in ended
+        and (way["lasts"] or not lasting)
     ]
 
 
