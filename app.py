@@ -262,7 +262,7 @@ def read_new_invite(form: Form) -> NewInvite:
 def parse_new_username(text: str) -> str:
     """Optional. Refuses the word: somebody mixed up the fields. Raises Mistake."""
     name = parse_username(text) if text.strip() else ""
-    if inbound.is_the_word(name):
+    if name == inbound.fold_text(current_app.config["INVITE_CODE"]):
         raise Mistake("username", "username-reserved")
     return name
 
@@ -1041,10 +1041,12 @@ def why_not_this_name(name: str, bound_to: str | None) -> str | None:
     word is no name: somebody mixed up the fields."""
     if not name:
         return "username-missing"
+    if bound_to == name:
+        return None
     if inbound.is_the_word(name):
         return "username-reserved"
     if bound_to is not None:
-        return None if bound_to == name else "username-not-invited"
+        return "username-not-invited"
     return "username-taken" if is_name_taken(name) else None
 
 

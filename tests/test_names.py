@@ -273,3 +273,10 @@ def test_an_empty_field_is_no_name_where_the_invite_has_none(
     stranger = group.browser().sign_up(MALLORY, "", "123456")
     assert shown("username-missing") not in stranger.text
     assert shown("pin-wrong") in stranger.text
+
+
+def test_a_member_whose_name_is_like_the_word_comes_back(group: Group, ada: Browser) -> None:
+    """As could happen before names were tidied."""
+    group.join(GRACE, "grace")
+    group.rows("UPDATE authors SET username = 'sun-flower' WHERE username = 'grace'")
+    assert group.join(GRACE, "sun-flower", bound=True).username() == "sun-flower"

@@ -7,6 +7,7 @@ from flask import abort, g, has_request_context, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_member
+from features.passkeys.ceremony import find_passkeys
 from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, fetch_rows, get_db
 from foundation.storage.journal import record_sparingly
@@ -103,6 +104,11 @@ def was_just_added(passkey: sqlite3.Row) -> bool:
     """On this device, which is all that it lives on."""
     lately = passkey["added_by"] == this_digest() and now() - passkey["created_at"] < 10 * MINUTE
     return bool(lately and passkey["attachment"] == "platform" and not passkey["is_backed_up"])
+
+
+@bp.app_template_global()
+def has_just_added(author_id: int) -> bool:
+    return any(was_just_added(passkey) for passkey in find_passkeys(author_id))
 
 
 @bp.post(f"/passkeys/{ROW_ID}/remove")
