@@ -366,7 +366,7 @@ def send(page: Page) -> None:
     """Press "Sign in", and wait for the answer: another page, or what is wrong on this one."""
     with page.expect_response(lambda answer: answer.url.endswith("/login")):
         page.get_by_role("button", name="Sign in", exact=True).click()
-    page.wait_for_function("!document.querySelector('[aria-busy]')")
+    page.locator("[aria-busy]").wait_for(state="detached")
 
 
 def wait_until_shown(page: Page, text: str) -> None:
