@@ -58,7 +58,7 @@ SHOTS = (
 CAPTIONS = [
     "1. Ada invites a number",
     "2. Grace texts the word back",
-    "3. Number, name and PIN, once",
+    "3. Number, PIN and name, once",
     "4. The device is the key",
 ]
 PICTURE = """body { display: flex; justify-content: space-around; margin: 1rem 0; }
