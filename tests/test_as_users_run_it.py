@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from select import select
+from selectors import EVENT_READ, DefaultSelector
 from socket import create_connection, socket
 from threading import Thread
 from typing import NamedTuple
@@ -56,13 +56,14 @@ class Tunnel(BaseHTTPRequestHandler):
 
     def do_CONNECT(self) -> None:
         there = create_connection(("127.0.0.1", self.ports[self.path.removesuffix(":443")]))
-        with there:
+        # (`select` takes no descriptor above 1023.)
+        with there, DefaultSelector() as either:
+            either.register(self.connection, EVENT_READ, (self.connection, there))
+            either.register(there, EVENT_READ, (there, self.connection))
             self.send_response(200)
             self.end_headers()
             self.wfile.flush()
-            while (ready := select([self.connection, there], [], [], 30)[0]) and all(
-                pass_on(one, there if one is self.connection else self.connection) for one in ready
-            ):
+            while (ready := either.select(30)) and all(pass_on(*key.data) for key, _ in ready):
                 pass
         self.close_connection = True
 
