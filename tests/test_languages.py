@@ -383,7 +383,7 @@ DAYS = "{% trans count=N %}{{ count }} day{% pluralize %}{{ count }} days{% endt
         (DAYS.replace("N", "2"), "2 Tage"),
         ("{{ direction }} 100% {% trans %}100 % new{% endtrans %}", "ltr 100% 100 % new"),
         ("{% trans x=1 %}100 % {{ x }}{% endtrans %}{{ _('5 %% %(x)s', x=2) }}", "100 % 15 % 2"),
-        ("{% include ['nope.html', 'another_device/_next.html'] %}{{ _('Sign in') }}", "Anmelden"),
+        ("{% include ['nope.html', '_next.html'] %}{{ _('Sign in') }}", "Anmelden"),
     ],
 )  # fmt: skip
 def test_what_templates_may_do(app: Flask, source: str, said: str) -> None:
