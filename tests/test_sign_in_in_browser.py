@@ -326,7 +326,7 @@ def test_before_the_last_way_in_goes(house: House, language: str) -> None:  # no
 # Passkeys where people keep them ------------------------------------------------------------------
 
 # What a password manager's extension makes: an object of its own, which has no `toJSON` that works,
-# with typed arrays in place of buffers.
+# with typed arrays instead of buffers.
 EXTENSION = """
 const { create, get } = navigator.credentials.constructor.prototype;
 const FIELDS = ["clientDataJSON", "attestationObject", "authenticatorData", "signature"];

@@ -45,8 +45,8 @@ def require_json_member() -> Member:
     return member
 
 
-def refuse_in_json(sentence: str) -> ResponseReturnValue:
-    return jsonify(error=say(sentence)), 422
+def refuse_in_json(sentence: str, **more: str) -> ResponseReturnValue:
+    return jsonify(error=say(sentence), **more), 422
 
 
 @bp.errorhandler(HTTPException)

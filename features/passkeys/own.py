@@ -95,8 +95,7 @@ def ask_to_remove(row_id: int) -> ResponseReturnValue:
 @bp.app_template_global()
 def is_last_way(passkey: sqlite3.Row) -> bool:
     """Whether this device would be the only way in without that passkey."""
-    is_way = passkey["is_backed_up"] or passkey["attachment"] == "cross-platform"
-    return bool(is_way) and not find_other_ways(removed=str(passkey["id"]))
+    return bool(find_other_ways()) and not find_other_ways(removed=str(passkey["id"]))
 
 
 @bp.app_template_global()

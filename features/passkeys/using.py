@@ -48,7 +48,6 @@ from foundation.web.sessions import (
 )
 from foundation.web.visitor import create_visitor, find_visitor
 from foundation.words.clock import now
-from foundation.words.sentences import say
 
 
 @bp.post("/passkeys/options")
@@ -60,7 +59,7 @@ def options() -> ResponseReturnValue:
     if purpose == "confirm":
         return respond_with_options(get_options("confirm", require_json_member()))
     if purpose == "sign-in" and current_member():  # in another tab, meanwhile
-        return jsonify(error=say("passkey-refused"), next=way_on()), 422
+        return refuse_in_json("passkey-refused", next=way_on())
     if purpose == "sign-in":
         if find_visitor() is None:  # a page that was open for days, or one that sets no cookie
             create_visitor()
