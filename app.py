@@ -35,7 +35,7 @@ from vonage_sms import SmsMessage
 from vonage_verify import Locale, SmsChannel, VerifyRequest
 
 from foundation.running import Running, hooks, running
-from foundation.storage import journal
+from foundation.storage import journal, sent_forms
 from foundation.storage.database import (
     checkpoint,
     count_rows,
@@ -52,20 +52,15 @@ from foundation.storage.new_key import drop_invites_of_old_key
 from foundation.typed.keywords import asks_for_help, begins_with_opt_out, is_opt_out
 from foundation.typed.mistakes import (
     Mistake,
-    end_of_day,
-    last_day_of,
-    parse_last_day,
-    parse_note,
     parse_pin,
 )
-from foundation.typed.phones import parse_known_phone, parse_phone
+from foundation.typed.phones import parse_phone
 from foundation.typed.settings import SETTINGS, gather_settings, read_settings
 from foundation.typed.usernames import (
     parse_chosen_username,
-    parse_username,
     suggest_usernames,
 )
-from foundation.vonage import inbound, texts
+from foundation.vonage import inbound, own_words, texts
 from foundation.vonage.client import (
     GSM_7,
     PinRejected,
@@ -85,11 +80,24 @@ from foundation.web.feature import Feature, Why, add_features, add_template_cont
 from foundation.web.flask_settings import configure_flask, wrap_wsgi
 from foundation.web.forms import Form
 from foundation.web.guards import for_machines, guard, read_next, with_next
+from foundation.web.invite_form import (
+    INVITE_FIELDS,
+    NewInvite,
+    asks_for_what_admins_do,
+    read_new_invite,
+)
+from foundation.web.invite_lists import (
+    PINS_PER_TEN_MINUTES,
+    TRIES_PER_INVITE,
+    find_invite_to_repeat,
+    find_invites_to_show,
+    find_own_invite,
+)
 from foundation.web.kept_forms import render_kept_form
 from foundation.web.language_choice import language_choice
 from foundation.web.logs import keep_secrets_out_of_logs
 from foundation.web.notices import notify
-from foundation.web.paging import Page, fetch_page, read_id
+from foundation.web.paging import Page, fetch_page
 from foundation.web.responses import configure_responses
 from foundation.web.root_files import root_files
 from foundation.web.sessions import (
@@ -113,9 +121,7 @@ from foundation.words.clock import DAY, MINUTE, now
 from foundation.words.languages import LOCALES
 
 PIN_LIFETIME = 300
-PINS_PER_TEN_MINUTES = 3
 PINS_PER_INVITE = 5
-TRIES_PER_INVITE = 10  # wrong PINs, and wrong names while a PIN runs
 
 # The factory, and who may open what ---------------------------------------------------------------
 
@@ -194,27 +200,34 @@ def require_vonage() -> None:
 def invite_friend() -> ResponseReturnValue:
     inviter = require_inviter()
     form = Form(*INVITE_FIELDS)
-    if not is_admin(inviter) and (form.values["username"] or form.values["ends_on"]):
+    if not is_admin(inviter) and asks_for_what_admins_do(form):
         abort(403, "invites-by-admin")
     wanted = read_new_invite(form)
     if form.mistakes:
         return show_invites(form, 422)
     try:
-        invite_id = create_invite(wanted, inviter)
+        invite_id = create_invite(wanted, inviter, form.values["once"])
+        if wanted.phone and wanted.is_texted:
+            with suppress(VonageError):  # the invite stays; its line on the page says what is wrong
+                send_invite(invite_id, wanted.phone, inviter.username, wanted.language)
+    except MadeBefore as made:
+        invite_id = made.invite_id
     except Mistake as mistake:
         form.refuse(mistake)
         return show_invites(form, 422)
-    done = "done-invited" if wanted.is_texted else "done-invited-self"
-    if wanted.is_texted:
-        try:
-            send_invite(invite_id, wanted.phone, inviter.username, wanted.language)
-        except VonageError:  # the invite stays; its line on the page says what is wrong
-            done = "done-invited-only"
-    notify(done)
+    if not wanted.is_texted:
+        return show_words(invite_id, wanted.phone)
     return redirect(url_for(invites_page(inviter), new=invite_id), 303)
 
 
-INVITE_FIELDS = ("phone", "username", "note", "ends_on", "send", "language")
+class MadeBefore(Exception):
+    """This form was sent before, and made that invite."""
+
+    def __init__(self, invite_id: int) -> None:
+        super().__init__(invite_id)
+        self.invite_id = invite_id
+
+
 INVITES_A_DAY = 3  # of a member who is no admin
 
 
@@ -235,52 +248,24 @@ def may_invite(member: Member) -> bool:
     return fetch_row(sql, (member.id,)) is not None
 
 
-class NewInvite(NamedTuple):
-    """What an inviter asks for. Members who are no admins leave out name and end."""
-
-    phone: str
-    username: str | None = None
-    note: str | None = None
-    ends_at: int | None = None  # a guest's last second
-    is_texted: bool = True  # False: the inviter sends the words themselves
-    language: str | None = None  # of the texts; None: the group's
-
-
-def read_new_invite(form: Form) -> NewInvite:
-    insists = request.form.get("anyway") == form.values["phone"]
-    last_day = form.read("ends_on", parse_last_day)
-    return NewInvite(
-        form.read("phone", parse_phone if insists else parse_known_phone),
-        form.read("username", parse_new_username) or None,
-        form.read("note", parse_note) or None,
-        end_of_day(last_day) if last_day else None,
-        is_texted=form.values["send"] != "self",
-        language=form.read("language", texts.parse_text_language) or None,
-    )
-
-
-def parse_new_username(text: str) -> str:
-    """Optional. Refuses the word: somebody mixed up the fields. Raises Mistake."""
-    name = parse_username(text) if text.strip() else ""
-    if name == inbound.fold_text(current_app.config["INVITE_CODE"]):
-        raise Mistake("username", "username-reserved")
-    return name
-
-
-def create_invite(wanted: NewInvite, inviter: Member | None) -> int:
-    """Store an invite and return its id. Raises Mistake."""
-    require_fitting_end(wanted)
+def create_invite(wanted: NewInvite, inviter: Member | None, once: str = "") -> int:
+    """Store an invite and return its id. Raises Mistake, and MadeBefore."""
+    if wanted.ends_at and wanted.username in current_app.config["ADMINS"]:
+        raise Mistake("ends_on", "day-for-admin")
     actor = inviter and inviter.username
     parts = count_parts(texts.write_invite(actor, wanted.language)) if wanted.is_texted else 0
     with acting():
         prune()
-        wait = texts.seconds_until_text(wanted.phone) if parts else None
+        if made := sent_forms.find_made(once):
+            raise MadeBefore(int(made))
+        wait = texts.seconds_until_text(wanted.phone) if parts and wanted.phone else None
         refusal = why_not_invited(wanted, inviter, wait, parts)
         if refusal is None:
             displace_invites(wanted.phone, wanted.username, actor)
             invite_id = insert_invite(wanted, inviter)
+            sent_forms.remember_made(once, str(invite_id))
             journal.record("invited", actor, wanted.username, invite_id)
-            if parts:
+            if parts and wanted.phone:
                 # Counted before it is sent.
                 journal.record("text_sent", invite_id=invite_id, parts=parts)
                 texts.start_cooldown(wanted.phone)
@@ -291,23 +276,13 @@ def create_invite(wanted: NewInvite, inviter: Member | None) -> int:
     return invite_id
 
 
-def require_fitting_end(wanted: NewInvite) -> None:
-    """A guest's last day is after the invite's, and admins are no guests."""
-    if wanted.ends_at is None:
-        return
-    if wanted.username in current_app.config["ADMINS"]:
-        raise Mistake("ends_on", "day-for-admin")
-    if wanted.ends_at <= now() + current_app.config["INVITE_DAYS"] * DAY:
-        raise Mistake("ends_on", "day-too-soon")
-
-
 def why_not_invited(
     wanted: NewInvite, inviter: Member | None, wait: int | None, parts: int
 ) -> str | None:
     if inviter and not is_admin(inviter) and (refusal := why_not_by_member(wanted, inviter)):
         return refusal
     sql = "SELECT stopped_at, delivery FROM whitelist WHERE phone_digest = ? AND expires_at > ?"
-    earlier = fetch_row(sql, (digest_phone(wanted.phone), now()))
+    earlier = fetch_row(sql, (digest_phone(wanted.phone or ""), now()))
     if earlier and earlier["stopped_at"]:
         return "phone-stopped"
     if earlier and earlier["delivery"] == "undelivered-opted-out" and parts:
@@ -336,16 +311,16 @@ def why_not_by_member(wanted: NewInvite, inviter: Member) -> str | None:
         return "invites-of-today"
     invited = count_rows(
         "SELECT count(*) FROM whitelist WHERE expires_at > ? AND phone_digest = ?",
-        (now(), digest_phone(wanted.phone)),
+        (now(), digest_phone(wanted.phone or "")),
     )
     return "invited-already" if invited else None
 
 
-def displace_invites(phone: str, username: str | None, actor: str | None) -> None:
+def displace_invites(phone: str | None, username: str | None, actor: str | None) -> None:
     """An invite replaces the number's earlier one, and an earlier one for the same name: otherwise
     two phones could sign in as one member. Their running PINs go too. One that was stopped stays,
     so the number isn't texted again by mistake."""
-    digest = digest_phone(phone)
+    digest = phone and digest_phone(phone)
     displaced = fetch_rows(
         "DELETE FROM whitelist WHERE phone_digest = ?1 OR (username = ?2 AND stopped_at IS NULL)"
         " RETURNING id, phone_digest",
@@ -367,17 +342,24 @@ def forget_pins_of_invite(invite_id: int) -> None:
 
 
 def insert_invite(wanted: NewInvite, inviter: Member | None) -> int:
-    expires_at = now() + current_app.config["INVITE_DAYS"] * DAY
-    return insert_row(
-        "INSERT INTO whitelist (phone_digest, phone_hint, username, note, ends_at, invited_by,"
-        " delivery, language, created_at, expires_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+    """An invite for a visit that is shorter than its days ends with that."""
+    phone, at = wanted.phone, now()
+    expires_at = at + current_app.config["INVITE_DAYS"] * DAY
+    invite_id = insert_row(
+        "INSERT INTO whitelist (phone_digest, phone_hint, word_digest, username, who, ends_at,"
+        " invited_by, delivery, language, created_at, expires_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
-            digest_phone(wanted.phone), wanted.phone[-2:], wanted.username, wanted.note,
-            wanted.ends_at, inviter and inviter.id, None if wanted.is_texted else "self",
-            wanted.language, now(), expires_at,
+            phone and digest_phone(phone), phone and phone[-2:],
+            None if phone else sent_forms.make_once(),  # until it has its word
+            wanted.username, wanted.who, wanted.ends_at, inviter and inviter.id,
+            None if wanted.is_texted else "self", wanted.language, at,
+            min(expires_at, wanted.ends_at or expires_at),
         ),
     )  # fmt: skip
+    if not phone:
+        own_words.give_word(invite_id, at)
+    return invite_id
 
 
 def why_over_budget(parts: int = 1) -> str | None:
@@ -411,9 +393,12 @@ def store_message_ids(invite_id: int, message_ids: list[str]) -> None:
     journal.correct_parts("text_sent", invite_id, len(message_ids))
 
 
-@pages.post(f"/invite/{ROW_ID}/revoke")
+@pages.route(f"/invite/{ROW_ID}/revoke", methods=["GET", "POST"])
 def revoke(row_id: int) -> ResponseReturnValue:
     member = require_member()
+    if request.method != "POST":
+        invite = find_own_invite(row_id, member) or abort(404)
+        return render_template("withdraw.html", invite=invite, back=url_for(invites_page(member)))
     if not withdraw_invite(row_id, member):
         if is_admin(member):
             abort(404)
@@ -426,6 +411,7 @@ def withdraw_invite(invite_id: int, by: Member) -> bool:
     """Delete an invite and its running PIN. False: there is none, or it's not for them to do: only
     an admin lifts a STOP."""
     with acting():
+        journal.settle_unsent_pins("id = ?", invite_id)
         row = fetch_row(
             "DELETE FROM whitelist WHERE id = ? AND (? OR (invited_by = ? AND stopped_at IS NULL))"
             " RETURNING username",
@@ -461,51 +447,27 @@ def show_invites(form: Form, status: int = 200) -> ResponseReturnValue:
     page = render_template(
         "invites.html",
         form=form,
-        invites=find_open_invites(require_member()),
-        tries_per_invite=TRIES_PER_INVITE,
+        **find_invites_to_show(require_member()),
         pin_lifetime=PIN_LIFETIME,
+        write_warning=texts.write_warning,
         texts=journal.count_texts_of_today(),
-        new=request.args.get("new", type=int),
-        write_own_words=texts.write_own_words,
+        once=sent_forms.make_once(),
         now=now(),
     )
     return page, status
 
 
-def find_invite_to_repeat(member: Member) -> dict[str, str]:
-    """What "Invite again" fills into the form: all that the earlier invite says, except
-    for the number, which nobody keeps."""
-    row = fetch_row(
-        "SELECT username, note, ends_at, delivery, language FROM whitelist"
-        " WHERE id = ? AND (? OR invited_by = ?)",
-        (read_id("again"), is_admin(member), member.id),
-    )
-    if row is None:
-        return {}
-    return {
-        "username": row["username"] or "",
-        "note": row["note"] or "",
-        "ends_on": last_day_of(row["ends_at"]),
-        "send": "self" if row["delivery"] == "self" else "text",
-        "language": row["language"] or "",
-    }
-
-
-def find_open_invites(member: Member) -> Page:
-    """Newest first, each with the last thing the journal knows about its PINs, and when the oldest
-    of the last three stops counting."""
-    return fetch_page(
-        "SELECT whitelist.*, authors.username AS inviter, last.event AS pin_event,"
-        " last.at AS pin_at, last.detail AS pin_detail, third.at + ? AS next_pin_at FROM whitelist"
-        " LEFT JOIN authors ON authors.id = whitelist.invited_by"
-        " LEFT JOIN journal AS last ON last.id = (SELECT max(id) FROM journal"
-        " WHERE invite_id = whitelist.id AND event IN ('pin_sent', 'pin_refused', 'pin_wrong'))"
-        " LEFT JOIN journal AS third ON third.id = (SELECT id FROM journal"
-        " WHERE invite_id = whitelist.id AND event = 'pin_sent' ORDER BY id DESC LIMIT 1 OFFSET ?)"
-        " WHERE whitelist.expires_at > ? AND (? OR whitelist.invited_by = ?)"
-        " ORDER BY whitelist.id DESC",
-        (10 * MINUTE, PINS_PER_TEN_MINUTES - 1, now(), is_admin(member), member.id),
-    )
+@pages.get(f"/invite/{ROW_ID}/words")
+def show_words(row_id: int, phone: str | None = None) -> ResponseReturnValue:
+    """What the inviter sends the friend; with the number in the one answer to the form."""
+    member = require_member()
+    invite, back = find_own_invite(row_id, member), url_for(invites_page(member))
+    if invite is None or invite["delivery"] != "self":
+        return redirect(back, 303)
+    word = own_words.word_of(invite)
+    words = texts.write_own_words(invite["language"], word)
+    facts = {"invite": invite, "words": words, "word": word, "phone": phone, "back": back}
+    return render_template("send_words.html", **facts)
 
 
 # Webhooks: what Vonage tells us -------------------------------------------------------------------
@@ -538,12 +500,13 @@ def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
     admin. Who opts out gets no text at all."""
     if texts.quotes_us(message):
         return None
+    invite, meant = find_invite(message.phone), own_words.find_meant_invite(message)
+    if invite is None:
+        return choose_act_for_stranger(message, meant)
     word = current_app.config["INVITE_CODE"]
-    is_word, is_out = message.has_word(word), is_opt_out(message.text) and not message.part
-    if find_invite(message.phone) is None:  # strangers get no answer, and write nothing
-        if is_word and not inbound.is_known(message):
-            inbound.count_in_journal("word_from_stranger")
-        return None
+    is_own = meant is not None and not invite["stopped_at"]  # it reopens none
+    is_word, is_out = is_own or message.has_word(word), is_opt_out(message.text)
+    is_out = is_out and not message.part
     if is_word and not (is_out and begins_with_opt_out(message.text) and not is_opt_out(word)):
         return note_late_reply if message.is_late else send_pin
     if message.part:
@@ -553,6 +516,23 @@ def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
     if message.is_late:
         return note_late_reply
     return send_help if asks_for_help(message.text) else send_hint
+
+
+def choose_act_for_stranger(
+    message: Inbound, meant: sqlite3.Row | None
+) -> Callable[[Inbound], None] | None:
+    """A number that nobody invited gets a PIN by an invite's own word, and writes nothing without
+    one."""
+    if meant is not None:
+        if message.is_late or meant["phone_digest"]:
+            return own_words.note_meant_invite
+        return send_pin if own_words.may_be_bound(message) else None
+    if not inbound.is_known(message):
+        if message.has_word(current_app.config["INVITE_CODE"]):
+            inbound.count_in_journal("word_from_stranger")
+        elif own_words.find_candidate(message):
+            inbound.count_in_journal("word_unknown")
+    return None
 
 
 @webhooks.errorhandler(VonageError)
@@ -673,6 +653,9 @@ def send_pin(message: Inbound) -> None:
     except VonageRefused as error:
         refund_pin(message, order, error.reason)
         return
+    except VonageError as error:
+        note_unsent_pin(message, order, error.sent_nothing)
+        raise
     if not store_pin(message, order, started):
         with suppress(VonageError):
             cancel_pin(started.request_id)
@@ -681,6 +664,7 @@ def send_pin(message: Inbound) -> None:
 def count_pin(message: Inbound) -> PinOrder | None:
     """Count a PIN before asking for it, once for each message. None: no PIN is due."""
     with transaction() as db:
+        own_words.bind_phone(message)
         invite = find_invite(message.phone)
         if invite is None:
             return None
@@ -751,10 +735,25 @@ def is_name_used_since_stop(invite: sqlite3.Row) -> bool:
 
 
 def refund_pin(message: Inbound, order: PinOrder, reason: str) -> None:
+    """Also lets a number go that its own word was texted from, and that never got a PIN."""
     with transaction() as db:
         sql = "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?"
         db.execute(sql, (order.invite_id,))
         journal.refund("pin_sent", "pin_refused", order.invite_id, message.claim, reason)
+        db.execute(
+            "UPDATE whitelist SET phone_digest = NULL, phone_hint = NULL"
+            " WHERE id = ? AND word_digest IS NOT NULL AND pins_sent = 0",
+            (order.invite_id,),
+        )
+
+
+@transaction()
+def note_unsent_pin(message: Inbound, order: PinOrder, sent_nothing: bool) -> None:
+    """Vonage calls again, and then it's asked again. What it certainly didn't take counts against
+    nobody until then."""
+    note_reply(order.invite_id, journal.PIN_UNSENT)
+    if sent_nothing:
+        journal.uncount_pin(order.invite_id, message.claim)
 
 
 def start_or_restart_pin(phone: str, order: PinOrder) -> StartedPin:
@@ -775,6 +774,7 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
     """Remember the running request, replacing the one that is over, or the receipt. A held lease
     stays: a PIN is being checked. False: the invite is gone, or another text that was answered
     faster has a newer PIN."""
+    journal.count_pin_again(order.invite_id, message.claim)
     stored = get_db().execute(
         "INSERT INTO pending_verifications"
         " (phone_digest, whitelist_id, request_id, message_digest, expires_at)"
@@ -1393,11 +1393,13 @@ def do_each_minute() -> None:
 def prune() -> None:
     """Delete what has expired. Called inside writes, too: some servers have no housekeeping."""
     db, at = get_db(), now()
+    journal.settle_unsent_pins("expires_at <= ?", at)
     db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
     end_expired_sessions()
     texts.prune_cooldowns()
     inbound.prune_inbound()
+    sent_forms.prune_sent_forms()
     journal.prune_journal()
     for prune_feature in hooks("prune"):
         prune_feature()

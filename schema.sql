@@ -19,10 +19,11 @@ CREATE INDEX guests_by_end ON authors (ends_at) WHERE ends_at IS NOT NULL;
 
 CREATE TABLE whitelist (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    phone_digest TEXT NOT NULL UNIQUE,
-    phone_hint TEXT NOT NULL,  -- the last two digits, for the admin
+    phone_digest TEXT UNIQUE,  -- NULL: made without a number, and nobody has texted its own word yet
+    phone_hint TEXT,  -- the last two digits, for the admin
+    word_digest TEXT UNIQUE,  -- of its own word; NULL: it was made for a number
     username TEXT,  -- the only name this invite is good for; NULL: any new name
-    note TEXT,  -- the inviter's own, such as "Grace from chess"
+    who TEXT,  -- the inviter's own, such as "Grace from chess"
     ends_at INTEGER,  -- when the member's stay will end; NULL: it won't
     invited_by INTEGER REFERENCES authors ON DELETE SET NULL,
     message_ids TEXT NOT NULL DEFAULT '{}',  -- JSON: Vonage's id of each part of the text, and its outcome or null
@@ -35,7 +36,9 @@ CREATE TABLE whitelist (
     pins_sent INTEGER NOT NULL DEFAULT 0,
     tries INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL
+    expires_at INTEGER NOT NULL,
+    CHECK (phone_digest IS NOT NULL OR word_digest IS NOT NULL),
+    CHECK ((phone_digest IS NULL) = (phone_hint IS NULL))
 ) STRICT;
 
 CREATE INDEX whitelist_by_name ON whitelist (username) WHERE username IS NOT NULL;
@@ -52,6 +55,13 @@ CREATE TABLE pending_verifications (
     author_id INTEGER REFERENCES authors ON DELETE CASCADE,  -- set: signed in; this row is the receipt
     expires_at INTEGER NOT NULL
 ) STRICT;
+
+-- Forms whose answer shows something once: sent again, they make nothing new.
+CREATE TABLE sent_forms (
+    digest TEXT PRIMARY KEY,  -- of the form's random value
+    made TEXT NOT NULL,  -- what came of it, such as the invite's id
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE cooldowns (
     phone_digest TEXT PRIMARY KEY,
@@ -106,6 +116,8 @@ CREATE TABLE journal (
 CREATE INDEX journal_by_event ON journal (event, at);
 CREATE INDEX journal_by_invite ON journal (invite_id) WHERE invite_id IS NOT NULL;
 CREATE INDEX journal_by_time ON journal (at);
+CREATE INDEX journal_by_actor ON journal (actor) WHERE actor IS NOT NULL;
+CREATE INDEX journal_by_subject ON journal (subject) WHERE subject IS NOT NULL;
 CREATE INDEX journal_by_cost ON journal (at, parts) WHERE parts > 0;
 
 -- What other programs are told: written with what causes it, sent afterwards (storage/outbox.py).

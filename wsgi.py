@@ -18,11 +18,12 @@ FEATURES: tuple[Feature, ...] = tuple(
         "doctor",
         "devices",
         "another_device",
+        "invite_links",
         "passkeys",
+        "members",
         "programs",
         "app_passwords",
         "openid",
-        "members",
         "journal",
     )
 )

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import requests
 
-from app import NewInvite, create_invite
+from app import create_invite
 from foundation.storage.digests import digest_phone
+from foundation.web.invite_form import NewInvite
 from foundation.words.clock import DAY
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage, hang

@@ -9,7 +9,6 @@ member into typing digits that they dictate. Then the new device is signed in.
 import hmac
 import secrets
 import sqlite3
-import unicodedata
 from collections.abc import Collection
 
 import segno
@@ -20,7 +19,8 @@ from app import require_member, sign_in_as
 from foundation.storage.database import fetch_row, get_db, transaction
 from foundation.storage.digests import digest_session, keyed_digest
 from foundation.storage.journal import record_sparingly
-from foundation.typed.mistakes import Mistake, drop_invisible, read_digits
+from foundation.typed.codes import is_code, read_code, spell
+from foundation.typed.mistakes import Mistake, read_digits
 from foundation.web.feature import Feature, Why, find_confirmation
 from foundation.web.forms import Form
 from foundation.web.guards import read_next, with_next
@@ -42,17 +42,12 @@ bp = Blueprint("another_device", __name__)
 
 OFFER_LIFETIME = 5 * MINUTE
 RECEIPT_LIFETIME = 10 * MINUTE  # in which a lost answer is given again
-ALPHABET = "23456789BCDFGHJKLMNPQRSTVWXZ"  # no vowels, so no words; and no look-alikes
 CODE_LENGTH = 8
 
 
 def code_of(offer_id: str) -> str:
     """Derived, so that the database does not hold it."""
-    number, letters = int(keyed_digest("offer code", offer_id), 16), ""
-    for _ in range(CODE_LENGTH):
-        number, letter = divmod(number, len(ALPHABET))
-        letters += ALPHABET[letter]
-    return letters
+    return spell(keyed_digest("offer code", offer_id), CODE_LENGTH)
 
 
 def number_of(offer: sqlite3.Row) -> str:
@@ -215,15 +210,10 @@ def give_code() -> ResponseReturnValue:
     return redirect(with_next("/join/wait", read_next()), 303)
 
 
-def read_code(text: str) -> str:
-    kept = unicodedata.normalize("NFKC", drop_invisible(text)).upper()
-    return "".join(letter for letter in kept if letter.isalnum())
-
-
 def parse_code(text: str) -> str:
     """As it is shown, "ABCD-EFGH", or however it is typed. Raises Mistake."""
     code = read_code(text)
-    if len(code) != CODE_LENGTH or not set(code) <= set(ALPHABET):
+    if not is_code(code, CODE_LENGTH):
         raise Mistake("code", "code-wrong" if code else "code-missing")
     return code
 

@@ -12,13 +12,7 @@ from pathlib import Path
 import click
 from flask import Blueprint, current_app
 
-from app import (
-    NewInvite,
-    create_invite,
-    parse_new_username,
-    prune,
-    send_invite,
-)
+from app import create_invite, prune, send_invite
 from foundation.cli.command import MigratingCommand, command
 from foundation.cli.source_files import write_served
 from foundation.running import hooks, running
@@ -45,6 +39,7 @@ from foundation.typed.phones import parse_known_phone, parse_phone
 from foundation.vonage.client import VonageError
 from foundation.vonage.inbound import webhook_url
 from foundation.web.feature import Feature
+from foundation.web.invite_form import NewInvite, parse_new_username
 from foundation.words.clock import DAY, now, say_date, say_iso
 from foundation.words.languages import LANGUAGES
 from foundation.words.sentences import say
@@ -234,8 +229,8 @@ def write_copy(file: Path) -> None:
 
 
 NOT_IN_BACKUPS = {
-    "sessions", "pending_verifications", "whitelist", "cooldowns", "inbound_messages", "outbox",
-    "receivers",
+    "sessions", "pending_verifications", "whitelist", "sent_forms", "cooldowns",
+    "inbound_messages", "outbox", "receivers",
 }  # fmt: skip
 
 

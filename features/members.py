@@ -10,7 +10,6 @@ from flask.typing import ResponseReturnValue
 
 from app import (
     ROW_ID,
-    TRIES_PER_INVITE,
     end_sessions,
     forget_pins_of_invite,
     require_admin,
@@ -20,10 +19,11 @@ from foundation.cli.command import command
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.journal import record
 from foundation.storage.outbox import count_waiting
-from foundation.typed.mistakes import Mistake, end_of_day, last_day_of, parse_last_day
+from foundation.typed.mistakes import Mistake, end_of_day, last_day_of, parse_coming_day
 from foundation.typed.usernames import parse_username
 from foundation.web.feature import Feature
 from foundation.web.forms import Form
+from foundation.web.invite_lists import TRIES_PER_INVITE
 from foundation.web.notices import notify
 from foundation.web.paging import PAGE_LENGTH, Page, fetch_page
 from foundation.web.sessions import IS_MEMBER, acting, drop_session
@@ -209,14 +209,6 @@ def set_stay(author_id: int, name: str, ends_at: int | None) -> bool:
     return True
 
 
-def parse_coming_day(text: str) -> str:
-    """Today or later, or "". Raises Mistake."""
-    day = parse_last_day(text)
-    if day and end_of_day(day) <= now():
-        raise Mistake("ends_on", "day-over")
-    return day
-
-
 # Commands -----------------------------------------------------------------------------------------
 
 
@@ -275,8 +267,6 @@ feature = Feature(
     sentences={
         "admin-stays": "An admin can't be removed, and can't leave. Take the name out of ADMINS in"
         " the settings first, and restart.",
-        "day-over": "That day is over (in UTC). Choose today or a later one. To take somebody out"
-        " now, remove them.",
         "done-left": "You've left the group. This device is signed out.",
         "done-member-removed": "{name} is removed, and signed out everywhere.",
         "done-member-signed-out": "{name} is signed out everywhere.",

@@ -121,12 +121,24 @@ const offerCopy = (button) => {
   });
 };
 
+// Hand what an element says to another app of the phone, where that is possible; then it isn't copied.
+const offerShare = (button) => {
+  if (!navigator.share) return;
+  button.hidden = false;
+  document.querySelector(`[data-copy="${button.dataset.share}"]`)?.remove();
+  button.addEventListener("click", () => {
+    const text = document.getElementById(button.dataset.share).textContent.trim();
+    navigator.share({ text }).catch(() => {});
+  });
+};
+
 // What is done to the page, and to a part that is put into it later.
 const enliven = (part) => {
   for (const form of part.querySelectorAll("form[method=post]")) sendOnce(form);
   for (const output of part.querySelectorAll("output[data-words]")) echo(output);
   for (const place of part.querySelectorAll("[data-fill]")) offerName(place);
   for (const timer of part.querySelectorAll("[data-seconds]")) countDown(timer);
+  for (const button of part.querySelectorAll("[data-share]")) offerShare(button);
   for (const button of part.querySelectorAll("[data-copy]")) offerCopy(button);
 };
 enliven(document);
@@ -148,3 +160,21 @@ const look = async () => {
 };
 if (waiting) setInterval(() => look().catch(() => {}), 2000);
 document.querySelector("form[data-now]")?.requestSubmit();
+
+// Lists that change by what friends do renew themselves, unless somebody is looking through them.
+const renewed = [...document.querySelectorAll("[data-renew]")];
+const renew = async () => {
+  const isInUse = renewed.some((list) => list.contains(document.activeElement) || list.querySelector("[open]"));
+  if (document.hidden || isInUse) return;
+  const answer = await fetch(location.href);
+  if (!answer.ok || answer.redirected) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const list of renewed) {
+    const theirs = page.getElementById(list.id);
+    if (!theirs || theirs.innerHTML === list.dataset.last) continue;
+    list.dataset.last = theirs.innerHTML;
+    list.innerHTML = theirs.innerHTML;
+    enliven(list);
+  }
+};
+if (renewed.length) setInterval(() => renew().catch(() => {}), 5000);

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import time_machine
 
-from features.another_device import ALPHABET
+from foundation.typed.codes import ALPHABET
 from foundation.words.clock import DAY, MINUTE
 
 from .conftest import GRACE, Browser, Group, shown

@@ -1,23 +1,29 @@
 """The journal: who did what, to whom and when, as the admin reads it; never a phone number."""
 
+import json
 import re
 import sqlite3
+import subprocess
+import sys
 from html import unescape
 
 import pytest
 import time_machine
 
+from features.journal import KINDS
+from foundation.running import running
 from foundation.words.clock import DAY, MINUTE
 
-from .conftest import GRACE, MALLORY, Browser, Group, shown
+from .conftest import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, shown
 from .test_app_passwords import make
 from .test_programs import register
 
 
 def lines(page: str) -> list[str]:
     """The journal on a page, newest first, without the times."""
-    journal = page.split('<ol class="journal">')[1].split("</ol>")[0]
-    return [unescape(line) for line in re.findall(r"</time>\s*(.*?)\s*</li>", journal, re.S)]
+    days = re.findall(r'<ol class="journal">(.*?)</ol>', page, re.S)
+    found = re.findall(r"</time>\s*(.*?)\s*</li>", "".join(days), re.S)
+    return [unescape(line) for line in found]
 
 
 def test_the_whole_journey_stands_in_the_journal(group: Group, ada: Browser) -> None:
@@ -38,19 +44,19 @@ def test_the_whole_journey_stands_in_the_journal(group: Group, ada: Browser) -> 
         "grace signed in on a new device",
         "A PIN was sent to grace",
         "grace texted back",
-        "The invite was texted",
+        "The invite for grace was texted",
         "ada invited grace",
         "grace signed out",
         "grace joined",
-        "A wrong PIN was entered for an invited friend",
-        "A PIN was sent to an invited friend",
-        "An invited friend texted back",
-        "The invite was texted",
-        "ada invited a friend",
+        "A wrong PIN was entered for grace",
+        "A PIN was sent to grace",
+        "grace texted back",
+        "The invite for grace was texted",
+        "ada invited grace",
         "ada joined",
         "A PIN was sent to ada",
         "ada texted back",
-        "The invite was texted",
+        "The invite for ada was texted",
         "ada was invited from the command line",
     ]
 
@@ -171,3 +177,79 @@ def test_a_member_cannot_fill_the_journal(group: Group, ada: Browser) -> None:
 
     lines = dict(group.rows("SELECT event, count(*) FROM journal WHERE actor = 'grace' GROUP BY 1"))
     assert {lines[event] for event in lines.keys() - {"joined"}} == {10}
+
+
+# Who it is about, and what is looked for ----------------------------------------------------------
+
+
+def test_lines_of_an_invite_say_who_it_is_for(group: Group, ada: Browser) -> None:
+    ada.post("/invite", phone=f"+{GRACE}", who="Grace {from} <chess>")
+    group.text(GRACE)
+    page = ada.get("/admin/journal").text
+    assert "A PIN was sent to Grace {from} <chess>" in lines(page)
+    assert "<chess>" not in page
+    assert "chess" not in str(group.rows("SELECT * FROM journal"))
+    group.browser().sign_up(GRACE, "hopper", group.vonage.pin_of(GRACE))
+    assert "A PIN was sent to hopper" in lines(ada.get("/admin/journal").text)
+    assert "chess" not in ada.get("/admin/journal").text
+
+
+def test_every_event_is_of_a_kind(group: Group) -> None:
+    known = tuple(start for starts in KINDS.values() for start in starts)
+    events = {event.split(",")[0] for event in running(group.app).events}
+    assert len(events) > 40
+    assert [event for event in events if not event.startswith(known)] == []
+
+
+def test_the_journal_is_searched(group: Group, ada: Browser) -> None:
+    grace = group.join(GRACE, "grace")
+    grace.post("/app-passwords", program="none", name="x")
+    group.join(MALLORY, "mallory").post("/logout")
+    ada.post("/admin/programs", name="wiki", title="W", address="https://w.example.org", who="all")
+
+    def find(**asked: str) -> list[str]:
+        return lines(ada.get("/admin/journal", query_string=asked).text)
+
+    assert find(show="apps") == ["ada added the app wiki"]
+    assert find(show="devices") == ["mallory signed out"]
+    assert "grace joined" in find(show="invites")
+    assert find(who="mallory")[0] == "mallory signed out"
+    assert all("mallory" in line for line in find(who="mallory"))
+    assert len(find(who="mallory")) == 6  # from the invite on
+    assert find(who="nobody") == find(show="refused") == []
+    assert len(find(show="nonsense")) == len(find())
+    assert find(show="devices", who="grace") == []
+
+
+def test_days_are_headings(group: Group) -> None:
+    with time_machine.travel("2026-11-23 12:00", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        clock.shift(DAY)
+        group.invite(GRACE)
+        page = ada.get("/admin/journal").text
+    assert re.findall(r"<h2>([^<]+)</h2>", page) == ["24 November 2026", "23 November 2026"]
+    assert ">12:00</time>" in page
+
+
+def test_the_journal_on_the_command_line(group: Group, ada: Browser) -> None:
+    plain = group.command("journal").output.splitlines()
+    assert len(plain) == 5
+    assert plain[-1].endswith("ada joined")
+    last = int(plain[-2].split()[0])
+    (line,) = group.command("journal", "--json", "--since", str(last)).output.splitlines()
+    told = json.loads(line)
+    assert told.pop("at").endswith("Z")
+    assert told == {
+        "id": last + 1, "event": "joined", "actor": "ada", "subject": None, "words": "ada joined"
+    }  # fmt: skip
+
+
+def test_the_journal_is_followed(served: Served) -> None:
+    command = [sys.executable, "-m", "flask", "journal", "--follow", "--since", "0"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=served.environment(), stdout=subprocess.PIPE, text=True
+    ) as following:
+        assert following.stdout
+        served.command("invite", f"+{ADA}", "--username", "ada")
+        assert "ada was invited from the command line" in following.stdout.readline()
+        following.terminate()

@@ -44,7 +44,7 @@ def fill(house: House) -> tuple[Page, Page]:
     as_ada.post("/members/2/last-day", ends_on="2099-12-31")
     as_ada.post("/members/2/last-day", ends_on="")
     local.vonage.barred.add("12025550150")
-    as_ada.post("/invite", phone="+12025550150", note="Tom")
+    as_ada.post("/invite", phone="+12025550150", who="Tom")
     as_ada.post("/invite", phone="+12025550151", send="self", ends_on="2099-12-31")
     as_ada.post("/invite", phone=f"+{MALLORY}", username="mallory")
     local.text(MALLORY)

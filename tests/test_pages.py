@@ -99,7 +99,7 @@ def test_no_page_has_inline_script_or_style(group: Group) -> None:
 def test_no_page_for_strangers_names_the_code_or_the_number(group: Group) -> None:
     for name, page in pages_of_every_state(group).items():
         assert "sunflower" not in page.lower(), name
-        assert group.vonage.number not in page, name
+        assert group.vonage.number not in page or name.startswith("admin"), name
 
 
 def test_fields_tell_phones_which_keyboard_and_what_to_fill_in(group: Group) -> None:
@@ -183,7 +183,7 @@ def test_static_files_are_few_and_small() -> None:
 
     icons = {f"icon-{size}.png" for size in (180, 192, 512)}
     assert sizes.keys() == {"app.js", "passkeys.js", "icon.svg", "style.css"} | icons
-    assert sum(sizes.values()) < 25_000
+    assert sum(sizes.values()) < 27_000
 
 
 def test_the_start_page_can_be_installed(group: Group) -> None:
@@ -240,7 +240,7 @@ def test_pages_weigh_little(group: Group, ada: Browser) -> None:
         page = browser.get(path).text
         names = set(re.findall(r'"/static/([a-z.]+)\?', page))
         weight = len(page) + sum((ROOT / "static" / name).stat().st_size for name in names)
-        assert weight < (26_000 if "passkeys.js" in names else 23_000), (path, weight)
+        assert weight < (28_500 if "passkeys.js" in names else 25_000), (path, weight)
 
 
 def test_files_for_everybody_open_and_renew_no_session(group: Group) -> None:
@@ -258,4 +258,6 @@ def test_files_for_everybody_open_and_renew_no_session(group: Group) -> None:
 def test_a_page_past_the_end_is_the_first(group: Group, ada: Browser) -> None:
     ada.get(ada.post("/invite", phone=f"+{GRACE}").location)
     for path in ("/", "/admin/members", "/admin"):
-        assert ada.get(f"{path}?page=9").text == ada.get(path).text
+        pages = (ada.get(f"{path}{more}").text for more in ("?page=9", ""))
+        first, last = (re.sub('name="once" value="[^"]+"', "", page) for page in pages)
+        assert first == last

@@ -192,7 +192,7 @@ def test_the_doctor_logs_no_token_at_any_level(
 def test_a_note_is_in_no_file_once_its_invite_is_gone(group: Group, ada: Browser) -> None:
     """After the next minute's checkpoint, and before: in none after it."""
     database = Path(group.app.config["DATABASE"])
-    ada.post("/invite", phone=f"+{GRACE}", note="Grace from the chess club")
+    ada.post("/invite", phone=f"+{GRACE}", who="Grace from the chess club")
 
     def files_with_it() -> list[str]:
         files = database.parent.glob(f"{database.name}*")

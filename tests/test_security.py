@@ -378,7 +378,7 @@ def test_no_page_has_a_control_character(group: Group, ada: Browser, code: str) 
         answer = ada.get(path)
         assert (answer.status_code, CONTROL.search(answer.text)) == (status, None)
     typed = unquote(code)
-    answer = ada.post("/invite", phone=typed, note=typed)
+    answer = ada.post("/invite", phone=typed, who=typed)
     assert (answer.status_code, CONTROL.search(answer.text)) == (422, None)
 
 

@@ -9,6 +9,7 @@ import time_machine
 from flask import Flask
 
 import app as journey
+from foundation.web.invite_form import NewInvite
 from foundation.words.clock import DAY
 from simulator.vonage import Vonage
 from wsgi import create_app
@@ -102,7 +103,7 @@ def test_the_journey_alone_has_nothing_to_ask(settings: dict[str, str], vonage: 
     grace = Group(alone, vonage).browser()
     group = Group(alone, vonage)
     with alone.app_context():
-        wanted = journey.NewInvite(GRACE)
+        wanted = NewInvite(GRACE)
         invite_id = journey.create_invite(wanted, None)
         journey.send_invite(invite_id, GRACE)
     group.text(GRACE)

@@ -12,13 +12,24 @@ from flask import Flask
 
 from foundation.running import running
 from foundation.storage.digests import keyed_digest
+from foundation.vonage.client import Vonage as Client
 from foundation.vonage.client import signature
 from foundation.vonage.inbound import parse_time, webhook_token
 from foundation.words.clock import DAY
+from simulator.server import Server
 from simulator.vonage import Answer, Vonage, answer_with, drop, hang
 from wsgi import create_app
 
-from .conftest import CODE, GRACE, MALLORY, SIGNATURE_SECRET, Group
+from .conftest import (
+    CODE,
+    GRACE,
+    MALLORY,
+    SIGNATURE_SECRET,
+    Browser,
+    Group,
+    find_port,
+    shown,
+)
 
 # Vonage's SDKs for PHP and Ruby prove theirs by these.
 VECTOR = {
@@ -725,3 +736,48 @@ def test_a_forged_webhook_waits_for_no_lock(group: Group) -> None:
 
     events = "SELECT event FROM journal ORDER BY event"
     assert group.rows(events) == [("webhook_refused",), ("word_from_stranger",)]
+
+
+def point(app: Flask, host: str) -> None:
+    """Where Vonage is."""
+    app.config["VONAGE_API_HOST"] = host
+    running(app).vonage = Client(app.config)
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_while_vonage_fails_no_pin_is_claimed(
+    group: Group, ada: Browser, vonage_server: Server, takes: bool
+) -> None:
+    """Neither on the page nor in the journal; and what it certainly didn't take isn't counted."""
+    ada.post("/invite", phone=f"+{GRACE}", who="Grace")
+    fields = group.vonage.inbound(GRACE, CODE)
+    if takes:
+        group.vonage.fail("start", drop)
+    else:
+        point(group.app, f"localhost:{find_port()}")
+    assert group.deliver(fields) == 503
+
+    page = ada.get("/admin").text
+    assert shown("pin-unsent") in page.split('id="waiting"')[1]
+    assert "PIN sent" not in page
+    journal = ada.get("/admin/journal").text
+    assert "The PIN for Grace couldn&#39;t be sent" in journal
+    assert "A PIN was sent to Grace" not in journal
+    cost = "SELECT parts FROM journal WHERE event = 'pin_sent' AND invite_id = 2"
+    assert group.one(cost) == group.one("SELECT pins_sent FROM whitelist") == int(takes)
+
+    if not takes:
+        point(group.app, vonage_server.host)
+    assert group.deliver(fields) == 204
+    assert "A PIN was sent to Grace" in ada.get("/admin/journal").text
+    assert group.one(cost) == group.one("SELECT pins_sent FROM whitelist") == 1
+    assert shown("pin-unsent") not in ada.get("/admin").text
+
+
+def test_an_invite_that_goes_unsent_says_so_for_good(group: Group, ada: Browser) -> None:
+    ada.post("/invite", phone=f"+{GRACE}", who="Grace")
+    group.vonage.fail("start", drop)
+    assert group.deliver(group.vonage.inbound(GRACE, CODE)) == 503
+    ada.post("/invite/2/revoke")
+    page = ada.get("/admin/journal").text
+    assert "No PIN was sent to an invited friend" in page

@@ -19,14 +19,20 @@ EVENTS = {
     "invited, no subject": "{actor} invited a friend",
     "invited, no actor": "{subject} was invited from the command line",
     "invited, no actor, no subject": "A friend was invited from the command line",
-    "text_sent": "The invite was texted",
-    "text_refused": "The invite couldn't be texted: {reason}",
+    "text_sent": "The invite for {subject} was texted",
+    "text_sent, no subject": "The invite was texted",
+    "text_refused": "The invite for {subject} couldn't be texted: {reason}",
+    "text_refused, no subject": "The invite couldn't be texted: {reason}",
     "text_undelivered": "The text to {subject} wasn't delivered",
     "text_undelivered, no subject": "The text to an invited friend wasn't delivered",
     "texted_back": "{subject} texted back",
     "texted_back, no subject": "An invited friend texted back",
     "pin_sent": "A PIN was sent to {subject}",
     "pin_sent, no subject": "A PIN was sent to an invited friend",
+    "pin_unsent": "The PIN for {subject} couldn't be sent: Vonage didn't answer. It tries again by"
+    " itself",
+    "pin_unsent, no subject": "The PIN for an invited friend couldn't be sent: Vonage didn't"
+    " answer. It tries again by itself",
     "pin_refused": "No PIN was sent to {subject}: {reason}",
     "pin_refused, no subject": "No PIN was sent to an invited friend: {reason}",
     "pin_wrong": "A wrong PIN was entered for {subject}",
@@ -45,6 +51,7 @@ EVENTS = {
     "help_sent, no subject": "An invited friend asked for HELP and got an answer",
     "help_refused": "HELP couldn't be answered: {reason}",
     "word_from_stranger": "Texts with the word from numbers that aren't invited, in a day: {count}",
+    "word_unknown": "Texts with a word that no invite has, in a day: {count}",
     "joined": "{actor} joined",
     "rejoined": "{actor} is back",
     "signed_in": "{actor} signed in on a new device",
@@ -80,23 +87,25 @@ def record(
 
 
 def describe_event(line: sqlite3.Row, language: str) -> str:
-    """A line of the journal as people read it in that language. Without a name, `phone_hint` says
-    whom it is about, while the invite is open."""
+    """A line of the journal as people read it in that language. A line of an invite says who it was
+    for, or who it became; without a name, `phone_hint` says whom it is about, while the invite is
+    open."""
     events = running().events
-    name = line["event"]
+    subject = line["subject"] or line["became"] or line["who"]
+    event = name = "pin_unsent" if line["is_unsent"] else line["event"]
     name += "" if line["actor"] else ", no actor"
-    name += "" if line["subject"] else ", no subject"
+    name += "" if subject else ", no subject"
     # Most events never have the one or the other, and have words for the plain name only.
-    plain = (name.replace(", no actor", ""), name.replace(", no subject", ""), line["event"])
-    words = next((events[n] for n in (name, *plain) if n in events), line["event"])
+    plain = (name.replace(", no actor", ""), name.replace(", no subject", ""), event)
+    words = next((events[n] for n in (name, *plain) if n in events), event)
     words = translate(words, language)
-    facts = {"actor": line["actor"], "subject": line["subject"]}
+    facts = {"actor": line["actor"], "subject": subject}
     if "{reason}" in words:
         facts["reason"] = say(line["detail"])
     if "{count}" in words:
         facts["count"] = read_count(line)
     whom = ""
-    if line["phone_hint"] and not line["subject"]:
+    if line["phone_hint"] and not subject:
         whom = " " + translate(WHOM, language).format(digits=line["phone_hint"])
     return words.format(**facts) + whom
 
@@ -173,8 +182,45 @@ def refund(sent: str, refused: str, invite_id: int, detail: str | None, reason: 
 def count_pins_lately(invite_id: int, seconds: int) -> int:
     return count_rows(
         "SELECT count(*) FROM journal"
-        " WHERE event = 'pin_sent' AND invite_id = ? AND abs(at - ?) < ?",
+        " WHERE event = 'pin_sent' AND parts > 0 AND invite_id = ? AND abs(at - ?) < ?",
         (invite_id, now(), seconds),
+    )
+
+
+# While Vonage doesn't answer, the invite says so, and its newest PIN's line claims nothing.
+PIN_UNSENT = "pin-unsent"
+
+
+def uncount_pin(invite_id: int, claim: str) -> None:
+    """Vonage certainly didn't take it."""
+    change_cost(invite_id, claim, 0)
+
+
+def count_pin_again(invite_id: int, claim: str) -> None:
+    """It has taken it after all."""
+    change_cost(invite_id, claim, 1)
+    sql = "UPDATE whitelist SET replied = NULL WHERE id = ? AND replied = ?"
+    get_db().execute(sql, (invite_id, PIN_UNSENT))
+
+
+def change_cost(invite_id: int, claim: str, parts: int) -> None:
+    """Of one PIN, in the ledger and in the invite's own count."""
+    sql = (
+        "UPDATE journal SET parts = ?3 WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
+        " AND parts != ?3"
+    )
+    if get_db().execute(sql, (invite_id, claim, parts)).rowcount:
+        sql = "UPDATE whitelist SET pins_sent = pins_sent + ? WHERE id = ?"
+        get_db().execute(sql, (1 if parts else -1, invite_id))
+
+
+def settle_unsent_pins(which: str, value: int) -> None:
+    """The invites that go had a PIN that was never sent: from now on their lines say so."""
+    get_db().execute(
+        "UPDATE journal SET event = 'pin_refused', detail = 'vonage-unavailable' WHERE id IN"
+        " (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id IN"
+        f" (SELECT id FROM whitelist WHERE replied = ? AND {which}) GROUP BY invite_id)",
+        (PIN_UNSENT, value),
     )
 
 

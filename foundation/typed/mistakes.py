@@ -4,7 +4,7 @@ import re
 import unicodedata
 from datetime import date, datetime
 
-from foundation.words.clock import DAY, say_iso
+from foundation.words.clock import DAY, now, say_iso
 
 
 class Mistake(Exception):
@@ -46,13 +46,13 @@ def holds_number(text: str) -> bool:
     return re.search(r"\d{6}", re.sub(r"[\W_]", "", text)) is not None
 
 
-MAX_NOTE = 60
+MAX_WHO = 60
 
 
-def parse_note(text: str) -> str:
-    """The inviter's own words, such as "Grace from chess". Raises Mistake for a phone number, which
-    nothing here keeps."""
-    return parse_line("note", text, MAX_NOTE, "note-too-long")
+def parse_who(text: str) -> str:
+    """Whom an invite is for, in the inviter's own words, such as "Grace from chess". Raises Mistake
+    for a phone number, which nothing here keeps."""
+    return parse_line("who", text, MAX_WHO, "who-too-long")
 
 
 def parse_line(field: str, text: str, longest: int, unreadable: str) -> str:
@@ -61,7 +61,7 @@ def parse_line(field: str, text: str, longest: int, unreadable: str) -> str:
     if len(line) > longest or not line.isprintable():
         raise Mistake(field, unreadable)
     if holds_number(line):
-        raise Mistake(field, "note-number")
+        raise Mistake(field, "line-number")
     return line
 
 
@@ -71,6 +71,14 @@ def parse_last_day(text: str) -> str:
         return date.fromisoformat(text.strip()).isoformat() if text.strip() else ""
     except ValueError:
         raise Mistake("ends_on", "day-unreadable") from None
+
+
+def parse_coming_day(text: str) -> str:
+    """Today or later, or "". Raises Mistake."""
+    day = parse_last_day(text)
+    if day and end_of_day(day) <= now():
+        raise Mistake("ends_on", "day-over")
+    return day
 
 
 def end_of_day(day: str) -> int:

@@ -20,13 +20,14 @@ TEXTS = {
     " in at {address}",
     "invite by name": "{inviter} invited you to {group}. Reply {word} to get your PIN (STOP to opt"
     " out), then sign in at {address}",
+    "warning": "You'll get a text from {number}: it's my invite to {group}.",
     "hint": "Reply with just {word}",
     "help": "{group}: reply {word} to get your PIN, STOP to opt out. Msg & data rates may apply."
     " {about}",
     "help by name": "{group}, invited by {inviter}: reply {word} to get your PIN, STOP to opt out."
     " Msg & data rates may apply. {about}",
-    "by oneself": "Join us in {group}: text {word} to {number} from this phone to get your PIN,"
-    " then sign in at {address} (about our texts: {about})",
+    "by oneself": "Join us in {group}: text {word} to {number} from this phone. You get a PIN; sign"
+    " in with it at {address} (about our texts: {about})",
 }
 
 
@@ -37,13 +38,15 @@ def parse_text_language(text: str) -> str:
     return text
 
 
-def write_text(name: str, language: str | None = None, inviter: str | None = None) -> str:
-    """`language`: the group's, if none is given."""
+def write_text(
+    name: str, language: str | None = None, inviter: str | None = None, word: str | None = None
+) -> str:
+    """`language`, `word`: the group's, if none is given."""
     config = current_app.config
     return translate(TEXTS[name], language or config["LANGUAGE"]).format(
         inviter=inviter,
         group=config["GROUP_NAME"],
-        word=config["INVITE_CODE"].upper(),
+        word=word or config["INVITE_CODE"].upper(),
         number=f"+{config['VONAGE_NUMBER']}",
         address=f"{config['BASE_URL']}/signup",
         about=f"{config['BASE_URL']}/texts",
@@ -70,9 +73,14 @@ def write_hint(language: str | None = None) -> str:
     return write_text("hint", language)
 
 
-def write_own_words(language: str | None = None) -> str:
-    """What an inviter sends a friend by themselves."""
-    return write_text("by oneself", language)
+def write_own_words(language: str | None = None, word: str | None = None) -> str:
+    """What an inviter sends a friend by themselves; `word`: the invite's own."""
+    return write_text("by oneself", language, word=word)
+
+
+def write_warning(language: str | None = None) -> str:
+    """What an inviter tells a friend beforehand, who would take our text for a scam."""
+    return write_text("warning", language)
 
 
 def quotes_us(message: Inbound) -> bool:

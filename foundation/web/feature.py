@@ -16,6 +16,7 @@ from foundation.storage.database import get_db
 from foundation.storage.journal import EVENTS
 from foundation.web.forward_auth import FindCaller, MayPass
 from foundation.web.guards import with_next
+from foundation.web.invite_lists import count_needing
 from foundation.web.notices import take_notice
 from foundation.web.responses import find_static_files
 from foundation.web.sending import Message
@@ -136,5 +137,5 @@ def collect_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
     lookups: dict[str, Any] = {"say": say, "is_sentence": is_sentence, "take_notice": take_notice}
     lookups |= {"find_arrivals": find_arrivals, "with_next": with_next}
     lookups |= {"find_other_ways": find_other_ways, "is_only_admin": is_only_admin}
-    lookups |= {"is_on_computer": is_on_computer}
+    lookups |= {"is_on_computer": is_on_computer, "count_needing": count_needing}
     return {"navigation": navigation, "admin_pages": admin_pages, "slots": slots, **lookups}

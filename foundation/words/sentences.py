@@ -11,6 +11,8 @@ from foundation.running import running
 from foundation.words.languages import translate
 
 SENTENCES = {
+    "phone-or-self": "Type the number, or send it yourself.",
+    "phone-for-name": "Who comes back is invited by number. Type it.",
     "phone-missing": "Type the phone number, with its country code.",
     "phone-unreadable": "We can't read that as a phone number. Type it like {example}, without"
     " letters or an extension.",
@@ -53,10 +55,10 @@ SENTENCES = {
     "invite-withdrawn": "Your invite was withdrawn or has expired. Ask the person who invited you"
     " to invite you again.",
     #
-    "note-too-long": "A note has 60 characters at most, in one line.",
-    "note-number": "We don't keep phone numbers. Write a name instead.",
+    "who-too-long": "Write 60 characters at most, in one line.",
+    "line-number": "We don't keep phone numbers. Write a name instead.",
     "day-unreadable": "We can't read that day. Write it like 2026-12-31.",
-    "day-too-soon": "That day is before the invite itself ends. Choose a later one.",
+    "day-over": "That day is over (in UTC). Choose today or a later one.",
     "day-for-admin": "Admins can't be guests. Leave the last day empty.",
     "language-unknown": "Choose one of the languages in the list.",
     "invited-already": "That number has an invite already. If it's yours, withdraw it first; if"
@@ -74,9 +76,11 @@ SENTENCES = {
     "name-given-away": "After the STOP, somebody else was invited under this name. Withdraw one of"
     " the two.",
     "replied-otherwise": "Replied, but without the word.",
+    "replied-another": "Another phone texted it, too. Only the first one is invited.",
     "replied-late": "Their reply came too late (perhaps we were down). Ask them to text again.",
     "replied-stop": "Replied STOP. We won't text this number again unless you withdraw this"
     " invite.",
+    "pin-unsent": "We couldn't send the PIN; Vonage didn't answer. It tries again by itself.",
     "pins-too-fast": "This number got three PINs in ten minutes.",
     #
     "vonage-unavailable": "Vonage didn't answer properly, so the text may or may not arrive. Wait a"
@@ -106,9 +110,6 @@ SENTENCES = {
     "undelivered-blocked": "The text couldn't be delivered: the phone or its network blocks it. Ask"
     " for another number, or ask Vonage's support.",
     #
-    "done-invited": "Invited. The text is on its way.",
-    "done-invited-self": "Invited. Now send your friend the words below.",
-    "done-invited-only": "Invited, but the text didn't go out. The invite below says why.",
     "done-withdrawn": "The invite is withdrawn.",
     "done-signed-out": "You're signed out.",
     #
