@@ -451,7 +451,6 @@ def show_invites(form: Form, status: int = 200) -> ResponseReturnValue:
         pin_lifetime=PIN_LIFETIME,
         write_warning=texts.write_warning,
         texts=journal.count_texts_of_today(),
-        once=sent_forms.make_once(),
         now=now(),
     )
     return page, status

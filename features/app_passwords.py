@@ -15,6 +15,7 @@ from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_member
 from foundation.running import running
+from foundation.storage import sent_forms
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.digests import random_digest
 from foundation.storage.journal import record_sparingly
@@ -28,6 +29,7 @@ from foundation.words.clock import DAY, now
 
 bp = Blueprint("app_passwords", __name__)
 
+FIELDS = ("program", "name", "once")
 MAX_NAME = 40
 MAX_PASSWORDS = 50  # of a member
 
@@ -68,19 +70,19 @@ def find_programs_for_passwords(member: Member) -> list[sqlite3.Row]:
 @bp.get("/app-passwords")
 def app_passwords() -> ResponseReturnValue:
     require_member()
-    return render_template("app_passwords/ask.html", form=Form("program", "name"))
+    return render_template("app_passwords/ask.html", form=Form(*FIELDS))
 
 
 @bp.post("/app-passwords")
 def make_app_password() -> ResponseReturnValue:
-    member, form = require_member(), Form("program", "name")
+    member, form = require_member(), Form(*FIELDS)
     if place := find_confirmation(member):
         return redirect(f"{place}?next=/app-passwords", 303)
     name = form.read("name", parse_password_name)
     password = make_password()
     if not form.mistakes:
         try:
-            store_app_password(member, form.values["program"], name, password)
+            store_app_password(member, form, name, password)
         except Mistake as mistake:
             form.refuse(mistake)
     if form.mistakes:
@@ -96,9 +98,11 @@ def parse_password_name(text: str) -> str:
     return name
 
 
-def store_app_password(member: Member, program: str, name: str, password: str) -> None:
-    """Raises Mistake: not for them to use, or there are too many."""
+def store_app_password(member: Member, form: Form, name: str, password: str) -> None:
+    """Raises Mistake: not for them to use, there are too many, or this form has made one."""
+    program, once = form.values["program"], form.values["once"]
     with acting() as db:
+        sent_forms.refuse_if_made(once)
         found = fetch_row(
             "SELECT id FROM programs JOIN may_use ON program_id = id"
             " WHERE name = ? AND author_id = ?",
@@ -113,6 +117,7 @@ def store_app_password(member: Member, program: str, name: str, password: str) -
             " used_at) VALUES (?, ?, ?, ?, ?, ?, 0)",
             (digest_password(password), member.id, found["id"], this_digest(), name, now()),
         )
+        sent_forms.remember_made(once)
         record_sparingly("app_password_made", member.username, program)
 
 

@@ -80,6 +80,11 @@ def shown(name: str) -> str:
     return str(escape(sentence(name)))
 
 
+def once_of(page: str) -> str:
+    """The value by which a form is known when it is sent again."""
+    return page.split('name="once" value="')[1].split('"')[0]
+
+
 NPM_PROGRAMS = ROOT / "tests" / "node_modules" / ".bin"
 
 

@@ -14,7 +14,7 @@ from features.app_passwords import digest_password, make_password
 from foundation.words.clock import DAY
 
 from .authenticator import Passkey
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, Lock, shown
+from .conftest import ADA, GRACE, MALLORY, Browser, Group, Lock, once_of, shown
 from .test_passkeys import add, use
 from .test_programs import choose, register
 
@@ -247,7 +247,7 @@ def test_a_locked_database_keeps_nobody_out(group: Group) -> None:
     [
         ({"program": "wiki", "name": ""}, "app-password-name"),
         ({"program": "wiki", "name": "x" * 41}, "app-password-name"),
-        ({"program": "wiki", "name": "+1 202 555 0101"}, "note-number"),
+        ({"program": "wiki", "name": "+1 202 555 0101"}, "line-number"),
         ({"program": "calendar", "name": "x"}, "program-not-yours"),
         ({"program": "none", "name": "x"}, "program-not-yours"),
         ({"name": "x"}, "program-not-yours"),
@@ -267,6 +267,19 @@ def test_there_are_never_more_than_fifty(group: Group, grace: Browser) -> None:
         make(grace, name=f"No. {n}")
     answer = grace.post("/app-passwords", program="wiki", name="one more")
     assert (answer.status_code, shown("app-passwords-many") in answer.text) == (422, True)
+
+
+def test_a_form_that_is_sent_again_makes_no_other(group: Group, grace: Browser) -> None:
+    once = once_of(grace.get("/app-passwords").text)
+    form = {"program": "wiki", "name": "git", "once": once}
+    first, again = grace.post("/app-passwords", **form), grace.post("/app-passwords", **form)
+    assert (first.status_code, again.status_code) == (200, 422)
+    assert shown("made-already") in again.text
+    assert 'id="password"' in first.text
+    assert 'id="password"' not in again.text
+    assert len(group.rows("SELECT 1 FROM app_passwords")) == 1
+    once = once_of(again.text)  # the page is ready for another
+    assert grace.post("/app-passwords", **form | {"once": once}).status_code == 200
 
 
 def test_who_has_a_passkey_confirms_first(group: Group, grace: Browser) -> None:

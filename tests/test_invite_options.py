@@ -3,7 +3,7 @@
 import pytest
 import time_machine
 
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown
+from .conftest import ADA, GRACE, MALLORY, Browser, Group, once_of, shown
 
 
 def test_a_note_is_seen_while_the_invite_is_open(group: Group, ada: Browser) -> None:
@@ -132,13 +132,9 @@ def test_a_guest_for_a_weekend(group: Group) -> None:
 # A form that is sent again -----------------------------------------------------------------------
 
 
-def once(page: str) -> str:
-    return page.split('name="once" value="')[1].split('"')[0]
-
-
 @pytest.mark.parametrize("send", ["text", "self"])
 def test_a_form_that_is_sent_again_invites_once(group: Group, ada: Browser, send: str) -> None:
-    form = {"phone": f"+{GRACE}", "send": send, "once": once(ada.get("/admin").text)}
+    form = {"phone": f"+{GRACE}", "send": send, "once": once_of(ada.get("/admin").text)}
     first = ada.post("/invite", **form)
     group.text(GRACE)
     before = group.rows("SELECT * FROM whitelist, pending_verifications")

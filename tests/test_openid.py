@@ -29,7 +29,7 @@ from foundation.words.clock import DAY, MINUTE
 from wsgi import create_app
 
 from .authenticator import Passkey, encode
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown
+from .conftest import ADA, GRACE, MALLORY, Browser, Group, once_of, shown
 from .test_passkeys import add, use
 from .test_programs import choose, register
 
@@ -701,6 +701,17 @@ def test_a_new_secret_ends_the_old_one(group: Group, ada: Browser, photos: Progr
     page = ada.get("/admin/programs/photos").text
     assert newer.id in page
     assert newer.secret not in page
+
+
+def test_a_form_that_is_sent_again_keeps_the_secret(group: Group, ada: Browser) -> None:
+    register(ada, "photos")
+    page = ada.get("/admin/programs/photos/openid").text
+    photos = Program(group, ada, once=once_of(page))
+    grace = group.join(GRACE, "grace")
+    again = ada.post("/admin/programs/photos/openid", redirects=BACK, once=once_of(page))
+    assert (again.status_code, shown("made-already") in again.text) == (422, True)
+    code = told(photos.send(grace))["code"]
+    assert photos.exchange(code).status_code == 200
 
 
 @pytest.mark.parametrize(

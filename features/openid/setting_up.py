@@ -12,6 +12,7 @@ from app import require_admin, require_member
 from features.openid.keys import find_signing_key
 from features.openid.logouts import receiver_of
 from features.openid.room import bp, issuer
+from foundation.storage import sent_forms
 from foundation.storage.database import fetch_row
 from foundation.storage.digests import random_digest
 from foundation.storage.journal import record
@@ -25,7 +26,7 @@ from foundation.words.clock import DAY, now
 admin_bp = Blueprint("admin_openid", __name__)
 admin_bp.before_request(require_admin)
 
-FIELDS = ("redirects", "logout", "pkce", "email")
+FIELDS = ("redirects", "logout", "pkce", "email", "once")
 EMAILS = ("none", "unverified", "verified")
 
 
@@ -66,11 +67,15 @@ def set_up(name: str) -> ResponseReturnValue:
         return render_template("openid/set_up.html", form=form, program=program)
     redirects = form.read("redirects", parse_redirects)
     logout_address = form.read("logout", parse_logout)
+    secret, client_id = secrets.token_urlsafe(32), ""
+    if not form.mistakes:
+        find_signing_key()  # the first program waits for it, and no stranger
+        try:
+            client_id = store_client(program, redirects, logout_address, form, secret)
+        except Mistake as mistake:
+            form.refuse(mistake)
     if form.mistakes:
         return render_template("openid/set_up.html", form=form, program=program), 422
-    secret = secrets.token_urlsafe(32)
-    find_signing_key()  # the first program waits for it, and no stranger
-    client_id = store_client(program, redirects, logout_address, form, secret)
     facts = {"program": program, "issuer": issuer(), "client_id": client_id, "secret": secret}
     return render_template("openid/made.html", **facts)
 
@@ -78,9 +83,11 @@ def set_up(name: str) -> ResponseReturnValue:
 def store_client(
     program: sqlite3.Row, redirects: str, logout_address: str, form: Form, secret: str
 ) -> str:
-    """Replaces an earlier secret; the client id stays. Returns that."""
+    """Replaces an earlier secret; the client id stays. Returns that. Raises Mistake: this form has
+    made one."""
     email = form.values["email"] if form.values["email"] in EMAILS else "none"
     with acting():
+        sent_forms.refuse_if_made(form.values["once"])
         row = fetch_row(
             "INSERT INTO openid_clients VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (program_id)"
             " DO UPDATE SET secret_digest = excluded.secret_digest, redirects = excluded.redirects,"
@@ -91,6 +98,7 @@ def store_client(
                 redirects, form.values["pkce"] != "no", email, logout_address,
             ),
         )  # fmt: skip
+        sent_forms.remember_made(form.values["once"])
         record("openid_set_up", require_member().username, program["name"])
     return str(row["client_id"]) if row else ""
 

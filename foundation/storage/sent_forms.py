@@ -5,6 +5,7 @@ import secrets
 
 from foundation.storage.database import fetch_row, get_db
 from foundation.storage.digests import random_digest
+from foundation.typed.mistakes import Mistake
 from foundation.words.clock import DAY, now
 
 
@@ -18,7 +19,13 @@ def find_made(once: str) -> str | None:
     return str(row["made"]) if row and once else None
 
 
-def remember_made(once: str, made: str) -> None:
+def refuse_if_made(once: str) -> None:
+    """For what is never shown again; in the transaction that makes it. Raises Mistake."""
+    if find_made(once) is not None:
+        raise Mistake("form", "made-already")
+
+
+def remember_made(once: str, made: str = "") -> None:
     """In the transaction that makes it."""
     if once:
         get_db().execute(

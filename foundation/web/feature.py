@@ -14,6 +14,7 @@ from flask import Blueprint, Flask, has_request_context, request
 from foundation.running import hooks, running
 from foundation.storage.database import get_db
 from foundation.storage.journal import EVENTS
+from foundation.storage.sent_forms import make_once
 from foundation.web.forward_auth import FindCaller, MayPass
 from foundation.web.guards import with_next
 from foundation.web.invite_lists import count_needing
@@ -135,7 +136,7 @@ def collect_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
         for place, template in feature.slots.items():
             slots.setdefault(place, []).append(template)
     lookups: dict[str, Any] = {"say": say, "is_sentence": is_sentence, "take_notice": take_notice}
-    lookups |= {"find_arrivals": find_arrivals, "with_next": with_next}
+    lookups |= {"find_arrivals": find_arrivals, "with_next": with_next, "make_once": make_once}
     lookups |= {"find_other_ways": find_other_ways, "is_only_admin": is_only_admin}
     lookups |= {"is_on_computer": is_on_computer, "count_needing": count_needing}
     return {"navigation": navigation, "admin_pages": admin_pages, "slots": slots, **lookups}

@@ -110,6 +110,9 @@ SENTENCES = {
     "undelivered-blocked": "The text couldn't be delivered: the phone or its network blocks it. Ask"
     " for another number, or ask Vonage's support.",
     #
+    "made-already": "It was made already, and is shown only once. If you missed it, make another"
+    " one.",
+    #
     "done-withdrawn": "The invite is withdrawn.",
     "done-signed-out": "You're signed out.",
     #
