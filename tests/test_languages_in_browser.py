@@ -3,7 +3,7 @@ and Arabic from right to left."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 
 from foundation.words.languages import LANGUAGES, RIGHT_TO_LEFT
 
@@ -20,6 +20,11 @@ from .test_browser import (  # noqa: F401 - fixtures
     house,
     settings,
 )
+
+NARROW = ViewportSize(width=360, height=740)
+BROKEN_TABS = """[...document.querySelectorAll(".tabs a")]
+    .filter((e, _, tabs) => e.offsetTop !== tabs[0].offsetTop || e.offsetHeight > 60)
+    .map((e) => e.outerHTML)"""
 
 OF_STRANGERS = ["/", "/signup", "/join", "/texts", "/nothing"]
 OF_MEMBERS = ["/", "/signup", "/invite", "/devices", "/devices/add", "/app-passwords", "/logout"]
@@ -86,13 +91,14 @@ def look(page: Page, language: str, name: str) -> None:
     html = page.locator("html")
     assert html.get_attribute("lang") == language
     assert html.evaluate("e => getComputedStyle(e).direction") == ("rtl" if is_mirrored else "ltr")
-    for size in (DESKTOP, SMALL):
+    for size in (DESKTOP, NARROW, SMALL):
         page.set_viewport_size(size)
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], name
         assert not is_mirrored or page.evaluate(LEFT_OF_THE_PAGE) == [], (name, size)
         brand = page.locator(".brand").bounding_box()
         assert brand
         assert (brand["x"] + brand["width"] / 2 > size["width"] / 2) == is_mirrored, name
+        assert size == SMALL or page.evaluate(BROKEN_TABS) == [], (name, size)
     shot = f"{language}-{name.replace('/', '-').partition('?')[0]}-{SMALL['width']}.png"
     page.screenshot(path=SHOTS / shot, full_page=True)
     assert page.evaluate(SMALL_TARGETS) == [], name

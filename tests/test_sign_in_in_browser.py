@@ -28,7 +28,7 @@ ANDROID = (
 )
 
 
-def phone(house: House, language: str = "en", script: bool = True) -> Page:  # noqa: F811
+def phone(house: House, language: str = "en", script: bool = True) -> Page:
     """A friend's browser that has looked at nothing yet."""
     return house.window(locale=language, java_script_enabled=script, user_agent=ANDROID).new_page()
 
@@ -46,7 +46,7 @@ def focus(page: Page) -> str:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_wrong_name_keeps_the_pin(house: House, language: str) -> None:  # noqa: F811
+def test_a_wrong_name_keeps_the_pin(house: House, language: str) -> None:
     local, page = house.local, phone(house, language)
     local.join(ADA, "ada", bound=True)
     local.invite(GRACE)
@@ -82,7 +82,7 @@ def test_a_wrong_name_keeps_the_pin(house: House, language: str) -> None:  # noq
     assert "/signup" not in page.url  # the form with the PIN is not in the history
 
 
-def test_without_script_the_pin_is_typed_again(house: House) -> None:  # noqa: F811
+def test_without_script_the_pin_is_typed_again(house: House) -> None:
     local, page = house.local, phone(house, script=False)
     local.invite(GRACE)
     local.text(GRACE)
@@ -98,7 +98,7 @@ def test_without_script_the_pin_is_typed_again(house: House) -> None:  # noqa: F
     assert "grace-hopper" in page.get_by_role("heading", level=1).inner_text()
 
 
-def test_all_errors_come_and_go(house: House) -> None:  # noqa: F811
+def test_all_errors_come_and_go(house: House) -> None:
     page = phone(house)
     page.goto(f"{house.group}/signup")
     page.locator("#sign-up").evaluate("form => form.noValidate = true")
@@ -120,7 +120,7 @@ def test_all_errors_come_and_go(house: House) -> None:  # noqa: F811
 
 
 def test_what_is_no_answer_of_the_form_is_shown_as_without_script(
-    house: House,  # noqa: F811
+    house: House,
 ) -> None:
     local, page = house.local, phone(house)
     house.expected |= {502, 503}
@@ -147,7 +147,7 @@ def test_what_is_no_answer_of_the_form_is_shown_as_without_script(
     house.complaints.clear()  # the connection that was lost
 
 
-def test_a_slow_check_says_what_it_does(house: House) -> None:  # noqa: F811
+def test_a_slow_check_says_what_it_does(house: House) -> None:
     local, page = house.local, phone(house)
     local.invite(GRACE, "grace")
     local.text(GRACE)
@@ -167,7 +167,7 @@ def test_a_slow_check_says_what_it_does(house: House) -> None:  # noqa: F811
     assert button.inner_text() == words
 
 
-def test_forty_names_are_tidied_as_the_server_does(house: House) -> None:  # noqa: F811
+def test_forty_names_are_tidied_as_the_server_does(house: House) -> None:
     page = phone(house)
     page.goto(f"{house.group}/signup")
     for typed, name in json.loads((ROOT / "tests" / "usernames.json").read_text()):
@@ -175,7 +175,7 @@ def test_forty_names_are_tidied_as_the_server_does(house: House) -> None:  # noq
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_name_is_said_while_it_is_typed(house: House, language: str) -> None:  # noqa: F811
+def test_the_name_is_said_while_it_is_typed(house: House, language: str) -> None:
     page = phone(house, language)
     page.goto(f"{house.group}/signup")
     output = page.locator("output")
@@ -190,7 +190,7 @@ def test_the_name_is_said_while_it_is_typed(house: House, language: str) -> None
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_form_fits_a_phone(house: House, language: str) -> None:  # noqa: F811
+def test_the_form_fits_a_phone(house: House, language: str) -> None:
     page = phone(house, language)
     page.goto(f"{house.group}/signup")
     box = page.locator("#sign-up .actions button").bounding_box()
@@ -210,14 +210,14 @@ NEXT = "/programs/wiki"
 
 
 @pytest.fixture
-def wiki(house: House) -> str:  # noqa: F811
+def wiki(house: House) -> str:
     """A page that is for members, and whom it shows."""
     house.expected.add(404)
     house.local.command("program", "add", "wiki", "Our wiki", f"{house.group}/texts")
     return f"{house.group}{NEXT}"
 
 
-def arrives(page: Page, house: House) -> bool:  # noqa: F811
+def arrives(page: Page, house: House) -> bool:
     """The app's address is the page on our texts."""
     page.wait_for_url(f"{house.group}/texts")
     return True
@@ -226,7 +226,7 @@ def arrives(page: Page, house: House) -> bool:  # noqa: F811
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("script", [True, False])
 def test_from_the_wiki_by_pin(
-    house: House,  # noqa: F811
+    house: House,
     wiki: str,
     language: str,
     script: bool,
@@ -251,7 +251,7 @@ def test_from_the_wiki_by_pin(
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("script", [True, False])
 def test_from_the_wiki_by_another_device(
-    house: House,  # noqa: F811
+    house: House,
     wiki: str,
     language: str,
     script: bool,
@@ -280,7 +280,7 @@ def test_from_the_wiki_by_another_device(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_from_the_wiki_by_passkey(house: House, wiki: str, language: str) -> None:  # noqa: F811
+def test_from_the_wiki_by_passkey(house: House, wiki: str, language: str) -> None:
     page = house.let_in(GRACE, "grace")
     page.context.set_extra_http_headers({"Accept-Language": language})
     add_screen_lock(page)
@@ -297,7 +297,7 @@ def test_from_the_wiki_by_passkey(house: House, wiki: str, language: str) -> Non
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_before_the_last_way_in_goes(house: House, language: str) -> None:  # noqa: F811
+def test_before_the_last_way_in_goes(house: House, language: str) -> None:
     def say(words: str) -> str:
         return translate(words, language)
 
@@ -351,7 +351,7 @@ delete PublicKeyCredential.prototype.toJSON;
 
 
 @pytest.mark.parametrize("kind", [EXTENSION, OLD_BROWSER], ids=["extension", "old browser"])
-def test_a_passkey_of_its_own_kind(house: House, kind: str) -> None:  # noqa: F811
+def test_a_passkey_of_its_own_kind(house: House, kind: str) -> None:
     page = house.let_in(GRACE, "grace")
     page.add_init_script(kind)
     add_screen_lock(page)
@@ -368,7 +368,7 @@ def test_a_passkey_of_its_own_kind(house: House, kind: str) -> None:  # noqa: F8
     page.get_by_role("heading", name="You are in, grace").wait_for()
 
 
-def test_a_page_that_was_open_for_days_heals_itself(house: House) -> None:  # noqa: F811
+def test_a_page_that_was_open_for_days_heals_itself(house: House) -> None:
     page = house.let_in(GRACE, "grace")
     add_screen_lock(page)
     page.goto(f"{house.group}/devices")
@@ -384,7 +384,7 @@ def test_a_page_that_was_open_for_days_heals_itself(house: House) -> None:  # no
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_cancelled_passkey_leads_to_the_other_ways(
-    house: House,  # noqa: F811
+    house: House,
     language: str,
 ) -> None:
     page = phone(house, language)
@@ -397,7 +397,7 @@ def test_a_cancelled_passkey_leads_to_the_other_ways(
     page.wait_for_url(f"{house.group}/join?next={NEXT}")
 
 
-def test_a_page_that_asks_for_a_passkey_says_what_else_to_do(house: House) -> None:  # noqa: F811
+def test_a_page_that_asks_for_a_passkey_says_what_else_to_do(house: House) -> None:
     page = house.let_in(GRACE, "grace")
     add_screen_lock(page)
     page.goto(f"{house.group}/devices")
@@ -425,7 +425,7 @@ def test_a_page_that_asks_for_a_passkey_says_what_else_to_do(house: House) -> No
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_pages_fit_every_size(house: House, wiki: str, language: str) -> None:  # noqa: F811
+def test_pages_fit_every_size(house: House, wiki: str, language: str) -> None:
     stranger, grace = phone(house, language), house.let_in(GRACE, "grace")
     grace.context.set_extra_http_headers({"Accept-Language": language})
     for page, path, name in (
