@@ -100,16 +100,24 @@ class Stage:
         self.expected = {422}  # statuses of pages that are no complaint: a form that was refused
         self.seen: set[str] = set()
         self.database = ""
+        self.windows: list[BrowserContext] = []
         self.table = self.window().new_page()
         SHOTS.mkdir(exist_ok=True)
 
     def window(self, **more: Any) -> BrowserContext:
         """Somebody's browser, which tells us of every error in its console."""
         context = self.browser.new_context(**({"viewport": PHONE} | more))
+        self.windows.append(context)
         context.add_init_script(REPORT)
         context.on("console", lambda message: self.listen(message.type, message.text))
         context.on("weberror", lambda error: self.listen("error", str(error.error)))
         return context
+
+    def close(self) -> None:
+        """Everybody goes, with whatever their pages still do."""
+        for window in self.windows:
+            window.close()
+        assert self.complaints == []
 
     def listen(self, kind: str, text: str) -> None:
         status = re.search(r"status of (\d+)", text)
@@ -224,7 +232,7 @@ def stage(chromium: Browser) -> Iterator[Stage]:
         stage = Stage(chromium, phones[1], group[1])
         stage.database = re.findall(r"the database (\S+) is ready", told)[0]
         yield stage
-        assert stage.complaints == []
+        stage.close()
 
 
 @contextmanager
@@ -622,7 +630,7 @@ def house(chromium: Browser, served: Served, local: Group, vonage: Vonage) -> It
     house = House(chromium, f"http://localhost:{phones.server_port}", local)
     yield house
     phones.shutdown()
-    assert house.complaints == []
+    house.close()
 
 
 def test_the_sign_up_page_in_every_state(house: House) -> None:
