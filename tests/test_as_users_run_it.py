@@ -351,6 +351,7 @@ def register(site: Site, name: str, address: str) -> Page:
 def test_a_language_is_kept(site: Site) -> None:
     page = site.window()
     page.goto(f"{GROUP}/signup")
+    page.locator("footer summary").click()
     submit(page, "footer button[value=de]")
     page.goto(GROUP)
     assert page.locator("html").get_attribute("lang") == "de"

@@ -533,8 +533,7 @@ def test_verify_is_told_the_language_where_it_has_it(
 
 
 def test_a_member_writes_the_words_in_the_friends_language(group: Group, ada: Browser) -> None:
-    ada.post("/invite", phone=f"+{GRACE}", language="fr", send="self")
-    page = ada.get("/admin").text
+    page = ada.post("/invite", phone=f"+{GRACE}", language="fr", send="self").text
     assert "envoie SUNFLOWER au +" in page
     assert language_of(page) == "en"
 

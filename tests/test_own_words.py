@@ -23,7 +23,7 @@ TOLL_FREE = "18005550101"
 
 
 def invite(ada: Browser, **more: str) -> str:
-    """An invite for whoever texts first; its word."""
+    """An invite for the first phone that texts it; its word."""
     page = ada.post("/invite", send="self", **more)
     assert page.status_code == 200, page.text
     return str(re.findall(r"text ([A-Z0-9]{6}) to", page.text)[0])
@@ -205,7 +205,7 @@ def test_a_receipt_is_not_wiped(group: Group, ada: Browser) -> None:
 
 
 def test_what_is_over_makes_way(group: Group) -> None:
-    """An expired row of the same phone gave 500 for ever."""
+    """An expired row of the same phone gave 500 until it was pruned."""
     with time_machine.travel("2026-11-23 12:00", tick=False) as clock:
         ada = group.join(ADA, "ada", bound=True)
         ada.post("/invite", phone=f"+{GRACE}")

@@ -121,7 +121,7 @@ def test_several_are_listed_renamed_and_removed(
     for wrong, name in (
         ("", "passkey-name"),
         ("x" * 41, "passkey-name"),
-        ("12025550101", "note-number"),
+        ("12025550101", "line-number"),
     ):
         refused = grace.post("/passkeys/2/rename", name=wrong)
         assert (refused.status_code, shown(name) in refused.text) == (422, True)

@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Any
 
-from flask import request
+from flask import g
 
 from foundation.storage.database import count_rows, fetch_row, fetch_rows
 from foundation.typed.mistakes import last_day_of
@@ -38,14 +38,13 @@ def find_invites_to_show(member: Member) -> dict[str, Any]:
     """For the page: those that need the inviter, the others a page at a time with their count, and
     the one that `?new=` says was just made."""
     values = list_values(member)
-    newest_first = "ORDER BY whitelist.id DESC"
+    needing = f"{INVITES} AND {NEEDS_YOU} ORDER BY whitelist.id DESC LIMIT {MAX_NEEDING}"
     waiting = f"{INVITES} AND NOT {NEEDS_YOU}"
-    new = request.args.get("new", type=int)
+    g.needing = fetch_rows(needing, values)
+    new = read_id("new")
     return {
-        "needing": fetch_rows(
-            f"{INVITES} AND {NEEDS_YOU} {newest_first} LIMIT {MAX_NEEDING}", values
-        ),
-        "invites": fetch_page(f"{waiting} {newest_first}", values),
+        "needing": g.needing,
+        "invites": fetch_page(f"{waiting} ORDER BY whitelist.id DESC", values),
         "count": count_rows(f"SELECT count(*) FROM ({waiting})", values),
         "made": find_own_invite(new, member) if new else None,
         "tries_per_invite": TRIES_PER_INVITE,
@@ -61,6 +60,8 @@ def list_values(member: Member) -> dict[str, object]:
 
 def count_needing() -> int:
     """For the link to the admins' pages. An error page is shown without."""
+    if "needing" in g:
+        return len(g.needing)
     member = current_member()
     if not member or not is_admin(member):
         return 0
