@@ -35,7 +35,7 @@ from vonage_sms import SmsMessage
 from vonage_verify import Locale, SmsChannel, VerifyRequest
 
 from foundation.running import Running, hooks, running
-from foundation.storage import journal, sent_forms
+from foundation.storage import journal, pin_ledger, sent_forms
 from foundation.storage.database import (
     checkpoint,
     count_rows,
@@ -49,6 +49,7 @@ from foundation.storage.database import (
 from foundation.storage.digests import digest_phone, digest_session, keyed_digest
 from foundation.storage.migrations import read_parts
 from foundation.storage.new_key import drop_invites_of_old_key
+from foundation.storage.sent_forms import MadeBefore
 from foundation.typed.keywords import asks_for_help, begins_with_opt_out, is_opt_out
 from foundation.typed.mistakes import (
     Mistake,
@@ -210,22 +211,14 @@ def invite_friend() -> ResponseReturnValue:
         if wanted.phone and wanted.is_texted:
             with suppress(VonageError):  # the invite stays; its line on the page says what is wrong
                 send_invite(invite_id, wanted.phone, inviter.username, wanted.language)
-    except MadeBefore as made:
-        invite_id = made.invite_id
+    except MadeBefore as before:
+        return show_words(int(before.made), wanted.phone)
     except Mistake as mistake:
         form.refuse(mistake)
         return show_invites(form, 422)
     if not wanted.is_texted:
         return show_words(invite_id, wanted.phone)
     return redirect(url_for(invites_page(inviter), new=invite_id), 303)
-
-
-class MadeBefore(Exception):
-    """This form was sent before, and made that invite."""
-
-    def __init__(self, invite_id: int) -> None:
-        super().__init__(invite_id)
-        self.invite_id = invite_id
 
 
 INVITES_A_DAY = 3  # of a member who is no admin
@@ -256,14 +249,13 @@ def create_invite(wanted: NewInvite, inviter: Member | None, once: str = "") -> 
     parts = count_parts(texts.write_invite(actor, wanted.language)) if wanted.is_texted else 0
     with acting():
         prune()
-        if made := sent_forms.find_made(once):
-            raise MadeBefore(int(made))
+        sent_forms.refuse_if_made("/invite", once)
         wait = texts.seconds_until_text(wanted.phone) if parts and wanted.phone else None
         refusal = why_not_invited(wanted, inviter, wait, parts)
         if refusal is None:
             displace_invites(wanted.phone, wanted.username, actor)
             invite_id = insert_invite(wanted, inviter)
-            sent_forms.remember_made(once, str(invite_id))
+            sent_forms.remember_made("/invite", once, str(invite_id))
             journal.record("invited", actor, wanted.username, invite_id)
             if parts and wanted.phone:
                 # Counted before it is sent.
@@ -321,11 +313,10 @@ def displace_invites(phone: str | None, username: str | None, actor: str | None)
     two phones could sign in as one member. Their running PINs go too. One that was stopped stays,
     so the number isn't texted again by mistake."""
     digest = phone and digest_phone(phone)
-    displaced = fetch_rows(
-        "DELETE FROM whitelist WHERE phone_digest = ?1 OR (username = ?2 AND stopped_at IS NULL)"
-        " RETURNING id, phone_digest",
-        (digest, username),
-    )
+    earlier = "phone_digest = ?1 OR (username = ?2 AND stopped_at IS NULL)"
+    pin_ledger.settle_unsent(earlier, digest, username)
+    sql = f"DELETE FROM whitelist WHERE {earlier} RETURNING id, phone_digest"
+    displaced = fetch_rows(sql, (digest, username))
     sql = "DELETE FROM pending_verifications WHERE phone_digest = ? AND author_id IS NULL"
     get_db().execute(sql, (digest,))
     for row in displaced:
@@ -410,11 +401,11 @@ def revoke(row_id: int) -> ResponseReturnValue:
 def withdraw_invite(invite_id: int, by: Member) -> bool:
     """Delete an invite and its running PIN. False: there is none, or it's not for them to do: only
     an admin lifts a STOP."""
+    theirs = "id = ? AND (? OR (invited_by = ? AND stopped_at IS NULL))"
     with acting():
-        journal.settle_unsent_pins("id = ?", invite_id)
+        pin_ledger.settle_unsent(theirs, invite_id, is_admin(by), by.id)
         row = fetch_row(
-            "DELETE FROM whitelist WHERE id = ? AND (? OR (invited_by = ? AND stopped_at IS NULL))"
-            " RETURNING username",
+            f"DELETE FROM whitelist WHERE {theirs} RETURNING username",
             (invite_id, is_admin(by), by.id),
         )
         if row is None:
@@ -462,7 +453,9 @@ def show_words(row_id: int, phone: str | None = None) -> ResponseReturnValue:
     member = require_member()
     invite, back = find_own_invite(row_id, member), url_for(invites_page(member))
     if invite is None or invite["delivery"] != "self":
-        return redirect(back, 303)
+        return redirect(url_for(invites_page(member), new=invite and row_id), 303)
+    if phone and digest_phone(phone) != invite["phone_digest"]:
+        phone = None
     word = own_words.word_of(invite)
     words = texts.write_own_words(invite["language"], word)
     facts = {"invite": invite, "words": words, "word": word, "phone": phone, "back": back}
@@ -522,6 +515,8 @@ def choose_act_for_stranger(
 ) -> Callable[[Inbound], None] | None:
     """A number that nobody invited gets a PIN by an invite's own word, and writes nothing without
     one."""
+    if is_opt_out(message.text):
+        return None
     if meant is not None:
         if message.is_late or meant["phone_digest"]:
             return own_words.note_meant_invite
@@ -558,7 +553,7 @@ def note_late_reply(message: Inbound) -> None:
     friend to text again."""
     with transaction():
         invite = find_invite(message.phone)
-        if invite and not journal.has_pin_since(invite["id"], message.sent_at):
+        if invite and not pin_ledger.has_sent_since(invite, message.sent_at):
             journal.record("webhook_stale", None, invite["username"], invite["id"])
             note_reply(invite["id"], "replied-late")
 
@@ -632,9 +627,10 @@ class PinOrder(NamedTuple):
     """A PIN that is counted, and that Vonage has not been asked for yet."""
 
     invite_id: int
+    line_id: int  # where it's counted
     language: str | None  # as the invite says
     previous_request_id: str | None  # the number's last one that we know of
-    is_resumed: bool  # this message was counted before: we failed or crashed after that
+    is_resumed: bool  # an earlier try counted it, and may have had it sent
 
 
 class StartedPin(NamedTuple):
@@ -650,10 +646,10 @@ def send_pin(message: Inbound) -> None:
     try:
         started = start_or_restart_pin(message.phone, order)
     except VonageRefused as error:
-        refund_pin(message, order, error.reason)
+        refund_pin(order, error.reason)
         return
     except VonageError as error:
-        note_unsent_pin(message, order, error.sent_nothing)
+        note_unsent_pin(order, error.sent_nothing)
         raise
     if not store_pin(message, order, started):
         with suppress(VonageError):
@@ -666,35 +662,39 @@ def count_pin(message: Inbound) -> PinOrder | None:
         own_words.bind_phone(message)
         invite = find_invite(message.phone)
         if invite is None:
+            own_words.note_second_phone(message)
             return None
-        counted = journal.find_pin_line(invite["id"], message.claim, inbound.STALE_AFTER)
-        if needs_no_pin(message, invite, counted):
+        line = pin_ledger.find_line(invite["id"], message.claim, inbound.STALE_AFTER)
+        if needs_no_pin(message, invite, line):
             return None
-        is_resumed = counted is not None and abs(now() - counted["at"]) < PIN_LIFETIME
+        is_recent = line and (not line["parts"] or abs(now() - line["at"]) < PIN_LIFETIME)
+        line = line if is_recent else None
+        is_resumed = bool(line and line["parts"])
         name, refusal = invite["username"], why_no_pin(invite, is_resumed)
-        if not is_resumed:
+        if line is None:
             journal.record("texted_back", subject=name, invite_id=invite["id"])
         if refusal:
             journal.record("pin_refused", subject=name, invite_id=invite["id"], detail=refusal)
+            pin_ledger.forget_unsent(invite["id"])
             return None
-        if not is_resumed:
+        if line is None:
             db.execute(
-                "UPDATE whitelist SET pins_sent = pins_sent + 1, stopped_at = NULL, replied = NULL,"
+                "UPDATE whitelist SET stopped_at = NULL, replied = NULL,"
                 " delivery = nullif(delivery, 'undelivered-opted-out') WHERE id = ?",
                 (invite["id"],),
             )
-            journal.record("pin_sent", None, name, invite["id"], message.claim, parts=1)
-        return PinOrder(invite["id"], invite["language"], invite["request_id"], is_resumed)
+        line_id = pin_ledger.count(invite, message.claim, line)
+        return PinOrder(invite["id"], line_id, invite["language"], invite["request_id"], is_resumed)
 
 
-def needs_no_pin(message: Inbound, invite: sqlite3.Row, counted: sqlite3.Row | None) -> bool:
+def needs_no_pin(message: Inbound, invite: sqlite3.Row, line: sqlite3.Row | None) -> bool:
     """Whether this text has its PIN, or was followed by another, or doesn't open a stopped invite:
     it must have been written after the STOP, and on purpose (a part may be a quote)."""
     if invite["message_digest"] == message.claim and invite["pin_ends_at"] > now():
         return True
-    if counted and not counted["is_newest"]:
+    if line and not line["is_newest"]:
         return True
-    opens = not counted and not message.part and message.sent_at >= (invite["stopped_at"] or 0)
+    opens = not line and not message.part and message.sent_at >= (invite["stopped_at"] or 0)
     return bool(invite["stopped_at"]) and not opens
 
 
@@ -719,7 +719,7 @@ def why_no_pin(invite: sqlite3.Row, is_resumed: bool) -> str | None:
         return "name-given-away"
     if invite["pins_sent"] >= PINS_PER_INVITE:
         return "pins-spent"
-    is_fast = journal.count_pins_lately(invite["id"], 10 * MINUTE) >= PINS_PER_TEN_MINUTES
+    is_fast = pin_ledger.count_lately(invite["id"], 10 * MINUTE) >= PINS_PER_TEN_MINUTES
     return "pins-too-fast" if is_fast else why_over_budget()
 
 
@@ -733,26 +733,24 @@ def is_name_used_since_stop(invite: sqlite3.Row) -> bool:
     return used is not None or is_name_invited(invite["username"])
 
 
-def refund_pin(message: Inbound, order: PinOrder, reason: str) -> None:
+def refund_pin(order: PinOrder, reason: str) -> None:
     """Also lets a number go that its own word was texted from, and that never got a PIN."""
     with transaction() as db:
-        sql = "UPDATE whitelist SET pins_sent = pins_sent - 1 WHERE id = ?"
-        db.execute(sql, (order.invite_id,))
-        journal.refund("pin_sent", "pin_refused", order.invite_id, message.claim, reason)
+        pin_ledger.refuse(order.invite_id, order.line_id, reason)
         db.execute(
-            "UPDATE whitelist SET phone_digest = NULL, phone_hint = NULL"
-            " WHERE id = ? AND word_digest IS NOT NULL AND pins_sent = 0",
+            "UPDATE whitelist SET phone_digest = NULL, phone_hint = NULL WHERE id = ?"
+            " AND word_digest IS NOT NULL AND pins_sent = 0 AND stopped_at IS NULL",
             (order.invite_id,),
         )
 
 
 @transaction()
-def note_unsent_pin(message: Inbound, order: PinOrder, sent_nothing: bool) -> None:
-    """Vonage calls again, and then it's asked again. What it certainly didn't take counts against
-    nobody until then."""
-    note_reply(order.invite_id, journal.PIN_UNSENT)
-    if sent_nothing:
-        journal.uncount_pin(order.invite_id, message.claim)
+def note_unsent_pin(order: PinOrder, sent_nothing: bool) -> None:
+    """Vonage calls again, and then it's asked again. What it certainly didn't take, at this try and
+    at earlier ones, counts against nobody until then."""
+    pin_ledger.note_unsent(order.invite_id, order.line_id)
+    if sent_nothing and not order.is_resumed:
+        pin_ledger.uncount(order.invite_id, order.line_id)
 
 
 def start_or_restart_pin(phone: str, order: PinOrder) -> StartedPin:
@@ -773,12 +771,12 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
     """Remember the running request, replacing the one that is over, or the receipt. A held lease
     stays: a PIN is being checked. False: the invite is gone, or another text that was answered
     faster has a newer PIN."""
-    journal.count_pin_again(order.invite_id, message.claim)
+    pin_ledger.forget_unsent(order.invite_id)
     stored = get_db().execute(
         "INSERT INTO pending_verifications"
         " (phone_digest, whitelist_id, request_id, message_digest, expires_at)"
         " SELECT phone_digest, id, :request_id, :message_digest, :expires_at"
-        " FROM whitelist WHERE id = :invite_id"
+        " FROM whitelist WHERE id = :invite_id AND phone_digest = :phone_digest"
         " ON CONFLICT (phone_digest) DO UPDATE SET whitelist_id = excluded.whitelist_id,"
         " request_id = excluded.request_id, message_digest = excluded.message_digest,"
         " author_id = NULL, expires_at = excluded.expires_at"
@@ -788,6 +786,7 @@ def store_pin(message: Inbound, order: PinOrder, started: StartedPin) -> bool:
             "message_digest": message.claim,
             "expires_at": now() + PIN_LIFETIME,
             "invite_id": order.invite_id,
+            "phone_digest": digest_phone(message.phone),
             "previous": order.previous_request_id,
             "cancelled": started.cancelled_request_id,
         },
@@ -1392,7 +1391,7 @@ def do_each_minute() -> None:
 def prune() -> None:
     """Delete what has expired. Called inside writes, too: some servers have no housekeeping."""
     db, at = get_db(), now()
-    journal.settle_unsent_pins("expires_at <= ?", at)
+    pin_ledger.settle_unsent("expires_at <= ?", at)
     db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
     db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
     end_expired_sessions()

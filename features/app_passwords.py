@@ -102,7 +102,7 @@ def store_app_password(member: Member, form: Form, name: str, password: str) -> 
     """Raises Mistake: not for them to use, there are too many, or this form has made one."""
     program, once = form.values["program"], form.values["once"]
     with acting() as db:
-        sent_forms.refuse_if_made(once)
+        sent_forms.refuse_if_made("/app-passwords", once)
         found = fetch_row(
             "SELECT id FROM programs JOIN may_use ON program_id = id"
             " WHERE name = ? AND author_id = ?",
@@ -117,7 +117,7 @@ def store_app_password(member: Member, form: Form, name: str, password: str) -> 
             " used_at) VALUES (?, ?, ?, ?, ?, ?, 0)",
             (digest_password(password), member.id, found["id"], this_digest(), name, now()),
         )
-        sent_forms.remember_made(once)
+        sent_forms.remember_made("/app-passwords", once)
         record_sparingly("app_password_made", member.username, program)
 
 

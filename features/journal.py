@@ -45,9 +45,9 @@ LINES = (
     "SELECT journal.*, phone_hint, whitelist.who, (SELECT actor FROM journal AS later"
     " WHERE later.invite_id = journal.invite_id"
     " AND later.event IN ('joined', 'rejoined', 'signed_in')) AS became,"
-    " journal.event = 'pin_sent' AND whitelist.replied IS 'pin-unsent' AND journal.id = (SELECT"
-    " max(id) FROM journal AS newest WHERE newest.invite_id = journal.invite_id AND"
-    " newest.event = 'pin_sent') AS is_unsent FROM journal"
+    " journal.event = 'pin_sent' AND (parts = 0 OR (whitelist.replied IS 'pin-unsent' AND"
+    " journal.id = (SELECT max(id) FROM journal AS newest WHERE newest.invite_id ="
+    " journal.invite_id AND newest.event = 'pin_sent'))) AS is_unsent FROM journal"
     " LEFT JOIN whitelist ON whitelist.id = journal.invite_id"
 )
 # Lines of one member, and of the invite that brought them in.
@@ -98,7 +98,9 @@ def find_events() -> list[str]:
 @command(bp, "journal")
 @click.option("--follow", is_flag=True, help="Go on printing new lines, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--since", type=int, help="Only lines after the one with that ID.")
+@click.option(
+    "--since", type=click.IntRange(0, 2**63 - 1), help="Only lines after the one with that ID."
+)
 def journal_command(follow: bool, as_json: bool, since: int | None) -> None:
     """Print the journal: its last 50 lines, or all since a line."""
     newest = fetch_row("SELECT max(id) AS id FROM journal")

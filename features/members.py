@@ -16,6 +16,7 @@ from app import (
     require_member,
 )
 from foundation.cli.command import command
+from foundation.storage import pin_ledger
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.journal import record
 from foundation.storage.outbox import count_waiting
@@ -163,6 +164,7 @@ def remove_member(author_id: int, name: str, actor: str | None) -> None:
 def close_invites(name: str | None, author_id: int) -> None:
     """Those for that name and those made by that member. One that replied STOP stays, closed for
     good, so nobody texts that number by mistake."""
+    pin_ledger.settle_unsent("username = ? OR invited_by = ?", name, author_id)
     sql = (
         "UPDATE whitelist SET username = NULL, invited_by = NULL, tries = ?3"
         " WHERE (username = ?1 OR invited_by = ?2) AND stopped_at IS NOT NULL"

@@ -141,6 +141,7 @@ const enliven = (part) => {
   for (const button of part.querySelectorAll("[data-share]")) offerShare(button);
   for (const button of part.querySelectorAll("[data-copy]")) offerCopy(button);
 };
+for (const list of document.querySelectorAll("[data-renew]")) list.dataset.last = list.innerHTML;
 enliven(document);
 focusFirst(document);
 
@@ -163,11 +164,11 @@ document.querySelector("form[data-now]")?.requestSubmit();
 
 // Lists that change by what friends do renew themselves, unless somebody is looking through them.
 const renewed = [...document.querySelectorAll("[data-renew]")];
+const isLookedAt = (list) => list.contains(document.activeElement) || list.querySelector("[open]");
 const renew = async () => {
-  const isInUse = renewed.some((list) => list.contains(document.activeElement) || list.querySelector("[open]"));
-  if (document.hidden || isInUse) return;
+  if (document.hidden || renewed.some(isLookedAt)) return;
   const answer = await fetch(location.href);
-  if (!answer.ok || answer.redirected) return;
+  if (!answer.ok || answer.redirected || renewed.some(isLookedAt)) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const list of renewed) {
     const theirs = page.getElementById(list.id);

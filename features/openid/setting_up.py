@@ -87,7 +87,7 @@ def store_client(
     made one."""
     email = form.values["email"] if form.values["email"] in EMAILS else "none"
     with acting():
-        sent_forms.refuse_if_made(form.values["once"])
+        sent_forms.refuse_if_made(request.path, form.values["once"])
         row = fetch_row(
             "INSERT INTO openid_clients VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (program_id)"
             " DO UPDATE SET secret_digest = excluded.secret_digest, redirects = excluded.redirects,"
@@ -98,7 +98,7 @@ def store_client(
                 redirects, form.values["pkce"] != "no", email, logout_address,
             ),
         )  # fmt: skip
-        sent_forms.remember_made(form.values["once"])
+        sent_forms.remember_made(request.path, form.values["once"])
         record("openid_set_up", require_member().username, program["name"])
     return str(row["client_id"]) if row else ""
 

@@ -179,67 +179,6 @@ def refund(sent: str, refused: str, invite_id: int, detail: str | None, reason: 
     )
 
 
-def count_pins_lately(invite_id: int, seconds: int) -> int:
-    return count_rows(
-        "SELECT count(*) FROM journal"
-        " WHERE event = 'pin_sent' AND parts > 0 AND invite_id = ? AND abs(at - ?) < ?",
-        (invite_id, now(), seconds),
-    )
-
-
-# While Vonage doesn't answer, the invite says so, and its newest PIN's line claims nothing.
-PIN_UNSENT = "pin-unsent"
-
-
-def uncount_pin(invite_id: int, claim: str) -> None:
-    """Vonage certainly didn't take it."""
-    change_cost(invite_id, claim, 0)
-
-
-def count_pin_again(invite_id: int, claim: str) -> None:
-    """It has taken it after all."""
-    change_cost(invite_id, claim, 1)
-    sql = "UPDATE whitelist SET replied = NULL WHERE id = ? AND replied = ?"
-    get_db().execute(sql, (invite_id, PIN_UNSENT))
-
-
-def change_cost(invite_id: int, claim: str, parts: int) -> None:
-    """Of one PIN, in the ledger and in the invite's own count."""
-    sql = (
-        "UPDATE journal SET parts = ?3 WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
-        " AND parts != ?3"
-    )
-    if get_db().execute(sql, (invite_id, claim, parts)).rowcount:
-        sql = "UPDATE whitelist SET pins_sent = pins_sent + ? WHERE id = ?"
-        get_db().execute(sql, (1 if parts else -1, invite_id))
-
-
-def settle_unsent_pins(which: str, value: int) -> None:
-    """The invites that go had a PIN that was never sent: from now on their lines say so."""
-    get_db().execute(
-        "UPDATE journal SET event = 'pin_refused', detail = 'vonage-unavailable' WHERE id IN"
-        " (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id IN"
-        f" (SELECT id FROM whitelist WHERE replied = ? AND {which}) GROUP BY invite_id)",
-        (PIN_UNSENT, value),
-    )
-
-
-def has_pin_since(invite_id: int, at: int) -> bool:
-    sql = "SELECT 1 FROM journal WHERE invite_id = ? AND event = 'pin_sent' AND at >= ?"
-    return fetch_row(sql, (invite_id, at)) is not None
-
-
 def has_texted_back(invite_id: int) -> bool:
     sql = "SELECT 1 FROM journal WHERE invite_id = ? AND event = 'texted_back'"
     return fetch_row(sql, (invite_id,)) is not None
-
-
-def find_pin_line(invite_id: int, message_digest: str, lately: int) -> sqlite3.Row | None:
-    """When this message was counted, within the last so many seconds, and whether it is the last
-    one counted for the invite."""
-    return fetch_row(
-        "SELECT at, id = (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id = ?1)"
-        " AS is_newest FROM journal WHERE event = 'pin_sent' AND invite_id = ?1 AND detail = ?2"
-        " AND at > ?3 ORDER BY id DESC",
-        (invite_id, message_digest, now() - lately),
-    )

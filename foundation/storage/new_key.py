@@ -5,6 +5,7 @@ import click
 from foundation.storage.database import get_db, is_database_older, transaction
 from foundation.storage.digests import keyed_digest
 from foundation.storage.journal import record
+from foundation.storage.pin_ledger import settle_unsent
 
 
 def drop_invites_of_old_key() -> None:
@@ -23,6 +24,7 @@ def drop_invites_of_old_key() -> None:
         db.execute(f"PRAGMA application_id = {ours:d}")  # a PRAGMA takes no parameters
         if theirs in (0, ours):
             return
+        settle_unsent("TRUE")
         db.execute("DELETE FROM whitelist")
         db.execute("DELETE FROM pending_verifications")
         record("key_changed")

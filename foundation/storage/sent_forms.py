@@ -13,25 +13,31 @@ def make_once() -> str:
     return secrets.token_urlsafe(16)
 
 
-def find_made(once: str) -> str | None:
-    """What came of that form before. Without a value every form is a new one."""
-    row = fetch_row("SELECT made FROM sent_forms WHERE digest = ?", (random_digest(once),))
-    return str(row["made"]) if row and once else None
+class MadeBefore(Mistake):
+    """This form was sent before. `made` is what came of it, such as an invite's id."""
+
+    def __init__(self, made: str) -> None:
+        super().__init__("form", "made-already")
+        self.made = made
 
 
-def refuse_if_made(once: str) -> None:
-    """For what is never shown again; in the transaction that makes it. Raises Mistake."""
-    if find_made(once) is not None:
-        raise Mistake("form", "made-already")
+def refuse_if_made(path: str, once: str) -> None:
+    """In the transaction that makes it. Raises MadeBefore; without a value every form is a new
+    one."""
+    row = fetch_row("SELECT made FROM sent_forms WHERE digest = ?", (digest_form(path, once),))
+    if row and once:
+        raise MadeBefore(row["made"])
 
 
-def remember_made(once: str, made: str = "") -> None:
+def remember_made(path: str, once: str, made: str = "") -> None:
     """In the transaction that makes it."""
     if once:
-        get_db().execute(
-            "INSERT INTO sent_forms VALUES (?, ?, ?)",
-            (random_digest(once), made, now() + DAY),
-        )
+        values = (digest_form(path, once), made, now() + DAY)
+        get_db().execute("INSERT INTO sent_forms VALUES (?, ?, ?)", values)
+
+
+def digest_form(path: str, once: str) -> str:
+    return random_digest(f"{path} {once}")
 
 
 def prune_sent_forms() -> None:

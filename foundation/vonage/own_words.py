@@ -91,7 +91,9 @@ def bind_phone(message: Inbound) -> None:
     """The first phone that texts an invite's own word is the one that is invited, in the
     transaction that counts its PIN. What that number has that is over makes way."""
     meant = find_meant_invite(message)
-    if meant is None or meant["phone_digest"] or message.is_late or not may_be_bound(message):
+    if meant is None or meant["phone_digest"] or meant["stopped_at"] or message.is_late:
+        return
+    if not may_be_bound(message):
         return
     db, digest = get_db(), digest_phone(message.phone)
     for table in ("whitelist", "pending_verifications"):
@@ -106,6 +108,18 @@ def bind_phone(message: Inbound) -> None:
 def note_meant_invite(message: Inbound) -> None:
     """The word came too late, or from a second phone: that binds nothing, and the admin is told."""
     meant = find_meant_invite(message)
-    if meant and not meant["stopped_at"]:
-        state = "replied-another" if meant["phone_digest"] else "replied-late"
-        get_db().execute("UPDATE whitelist SET replied = ? WHERE id = ?", (state, meant["id"]))
+    if meant and not meant["phone_digest"]:
+        note(meant, "replied-late")
+    note_second_phone(message)
+
+
+def note_second_phone(message: Inbound) -> None:
+    """In the caller's transaction, also if the first one was only just faster."""
+    meant = find_meant_invite(message)
+    if meant and meant["phone_digest"] not in (None, digest_phone(message.phone)):
+        note(meant, "replied-another")
+
+
+def note(invite: sqlite3.Row, state: str) -> None:
+    if not invite["stopped_at"]:
+        get_db().execute("UPDATE whitelist SET replied = ? WHERE id = ?", (state, invite["id"]))

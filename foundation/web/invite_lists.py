@@ -7,6 +7,7 @@ from flask import g
 
 from foundation.storage.database import count_rows, fetch_row, fetch_rows
 from foundation.typed.mistakes import last_day_of
+from foundation.vonage.inbound import STALE_AFTER
 from foundation.web.paging import fetch_page, read_id
 from foundation.web.sessions import Member, current_member, is_admin
 from foundation.words.clock import MINUTE, now
@@ -27,7 +28,8 @@ INVITES = (
 )
 # What a person has to look at: nothing more comes about by itself.
 NEEDS_YOU = (
-    "(stopped_at IS NOT NULL OR (replied IS NOT NULL AND replied != 'pin-unsent') OR tries >= :most"
+    "(stopped_at IS NOT NULL OR tries >= :most"
+    " OR (replied IS NOT NULL AND (replied != 'pin-unsent' OR last.at <= :stale))"
     " OR last.event IS 'pin_refused'"
     " OR (last.event IS NULL AND delivery IS NOT NULL AND delivery NOT IN ('delivered', 'self')))"
 )
@@ -48,6 +50,7 @@ def find_invites_to_show(member: Member) -> dict[str, Any]:
         "count": count_rows(f"SELECT count(*) FROM ({waiting})", values),
         "made": find_own_invite(new, member) if new else None,
         "tries_per_invite": TRIES_PER_INVITE,
+        "stale_after": STALE_AFTER,
     }
 
 
@@ -55,6 +58,7 @@ def list_values(member: Member) -> dict[str, object]:
     return {
         "now": now(), "all": is_admin(member), "author_id": member.id, "most": TRIES_PER_INVITE,
         "ten_minutes": 10 * MINUTE, "fast": PINS_PER_TEN_MINUTES - 1,
+        "stale": now() - STALE_AFTER,
     }  # fmt: skip
 
 

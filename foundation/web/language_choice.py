@@ -24,9 +24,12 @@ def save_choice() -> ResponseReturnValue:
 
 
 def find_way_back() -> str:
-    """The page that the browser says it comes from, if it's one of ours that can be opened. On one
-    that refused a form, the address has lost where its visitor wanted to go."""
-    own, came_from = current_app.config["BASE_URL"], request.referrer or ""
+    """The page that the browser says it comes from, or that page itself, if it's one of ours that
+    can be opened. On one that refused a form, the address has lost where its visitor wanted to
+    go."""
+    own = current_app.config["BASE_URL"]
+    here = request.form.get("here", "")
+    came_from = f"{own}{here}" if here else request.referrer or ""
     if not came_from.startswith(f"{own}/"):
         return "/"
     path, mark, query = came_from.removeprefix(own).partition("?")

@@ -8,7 +8,7 @@ from flask import Flask
 
 def keep_secrets_out_of_logs(app: Flask) -> None:
     """The SDK logs PINs, phone numbers and credentials, Authlib tokens (each of its modules has a
-    logger of its own). Flask logs the address it serves, and the webhook's contains its token."""
+    logger of its own). Flask logs the address it serves, and some contain a token or a word."""
     of_authlib = [name for name in logging.root.manager.loggerDict if name.startswith("authlib.")]
     for name in ("vonage", *of_authlib):
         logging.getLogger(name).addFilter(drop_record)
@@ -27,6 +27,6 @@ def drop_record(record: logging.LogRecord) -> bool:
 
 
 def hide_token(record: logging.LogRecord) -> bool:
-    record.msg = re.sub(r"/(answer|delivery)[/?]\S+", r"/\1/...", record.getMessage())
+    record.msg = re.sub(r"/(answer|delivery|i|join)[/?]\S+", r"/\1/...", record.getMessage())
     record.args = ()
     return True

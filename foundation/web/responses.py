@@ -38,6 +38,10 @@ def security_headers(config: Mapping[str, Any]) -> dict[str, str]:
 PRIVATE = {"Cache-Control": "no-store", "Vary": "Cookie"}
 
 
+# Pages whose address holds a word or a code: it isn't told to any log by way of what they load.
+UNTOLD = ("/i/", "/join/")
+
+
 class SecurityHeaders:
     """Adds our headers to every response, replacing any of the same name."""
 
@@ -52,6 +56,8 @@ class SecurityHeaders:
         if is_static or environ["PATH_INFO"] == "/healthz":
             environ["HTTP_HOST"] = self.host  # these answer under any name, and never use it
         ours = self.public if is_static else self.private
+        if environ["PATH_INFO"].startswith(UNTOLD):
+            ours = ours | by_lower_name({"Referrer-Policy": "no-referrer"})
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             # What went wrong is said in one visitor's language, also at an address for everybody.
