@@ -521,7 +521,7 @@ def test_a_running_server_sends_what_a_command_writes(
 
     assert "Apps are told as soon as the server runs." in done.stdout
     wait_for(lambda: Listener.heard)
-    assert local.one(WAITING) == 0
+    wait_for(lambda: local.one(WAITING) == 0)
 
 
 def test_without_a_program_that_wants_to_know_nothing_waits(group: Group, ada: Browser) -> None:
