@@ -36,6 +36,7 @@ from vonage_verify import Locale, SmsChannel, VerifyRequest
 
 from foundation.running import Running, hooks, running
 from foundation.storage import journal, pin_ledger, sent_forms
+from foundation.storage.authors import find_author
 from foundation.storage.database import (
     checkpoint,
     count_rows,
@@ -47,6 +48,7 @@ from foundation.storage.database import (
     transaction,
 )
 from foundation.storage.digests import digest_phone, digest_session, keyed_digest
+from foundation.storage.journal_lines import forget_again
 from foundation.storage.migrations import read_parts
 from foundation.storage.new_key import drop_invites_of_old_key
 from foundation.storage.sent_forms import MadeBefore
@@ -98,7 +100,6 @@ from foundation.web.kept_forms import render_kept_form
 from foundation.web.language_choice import language_choice
 from foundation.web.logs import keep_secrets_out_of_logs
 from foundation.web.notices import notify
-from foundation.web.paging import Page, fetch_page
 from foundation.web.responses import configure_responses
 from foundation.web.root_files import root_files
 from foundation.web.sessions import (
@@ -315,7 +316,7 @@ def displace_invites(phone: str | None, username: str | None, actor: str | None)
     digest = phone and digest_phone(phone)
     earlier = "phone_digest = ?1 OR (username = ?2 AND stopped_at IS NULL)"
     pin_ledger.settle_unsent(earlier, digest, username)
-    sql = f"DELETE FROM whitelist WHERE {earlier} RETURNING id, phone_digest"
+    sql = f"DELETE FROM whitelist WHERE {earlier} RETURNING id, phone_digest, username"
     displaced = fetch_rows(sql, (digest, username))
     sql = "DELETE FROM pending_verifications WHERE phone_digest = ? AND author_id IS NULL"
     get_db().execute(sql, (digest,))
@@ -323,6 +324,7 @@ def displace_invites(phone: str | None, username: str | None, actor: str | None)
         forget_pins_of_invite(row["id"])
         if row["phone_digest"] != digest:
             journal.record("revoked", actor, username, row["id"])
+    forget_again([row["username"] for row in displaced if row["username"] != username])
 
 
 def forget_pins_of_invite(invite_id: int) -> None:
@@ -412,6 +414,7 @@ def withdraw_invite(invite_id: int, by: Member) -> bool:
             return False
         forget_pins_of_invite(invite_id)
         journal.record("revoked", by.username, row["username"], invite_id)
+        forget_again([row["username"]])
     return True
 
 
@@ -1051,7 +1054,7 @@ def why_not_this_name(name: str, bound_to: str | None) -> str | None:
 def is_name_taken(name: str) -> bool:
     """By an admin, by a member, by somebody who was one (nobody else inherits what the name owns),
     or by an open invite for that name."""
-    known = fetch_row("SELECT 1 FROM authors WHERE username = ?", (name,))
+    known = find_author(name)
     return name in current_app.config["ADMINS"] or known is not None or is_name_invited(name)
 
 
@@ -1169,13 +1172,13 @@ def find_or_create_author(counted: CountedTry, invite: sqlite3.Row) -> tuple[Mem
     username = counted.username
     if counted.bound_to is None and is_name_taken(username):
         raise Mistake("username", "username-given-away")
-    known = fetch_row("SELECT id, removed_at, ends_at FROM authors WHERE username = ?", (username,))
+    known = find_author(username)
     if known:
         was_gone = known["removed_at"] or (known["ends_at"] or now() + 1) <= now()
         if was_gone:  # a guest's old sessions and passkeys would come back, too
             end_sessions([known["id"]], "returned")
-        sql = "UPDATE authors SET removed_at = NULL, ends_at = ? WHERE id = ?"
-        get_db().execute(sql, (invite["ends_at"], known["id"]))
+        sql = "UPDATE authors SET username = ?, removed_at = NULL, ends_at = ? WHERE id = ?"
+        get_db().execute(sql, (username, invite["ends_at"], known["id"]))
         return Member(known["id"], username), "rejoined" if was_gone else "signed_in"
     new = insert_row(
         "INSERT INTO authors (username, invited_by, joined_at, ends_at)"
@@ -1251,15 +1254,17 @@ def sign_in_as(
         end_sessions([before.id], "replaced", [this_digest()])
     get_db().execute(
         "INSERT INTO sessions"
-        " (id_digest, author_id, device, data, created_at, seen_at, expires_at, began, added_by)"
-        " VALUES (?, ?, ?, '{}', ?4, ?4, ?, ?, ?)"
+        " (id_digest, author_id, device, data, created_at, seen_at, expires_at, began, added_by,"
+        " is_known) VALUES (?, ?, ?, '{}', ?4, ?4, ?, ?, ?, ?)"
         " ON CONFLICT (id_digest) DO UPDATE SET device = excluded.device, data = excluded.data,"
         " created_at = excluded.created_at, seen_at = excluded.seen_at,"
-        " expires_at = excluded.expires_at, began = excluded.began"
+        " expires_at = excluded.expires_at, began = iif(began = 'passkey' AND"
+        " excluded.began = 'device', began, excluded.began)"
         " WHERE author_id = excluded.author_id",
         (
             digest, author.id, name_device(request.user_agent.string), now(),
             min(unused_until(), now() + longest_session()), began, added_by,
+            event in ("joined", "rejoined"),  # the first device is no news
         ),
     )  # fmt: skip
     journal.record(event, author.username, invite_id=invite_id)
@@ -1350,18 +1355,7 @@ def welcome() -> ResponseReturnValue:
 def home() -> ResponseReturnValue:
     if current_member() is None:
         return render_template("landing.html", signed_out=was_signed_out())
-    member = require_member()
-    return render_template("home.html", everybody=find_everybody(), may_invite=may_invite(member))
-
-
-def find_everybody() -> Page:
-    """The members, the oldest first, each with who invited them."""
-    return fetch_page(
-        "SELECT authors.username, inviters.username AS inviter FROM authors"
-        " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
-        f" WHERE {IS_MEMBER} ORDER BY authors.id",
-        (now(),),
-    )
+    return render_template("home.html", may_invite=may_invite(require_member()), now=now())
 
 
 @pages.route("/logout", methods=["GET", "POST"])
@@ -1370,8 +1364,8 @@ def logout() -> ResponseReturnValue:
     if request.method != "POST":
         return render_template("logout.html")
     with transaction():
-        end_sessions([member.id], "signed-out", [this_digest()])
-        journal.record("signed_out", member.username)
+        if end_sessions([member.id], "signed-out", [this_digest()]):
+            journal.record("signed_out", member.username)
     notify("done-signed-out")
     drop_session()
     return redirect("/", 303)
@@ -1392,7 +1386,8 @@ def prune() -> None:
     """Delete what has expired. Called inside writes, too: some servers have no housekeeping."""
     db, at = get_db(), now()
     pin_ledger.settle_unsent("expires_at <= ?", at)
-    db.execute("DELETE FROM whitelist WHERE expires_at <= ?", (at,))
+    over = fetch_rows("DELETE FROM whitelist WHERE expires_at <= ? RETURNING username", (at,))
+    forget_again([row["username"] for row in over])
     db.execute("DELETE FROM pending_verifications WHERE expires_at <= ?", (at,))
     end_expired_sessions()
     texts.prune_cooldowns()

@@ -7,7 +7,7 @@
 CREATE TABLE authors (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused, so an old session cannot become somebody else's
     public_id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),  -- random, for programs that need an id that stays
-    username TEXT NOT NULL UNIQUE,
+    username TEXT NOT NULL UNIQUE,  -- or, beginning with ~, what is kept of a forgotten one
     invited_by INTEGER REFERENCES authors ON DELETE SET NULL,  -- NULL: from the command line
     joined_at INTEGER NOT NULL,
     ends_at INTEGER,  -- a guest's last second; NULL: not a guest
@@ -16,6 +16,12 @@ CREATE TABLE authors (
 
 CREATE INDEX authors_by_inviter ON authors (invited_by);
 CREATE INDEX guests_by_end ON authors (ends_at) WHERE ends_at IS NOT NULL;
+
+-- Of what is kept of forgotten names. SECRET_KEY may change, and they have to stay taken.
+CREATE TABLE name_salt (
+    salt TEXT NOT NULL
+) STRICT;
+INSERT INTO name_salt VALUES (lower(hex(randomblob(16))));
 
 CREATE TABLE whitelist (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -77,11 +83,13 @@ CREATE TABLE sessions (
     seen_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     began TEXT NOT NULL DEFAULT 'pin',  -- how it was signed in: pin, device or passkey
-    added_by TEXT  -- the session of the device that added this one
+    added_by TEXT,  -- the session of the device that added this one
+    is_known INTEGER NOT NULL DEFAULT 0  -- its owner said on another device that it's theirs
 ) STRICT, WITHOUT ROWID;
 
--- The chain stays whole when a device in the middle ends.
-CREATE TRIGGER close_gap_in_chain AFTER DELETE ON sessions BEGIN
+-- The chain stays whole when a device in the middle ends. Where the first one ends, the others still
+-- say that they came from one device.
+CREATE TRIGGER close_gap_in_chain AFTER DELETE ON sessions WHEN OLD.added_by IS NOT NULL BEGIN
     UPDATE sessions SET added_by = OLD.added_by WHERE added_by = OLD.id_digest;
 END;
 

@@ -16,6 +16,7 @@ FEATURES: tuple[Feature, ...] = tuple(
     for name in (
         "commands",
         "doctor",
+        "account",
         "devices",
         "another_device",
         "invite_links",

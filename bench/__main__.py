@@ -80,7 +80,7 @@ def read_pages(world: World, threads: int, seconds: float, rounds: int) -> Itera
                 "/clubhouse", *cookie, seconds=seconds
             ),
             "`GET /`, signed in, ten members": lambda: ours.load("/", *cookie, seconds=seconds),
-            "`GET /devices`": lambda: ours.load("/devices", *cookie, seconds=seconds),
+            "`GET /account`": lambda: ours.load("/account", *cookie, seconds=seconds),
             "`GET /`, signed out": lambda: ours.load("/", seconds=seconds),
             "`GET /static/style.css`": lambda: ours.load("/static/style.css", seconds=seconds),
         }
@@ -166,7 +166,7 @@ def measure_size() -> list[str]:
     maps the database into the process."""
     with filled(10, 10) as world, world.served(8) as ours:
         cookie = ("-H", f"Cookie: {world.cookie}")
-        for path in ("/auth", "/", "/devices", "/admin"):
+        for path in ("/auth", "/", "/account", "/admin"):
             ours.load(path, *cookie, seconds=3)
         world.sign_up_many(ours, 200)
         facts = [f"Start until both workers answer: {ours.started_in:.2f} s."]

@@ -15,7 +15,7 @@ from .world import World
 PAGES = {
     "`GET /signup`": ("/signup", False),
     "`GET /`, signed in": ("/", True),
-    "`GET /devices`": ("/devices", True),
+    "`GET /account`": ("/account", True),
     "`GET /admin`": ("/admin", True),
     "`GET /admin/members`": ("/admin/members", True),
     "`GET /admin/journal`": ("/admin/journal", True),

@@ -128,14 +128,14 @@ class Soak:
                 self.seen.wrong.append(f"/auth: {answer.status_code} for {name}")
         time.sleep(0.01)
 
-    def renew(self) -> None:
+    def offer_device(self) -> None:
         name, cookie = self.anybody()
         headers = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
-        answer = self.insist(lambda: self.post("/devices/renew", headers))
+        answer = self.insist(lambda: self.post("/devices/add", headers))
         if answer is not None and name in self.seen.members:
-            self.seen.counts["renewals"] += 1
-            if answer.headers.get("Location") != "/devices":
-                self.seen.wrong.append(f"renewal: {answer.status_code} for {name}")
+            self.seen.counts["offers of devices"] += 1
+            if answer.headers.get("Location") != "/devices/add":
+                self.seen.wrong.append(f"offer: {answer.status_code} for {name}")
         time.sleep(0.2)
 
     def remove(self) -> None:
@@ -192,7 +192,7 @@ class Soak:
 
     def run(self, minutes: float, log: Path) -> None:
         people = [self.befriend] * 3 + [self.ask_auth] * 3 + [self.send_half] * 3
-        people += [self.renew, self.remove]
+        people += [self.offer_device, self.remove]
         began = time.monotonic()
         with ExitStack() as stack, log.open("wb") as output:
             stack.callback(self.over.set)

@@ -398,7 +398,7 @@ feature = Feature(
         "device_refused": "A new device of {actor} was refused: {reason}",
     },
     slots={
-        "devices": "another_device/_add.html",
+        "devices": "another_device/_add.html",  # below the list
         "door": "another_device/_door.html",
         "welcome": "another_device/_welcome.html",
     },

@@ -20,6 +20,7 @@ from foundation.storage.database import fetch_row, fetch_rows, get_db, transacti
 from foundation.storage.digests import random_digest
 from foundation.storage.journal import record_sparingly
 from foundation.typed.mistakes import Mistake, parse_line
+from foundation.web.additions import Addition
 from foundation.web.feature import Feature, Why, find_confirmation
 from foundation.web.forms import Form
 from foundation.web.forward_auth import read_program
@@ -125,16 +126,20 @@ def store_app_password(member: Member, form: Form, name: str, password: str) -> 
 def end_app_password(row_id: int) -> ResponseReturnValue:
     member = require_member()
     with acting():
-        ended = fetch_row(
-            "DELETE FROM app_passwords WHERE id = ? AND author_id = ?"
-            " RETURNING (SELECT name FROM programs WHERE id = program_id) AS program",
-            (row_id, member.id),
-        )
-        if ended is None:
-            abort(404)
-        record_sparingly("app_password_ended", member.username, ended["program"])
+        drop_app_password(row_id, member)
     notify("done-app-password-ended")
-    return redirect("/devices", 303)
+    return redirect("/account", 303)
+
+
+def drop_app_password(row_id: int, member: Member) -> None:
+    ended = fetch_row(
+        "DELETE FROM app_passwords WHERE id = ? AND author_id = ?"
+        " RETURNING (SELECT name FROM programs WHERE id = program_id) AS program",
+        (row_id, member.id),
+    )
+    if ended is None:
+        abort(404)
+    record_sparingly("app_password_ended", member.username, ended["program"])
 
 
 def drop_app_passwords(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
@@ -198,11 +203,17 @@ def read_basic(environ: WSGIEnvironment) -> tuple[str, str] | None:
     return (username, password) if colon else None
 
 
-# What home tells for a week. ("Sign it out or remove it" leads to the devices page.)
-NEW_APP_PASSWORDS = (
-    "SELECT 'new-app-password', name, :now - created_at FROM app_passwords"
-    " WHERE author_id = :member AND created_at > :week_ago"
+OWN = (
+    "SELECT CAST(id AS TEXT) AS id, name, created_at AS added_at, added_by, is_known, '' AS began"
+    " FROM app_passwords WHERE author_id = :member"
 )
+KNOW = "UPDATE app_passwords SET is_known = 1 WHERE id = ?"
+
+
+def end_app_passwords(member: Member, ids: list[str]) -> None:
+    sql = "DELETE FROM app_passwords WHERE id = ? AND author_id = ?"
+    get_db().executemany(sql, [(row_id, member.id) for row_id in ids])
+
 
 feature = Feature(
     bp,
@@ -210,15 +221,16 @@ feature = Feature(
         "app-password-name": "Say in 1 to 40 characters where you'll use it.",
         "app-passwords-many": "You have 50 app passwords. End one that you no longer use.",
         "program-not-yours": "Choose one of your apps.",
-        "new-app-password": "You made an app password",
+        "news-app-password": "The app password {name} was made.",
+        "not-mine-app-password": "Remove the app password {name}?",
         "done-app-password-ended": "Done. That password no longer works.",
     },
     events={
         "app_password_made": "{actor} made an app password for {subject}",
         "app_password_ended": "{actor} ended an app password for {subject}",
     },
-    slots={"devices": "app_passwords/_list.html", "logout": "app_passwords/_stays.html"},
-    arrivals=NEW_APP_PASSWORDS,
+    slots={"account": "app_passwords/_list.html", "logout": "app_passwords/_stays.html"},
+    additions={"app-password": Addition(OWN, KNOW, end_app_passwords)},
     ended=drop_app_passwords,
     access_lost=drop_for_program,
     not_in_backups=("app_passwords",),

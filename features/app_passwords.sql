@@ -6,7 +6,8 @@ CREATE TABLE app_passwords (
     added_by TEXT NOT NULL,  -- the session of the device that made it
     name TEXT NOT NULL,  -- where its owner uses it, such as "Calendar on my phone"
     created_at INTEGER NOT NULL,
-    used_at INTEGER NOT NULL  -- to the day; 0: never
+    used_at INTEGER NOT NULL,  -- to the day; 0: never
+    is_known INTEGER NOT NULL DEFAULT 0  -- its owner said on another device that it's theirs
 ) STRICT;
 
 -- A session may get a new id, see schema.sql.

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import suppress
 
 import click
-from flask import Blueprint, abort, current_app, redirect, render_template, request
+from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app import (
@@ -17,8 +17,10 @@ from app import (
 )
 from foundation.cli.command import command
 from foundation.storage import pin_ledger
+from foundation.storage.authors import FORGOTTEN, conceal, find_author
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.journal import record
+from foundation.storage.journal_lines import forget_name
 from foundation.storage.outbox import count_waiting
 from foundation.typed.mistakes import Mistake, end_of_day, last_day_of, parse_coming_day
 from foundation.typed.usernames import parse_username
@@ -27,7 +29,7 @@ from foundation.web.forms import Form
 from foundation.web.invite_lists import TRIES_PER_INVITE
 from foundation.web.notices import notify
 from foundation.web.paging import PAGE_LENGTH, Page, fetch_page
-from foundation.web.sessions import IS_MEMBER, acting, drop_session
+from foundation.web.sessions import IS_MEMBER, acting, drop_session, is_admin
 from foundation.web.ways_in import count_ways_in, ways_in_values
 from foundation.words.clock import now
 from foundation.words.sentences import say
@@ -40,8 +42,19 @@ admin_bp.before_request(require_admin)
 @admin_bp.get("/admin/members")
 def members() -> ResponseReturnValue:
     wanted = request.args.get("q", "").strip()
-    people = find_members(wanted)
-    return render_template("members/members.html", people=people, wanted=wanted, now=now())
+    people, removed = find_members(wanted), find_removed(wanted)
+    return render_template(
+        "members/members.html", people=people, removed=removed, wanted=wanted, now=now()
+    )
+
+
+def find_removed(wanted: str) -> list[sqlite3.Row]:
+    """Whose name is still known."""
+    return fetch_rows(
+        "SELECT id, username FROM authors WHERE removed_at IS NOT NULL AND username < ?"
+        " AND instr(username, ?) ORDER BY removed_at DESC LIMIT 500",
+        (FORGOTTEN, wanted.casefold()),
+    )
 
 
 def find_members(wanted: str) -> Page:
@@ -59,6 +72,21 @@ def find_members(wanted: str) -> Page:
     )
 
 
+@bp.get("/members")
+def everybody() -> ResponseReturnValue:
+    """For all members; admins have a page that knows more."""
+    wanted = request.args.get("q", "").strip()
+    if is_admin(require_member()):
+        return redirect(url_for("members.of_admins.members", q=wanted or None), 303)
+    people = fetch_page(
+        "SELECT authors.username, inviters.username AS inviter FROM authors"
+        " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
+        f" WHERE {IS_MEMBER} AND instr(authors.username, ?2) ORDER BY authors.username",
+        (now(), wanted.casefold()),
+    )
+    return render_template("members/everybody.html", people=people, wanted=wanted)
+
+
 # Signing somebody out -----------------------------------------------------------------------------
 
 
@@ -74,8 +102,10 @@ def sign_out(row_id: int) -> ResponseReturnValue:
 
 def sign_out_everywhere(author_id: int, name: str, actor: str | None) -> None:
     with acting():
-        end_sessions([author_id], "everywhere")
-        record("signed_out_everywhere", actor, name)
+        sql = "SELECT 1 FROM authors WHERE id = ? AND username = ? AND removed_at IS NULL"
+        if fetch_row(sql, (author_id, name)):  # and hasn't left meanwhile
+            end_sessions([author_id], "everywhere")
+            record("signed_out_everywhere", actor, name)
 
 
 def require_person(author_id: int) -> sqlite3.Row:
@@ -133,7 +163,8 @@ def leave() -> ResponseReturnValue:
     refusal = why_not_removed(member.username)
     if refusal or request.method != "POST":
         return render_template("members/leave.html", refusal=refusal), status_of(refusal)
-    remove_member(member.id, member.username, member.username)
+    is_forgotten = request.form.get("forget") == "yes"
+    remove_member(member.id, member.username, member.username, is_forgotten)
     notify("done-left")
     drop_session()
     return redirect("/", 303)
@@ -144,12 +175,13 @@ def why_not_removed(name: str) -> str | None:
     return "admin-stays" if name in current_app.config["ADMINS"] else None
 
 
-def remove_member(author_id: int, name: str, actor: str | None) -> None:
+def remove_member(author_id: int, name: str, actor: str | None, is_forgotten: bool = False) -> None:
     """Take a member out, immediately and everywhere: their sessions and receipts, the invites for
     their name and those they made. The row stays, so nobody inherits the name. Raises Mistake for
     an admin."""
     if refusal := why_not_removed(name):
         raise Mistake("form", refusal)
+    kept = conceal(name) if is_forgotten else None  # slow, so not while others wait to write
     with acting() as db:
         sql = "UPDATE authors SET removed_at = ? WHERE id = ? AND removed_at IS NULL"
         if db.execute(sql, (now(), author_id)).rowcount == 0:
@@ -159,6 +191,37 @@ def remove_member(author_id: int, name: str, actor: str | None) -> None:
         sql = "DELETE FROM pending_verifications WHERE username = ? OR author_id = ?"
         db.execute(sql, (name, author_id))
         record("left" if actor == name else "removed", actor, name)
+        if kept:
+            forget(author_id, name, kept)
+
+
+def forget(author_id: int, name: str, kept: str) -> None:
+    """In the caller's transaction: a member who is out has no name any more, here and in the
+    journal. The row stays theirs: an invite for that very name brings it back."""
+    get_db().execute("UPDATE authors SET username = ? WHERE id = ?", (kept, author_id))
+    forget_name(name, kept)
+
+
+@admin_bp.route(f"/members/{ROW_ID}/forget", methods=["GET", "POST"])
+def forget_page(row_id: int) -> ResponseReturnValue:
+    person = fetch_row(
+        "SELECT * FROM authors WHERE id = ? AND removed_at IS NOT NULL AND username < ?",
+        (row_id, FORGOTTEN),
+    )
+    if person is None:
+        abort(404)
+    if request.method != "POST":
+        return render_template("members/forget.html", person=person)
+    name = person["username"]
+    kept = conceal(name)
+    with acting() as db:
+        sql = "SELECT 1 FROM authors WHERE id = ? AND username = ? AND removed_at IS NOT NULL"
+        if db.execute(sql, (row_id, name)).fetchone():  # not brought back meanwhile
+            close_invites(name, row_id)
+            record("forgotten", require_member().username, name)
+            forget(row_id, name, kept)
+    notify("done-forgotten")
+    return redirect("/admin/members", 303)
 
 
 def close_invites(name: str | None, author_id: int) -> None:
@@ -257,8 +320,8 @@ def say_what_waits() -> None:
 def find_member(username: str) -> tuple[int, str]:
     with suppress(Mistake):
         name = parse_username(username)
-        row = fetch_row("SELECT id FROM authors WHERE username = ? AND removed_at IS NULL", (name,))
-        if row is not None:
+        row = find_author(name)
+        if row is not None and row["removed_at"] is None:
             return row["id"], name
     raise click.ClickException("There is no member with that name.")
 
@@ -269,6 +332,7 @@ feature = Feature(
     sentences={
         "admin-stays": "An admin can't be removed, and can't leave. Take the name out of ADMINS in"
         " the settings first, and restart.",
+        "done-forgotten": "The name is forgotten.",
         "done-left": "You've left the group. This device is signed out.",
         "done-member-removed": "{name} is removed, and signed out everywhere.",
         "done-member-signed-out": "{name} is signed out everywhere.",
@@ -279,6 +343,7 @@ feature = Feature(
         "left": "{actor} left the group",
         "removed": "{actor} removed {subject}",
         "removed, no actor": "{subject} was removed from the command line",
+        "forgotten": "{actor} had the name of {subject} forgotten",
         "signed_out_everywhere": "{actor} signed {subject} out everywhere",
         "signed_out_everywhere, no actor": "{subject} was signed out everywhere from the command"
         " line",
@@ -287,4 +352,5 @@ feature = Feature(
         "last_day_set": "{actor} changed how long {subject} can stay",
     },
     admin_pages={"/admin/members": "Members"},
+    slots={"friends": "members/_see_all.html"},
 )

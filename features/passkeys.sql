@@ -11,7 +11,8 @@ CREATE TABLE passkeys (
     attachment TEXT NOT NULL DEFAULT '',  -- platform: part of one device; cross-platform: a key of its own; may be unknown
     added_by TEXT NOT NULL,  -- the session that added it; ending that from another device removes the passkey
     created_at INTEGER NOT NULL,
-    used_at INTEGER NOT NULL
+    used_at INTEGER NOT NULL,
+    is_known INTEGER NOT NULL DEFAULT 0  -- its owner said on another device that it's theirs
 ) STRICT;
 
 -- Where a session goes, those that it added are those of the one that added it.

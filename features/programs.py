@@ -294,10 +294,23 @@ def drop_from_programs(author_ids: Collection[int], sessions: Collection[str], w
 def find_programs(member: Member) -> list[sqlite3.Row]:
     """Theirs, for home."""
     return fetch_rows(
-        "SELECT title, address FROM programs JOIN may_use ON program_id = programs.id"
+        "SELECT name, title, address FROM programs JOIN may_use ON program_id = programs.id"
         " WHERE author_id = ? ORDER BY title LIMIT 100",
         (member.id,),
     )
+
+
+@bp.app_template_global()
+def colour_of(name: str) -> int:
+    """One of the colours of tiles in static/style.css, the same each time."""
+    return sum(name.encode()) % 8
+
+
+@bp.app_template_global()
+def letter_of(title: str) -> str:
+    """Of the last word, because many begin with "Our"."""
+    letters = [sign for sign in title.split()[-1] if sign.isalnum()] or title.strip()
+    return letters[0].upper()
 
 
 @bp.get("/programs/<name>")

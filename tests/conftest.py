@@ -180,7 +180,7 @@ class Browser:
     def username(self) -> str | None:
         """Who the home page says is signed in."""
         heading = self.get("/").text.split("<h1>")[1].split("</h1>")[0]
-        return heading.removeprefix("You are in, ") if "You are in" in heading else None
+        return heading.removeprefix("Hello, ") if "Hello, " in heading else None
 
     def cookie(self, name: str = "session") -> str:
         found = self.client.get_cookie(name)

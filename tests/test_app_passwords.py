@@ -62,7 +62,7 @@ def test_it_opens_its_program_and_no_other(group: Group, ada: Browser, grace: Br
 def test_it_is_seen_once_and_nowhere_kept(group: Group, grace: Browser) -> None:
     password = make(grace, name="On my <phone>")
 
-    page = grace.get("/devices").text
+    page = grace.get("/account").text
     assert "On my &lt;phone&gt;" in page
     assert password not in page
     everything = str(group.rows("SELECT * FROM app_passwords"))
@@ -85,14 +85,14 @@ def test_it_is_128_bits_however_it_is_typed() -> None:
 def test_home_tells_of_it_and_it_is_ended(group: Group, grace: Browser) -> None:
     password = make(grace, name="Old laptop")
     other = group.join(MALLORY, "mallory")
-    assert "Old laptop" in grace.get("/").text
+    assert "Old laptop" in group.join(GRACE, "grace", bound=True).get("/").text
     assert "Old laptop" not in other.get("/").text
     row = group.one("SELECT id FROM app_passwords")
 
     assert other.post(f"/app-passwords/{row}/end").status_code == 404
     assert ask(group, "program=wiki", "grace", password).status_code == 200
-    assert grace.post(f"/app-passwords/{row}/end").location == "/devices"
-    assert shown("done-app-password-ended") in grace.get("/devices").text
+    assert grace.post(f"/app-passwords/{row}/end").location == "/account"
+    assert shown("done-app-password-ended") in grace.get("/account").text
     assert ask(group, "program=wiki", "grace", password).status_code == 401
 
 

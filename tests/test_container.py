@@ -158,7 +158,7 @@ def test_the_journey_in_a_container(
 
         ada = Visitor(proxy)
         assert ada.sign_up(ADA, "ada", vonage.pin_of(ADA)).status == 303
-        assert "You are in, ada" in ada.ask(f"{GROUP}/").body
+        assert "Hello, ada" in ada.ask(f"{GROUP}/").body
         container.run(*built["Healthcheck"]["Test"][1:])  # which is CMD
 
     assert built["User"] == str(USER)

@@ -65,7 +65,7 @@ class Friend:
         return answer.status_code
 
     def is_in(self, url: str) -> bool:
-        return f"You are in, {self.name}" in self.browser.get(url, timeout=15).text
+        return f"Hello, {self.name}" in self.browser.get(url, timeout=15).text
 
     def get_in(self, url: str, text: Callable[[str], int]) -> None:
         """Press the button again; where the PIN is used up, text the word again."""
@@ -195,7 +195,7 @@ def test_killed_before_any_statement_of_adding_a_device(served: Served, local: G
                 died += press(browser, f"{served.url}{path}", form) == 0
                 restart(served, None)
             assert press(browser, f"{served.url}{path}", form) == 303, point
-        assert "You are in, grace" in second.get(served.url, timeout=15).text, point
+        assert "Hello, grace" in second.get(served.url, timeout=15).text, point
         assert local.one("SELECT count(*) FROM sessions") == number + 1, point
         added = "SELECT count(*) FROM journal WHERE event = 'device_added'"
         assert local.one(added) == number, point

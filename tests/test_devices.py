@@ -6,10 +6,9 @@ import sqlite3
 import pytest
 import time_machine
 
-from app import require_member
 from foundation.storage.digests import digest_session
 from foundation.web.sessions import name_device
-from foundation.words.clock import DAY, MINUTE
+from foundation.words.clock import DAY
 
 from .conftest import GRACE, MALLORY, Browser, Group
 
@@ -43,7 +42,7 @@ def tablet(group: Group, phone: Browser) -> Browser:
 
 def entries(browser: Browser) -> list[str]:
     """The devices as the page tells them, without the markup."""
-    items = browser.get("/devices").text.split('<ul class="list">')[1].split("</ul>")[0]
+    items = browser.get("/account").text.split('<ul class="list">')[1].split("</ul>")[0]
     plain = (
         re.sub(r"<form.*?</form>|<[^>]+>", " ", item, flags=re.S) for item in items.split("<li>")
     )
@@ -52,25 +51,9 @@ def entries(browser: Browser) -> list[str]:
 
 def id_of(browser: Browser, other: Browser) -> str:
     """Under which id `browser` sees another device of its owner."""
-    found = re.findall(r"/devices/(\w+)/end", browser.get("/devices").text)
+    found = re.findall(r"/devices/(\w+)/end", browser.get("/account").text)
     (id,) = (str(id) for id in found if digest_session(other.cookie()).startswith(id))
     return id
-
-
-def until(date: str) -> str:
-    return f"signed in until {date}, or longer if you use it"
-
-
-def test_a_visit_counts_before_it_is_shown(group: Group) -> None:
-    with time_machine.travel("2026-11-23 12:00", tick=False) as clock:
-        grace = group.join(GRACE, "grace")
-        clock.shift(3 * DAY)
-
-        answer = grace.get("/devices")
-
-        assert "signed in until 26 December 2026" in answer.text
-        assert "Expires=Fri, 26 Nov 2027" in answer.headers["Set-Cookie"]
-        assert "Set-Cookie" not in grace.get("/devices").headers
 
 
 def test_members_see_their_devices_in_words(group: Group) -> None:
@@ -81,8 +64,8 @@ def test_members_see_their_devices_in_words(group: Group) -> None:
         sign_in(group, MALLORY, "mallory", "curl/8.5")
 
         assert entries(phone) == [
-            f"Firefox on Android this device Last seen today, {until('26 December 2026')} Sign out",
-            f"Safari on iOS Last seen 3 days ago, {until('23 December 2026')}",
+            "Firefox on Android this device Last used today · signed in on 26 November 2026 by PIN",
+            "Safari on iPhone Last used 3 days ago · signed in on 23 November 2026 by PIN",
         ]
 
 
@@ -90,8 +73,8 @@ def test_members_see_their_devices_in_words(group: Group) -> None:
     ("user_agent", "name"),
     [
         (FIREFOX, "Firefox on Android"),
-        (SAFARI, "Safari on iOS"),
-        (SAFARI.replace("Version/18.1", "CriOS/131.0"), "Chrome on iOS"),
+        (SAFARI, "Safari on iPhone"),
+        (SAFARI.replace("Version/18.1", "CriOS/131.0"), "Chrome on iPhone"),
         (
             "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
             " Chrome/131.0.0.0 Safari/537.36 Edg/131.0.0.0",
@@ -130,7 +113,7 @@ def test_a_device_that_says_nothing_is_listed_all_the_same(group: Group) -> None
 def test_one_device_is_ended_at_once(group: Group, phone: Browser, tablet: Browser) -> None:
     ended = phone.post(f"/devices/{id_of(phone, tablet)}/end")
 
-    assert (ended.status_code, ended.location) == (303, "/devices")
+    assert (ended.status_code, ended.location) == (303, "/account")
     assert (phone.username(), tablet.username()) == ("grace", None)
     assert group.one("SELECT event FROM journal ORDER BY id DESC") == "device_ended"
 
@@ -147,13 +130,13 @@ def test_ending_this_device_is_signing_out(group: Group, phone: Browser, tablet:
 def test_all_other_devices_are_ended(group: Group, phone: Browser, tablet: Browser) -> None:
     other = sign_in(group, MALLORY, "mallory", FIREFOX)
 
-    assert phone.post("/devices/end-others").location == "/devices"
+    assert phone.post("/devices/end-others").location == "/account"
 
     assert [b.username() for b in (phone, tablet, other)] == ["grace", None, "mallory"]
     assert group.one("SELECT event FROM journal ORDER BY id DESC") == "other_devices_ended"
-    assert "Sign out all others" not in phone.get("/devices").text
+    assert "Sign out all others" not in phone.get("/account").text
     before = group.one("SELECT count(*) FROM journal")
-    assert phone.post("/devices/end-others").location == "/devices"
+    assert phone.post("/devices/end-others").location == "/account"
     assert group.one("SELECT count(*) FROM journal") == before
 
 
@@ -173,60 +156,11 @@ def test_a_device_that_is_not_there_cannot_be_ended(phone: Browser, id: str) -> 
     assert phone.username() == "grace"
 
 
-def test_a_session_is_renewed_by_the_button(group: Group) -> None:
-    with time_machine.travel("2026-11-23 12:00", tick=False) as clock:
-        grace = group.join(GRACE, "grace")
-        clock.shift(DAY - MINUTE)
-        assert "until 23 December 2026" in entries(grace)[0]
-
-        answer = grace.post("/devices/renew")
-
-        assert answer.location == "/devices"
-        assert "Expires=Wed, 24 Nov 2027" in answer.headers["Set-Cookie"]
-        assert "until 24 December 2026" in entries(grace)[0]
-
-
-def test_a_session_is_not_renewed_beyond_its_longest_life(group: Group) -> None:
-    with time_machine.travel("2026-01-01", tick=False) as clock:
-        grace = group.join(GRACE, "grace")
-        for _ in range(18):
-            clock.shift(20 * DAY)
-            grace.get("/")
-
-        assert "until 1 January 2027; then an admin has to invite you again" in entries(grace)[0]
-        assert "Renew now" not in grace.get("/devices").text
-        grace.post("/devices/renew")
-        assert "until 1 January 2027" in entries(grace)[0]
-
-
-def test_a_renewal_does_not_bring_an_ended_session_back(
-    group: Group, phone: Browser, tablet: Browser
-) -> None:
-    """The device is ended between the question who is asking and the renewal."""
-    id = id_of(tablet, phone)
-
-    def end_first() -> object:
-        require_member()
-        tablet.post(f"/devices/{id}/end")
-        return renew()
-
-    renew = group.app.view_functions["devices.renew_device"]
-    group.app.view_functions["devices.renew_device"] = end_first  # type: ignore[assignment]
-
-    answer = phone.post("/devices/renew")
-
-    assert "Set-Cookie" not in answer.headers
-    assert phone.username() is None
-    assert group.one("SELECT count(*) FROM sessions") == 1
-
-
-@pytest.mark.parametrize("path", ["/devices", "/devices/renew", "/devices/end-others"])
-def test_strangers_have_no_devices(group: Group, path: str) -> None:
+def test_strangers_have_no_devices(group: Group) -> None:
     stranger = group.browser()
-    answer = stranger.get(path) if path == "/devices" else stranger.post(path)
-
-    assert answer.status_code == 303
-    assert answer.location == ("/signup?next=/devices" if path == "/devices" else "/signup")
+    assert stranger.get("/account").location == "/signup?next=/account"
+    assert stranger.post("/devices/end-others").location == "/signup"
+    assert stranger.get("/devices").location == "/account"  # where old links lead
 
 
 def test_a_locked_database_ends_nothing_and_says_so(
@@ -236,7 +170,7 @@ def test_a_locked_database_ends_nothing_and_says_so(
     group.lose_patience()
     locker.execute("BEGIN IMMEDIATE")
 
-    for path in ("/devices/renew", "/devices/end-others", f"/devices/{id_of(phone, tablet)}/end"):
+    for path in ("/devices/end-others", f"/devices/{id_of(phone, tablet)}/end"):
         assert phone.post(path).status_code == 503
 
     locker.execute("ROLLBACK")

@@ -57,7 +57,7 @@ def test_signing_out(grace: Browser, seen: Seen) -> None:
 
 
 def test_ending_another_device(grace: Browser, seen: Seen) -> None:
-    (other,) = re.findall(r'action="/devices/(\w+)/end"', grace.get("/devices").text)
+    (other,) = re.findall(r'action="/devices/(\w+)/end"', grace.get("/account").text)
     grace.post(f"/devices/{other}/end")
     assert seen == [("ended", 1, 1)]
 
@@ -125,7 +125,7 @@ def test_the_same_member_signs_in_again_on_the_same_browser(
     tokens, code = photos.tokens(phone), photos.code(phone)
     phone.post("/devices/add")
     group.rows(
-        "INSERT INTO passkeys VALUES (1, 2, 'id', x'00', 0, 'host', 'name', 0, '', ?, 0, 0)", old
+        "INSERT INTO passkeys VALUES (1, 2, 'id', x'00', 0, 'host', 'name', 0, '', ?, 0, 0, 0)", old
     )
     assert all(group.rows(f"SELECT 1 FROM {t} WHERE {c} = ?", old) for t, c in HANGING)
     seen.clear()

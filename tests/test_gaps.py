@@ -94,7 +94,7 @@ def test_an_app_password_of_an_added_device_ends_with_the_first(group: Group, ad
     tablet.post("/logout")
     assert group.one("SELECT count(*) FROM app_passwords") == 1
 
-    for path in re.findall(r'action="(/devices/\w{16}/end)"', laptop.get("/devices").text):
+    for path in re.findall(r'action="(/devices/\w{16}/end)"', laptop.get("/account").text):
         laptop.post(path)
 
     assert group.rows("SELECT 1 FROM app_passwords") == []

@@ -165,7 +165,7 @@ def test_app_alone_is_the_whole_journey(settings: dict[str, str], group: Group) 
     assert ada.get("/auth").headers["Remote-User"] == "ada"
     assert ada.get("/auth?program=wiki").status_code == 403  # nobody here can judge that
     assert ada.get("/admin").status_code == 200
-    assert "/devices" not in ada.get("/").text
-    assert ada.get("/devices").status_code == 404
+    assert "/account" not in ada.get("/").text
+    assert ada.get("/account").status_code == 404
     assert ada.post("/invite", phone="+12025550101").status_code == 303
     assert ada.post("/logout").status_code == 303

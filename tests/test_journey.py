@@ -82,8 +82,8 @@ def test_the_whole_journey_on_the_served_program(served: Served) -> None:
     assert grace.post(f"{url}/login", data=form).url == f"{url}/welcome"
 
     # Whichever worker answers, both stay who they are; then Grace leaves.
-    assert all("You are in, ada" in ada.get(url).text for _ in range(10))
-    assert all("You are in, grace" in grace.get(url).text for _ in range(10))
+    assert all("Hello, ada" in ada.get(url).text for _ in range(10))
+    assert all("Hello, grace" in grace.get(url).text for _ in range(10))
     assert grace.get(f"{url}/admin").status_code == 403
     grace.post(f"{url}/logout")
     assert "Friends only" in grace.get(url).text
@@ -99,4 +99,4 @@ def test_signed_in_friends_stay_so_when_the_server_is_restarted(served: Served) 
     served.stop()
     served.start()
 
-    assert "You are in, grace" in grace.get(served.url).text
+    assert "Hello, grace" in grace.get(served.url).text

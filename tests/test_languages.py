@@ -91,7 +91,7 @@ def test_a_button_is_named_as_it_is_labelled(language: str) -> None:
                 if known := catalog.get(label):
                     named += 1
                     assert translated == known.string
-    assert named >= 2
+    assert named >= 1
 
 
 def test_english_is_in_nothing_that_a_german_reads(
@@ -245,7 +245,7 @@ def test_the_same_english_may_mean_two_things(group: Group, ada: Browser) -> Non
     """In French, to sign out oneself and to sign out a device are two verbs."""
     group.join(ADA, "ada", bound=True)
     assert ">Se déconnecter</button>" in read(ada, "/logout", "fr")
-    assert ">Déconnecter</button>" in read(ada, "/devices", "fr")
+    assert ">Déconnecter</button>" in read(ada, "/account", "fr")
 
 
 @pytest.mark.parametrize("chosen", ["", "xx", "DE", "de\r\nX: y", "../de"])
@@ -296,14 +296,15 @@ def test_a_device_is_named_in_the_language(settings: dict[str, str], vonage: Von
     group.text(ADA)
     ada.client.environ_base["HTTP_USER_AGENT"] = firefox
     ada.sign_up(ADA, "ada", group.vonage.pin_of(ADA))
-    assert "Firefox auf Android" in ada.get("/devices").text
+    assert "Firefox auf Android" in ada.get("/account").text
     group.pass_a_minute()
     second = group.join(ADA, "ada", bound=True)
-    assert "Unbekanntes Gerät" in second.get("/devices").text
+    assert "Unbekanntes Gerät" in second.get("/account").text
     group.rows("UPDATE sessions SET created_at = created_at - 60 WHERE device != ''")
-    assert "heute: ein unbekanntes Gerät" in ada.get("/").text
+    assert "Ein unbekanntes Gerät ist zu deinen Geräten hinzugekommen." in ada.get("/").text
     group.rows("UPDATE sessions SET added_by = (SELECT id_digest FROM sessions WHERE device = '')")
-    assert "Hinzugefügt von einem anderen Gerät aus" in ada.get("/devices").text
+    group.rows("UPDATE sessions SET began = 'device' WHERE device != ''")
+    assert "von einem anderen Gerät aus hinzugefügt" in ada.get("/account").text
 
 
 def test_commands_speak_english(settings: dict[str, str], vonage: Vonage) -> None:

@@ -27,8 +27,8 @@ BROKEN_TABS = """[...document.querySelectorAll(".tabs a")]
     .map((e) => e.outerHTML)"""
 
 OF_STRANGERS = ["/", "/signup", "/join", "/texts", "/nothing"]
-OF_MEMBERS = ["/", "/signup", "/invite", "/devices", "/devices/add", "/app-passwords", "/logout"]
-OF_MEMBERS += ["/leave", "/admin"]
+OF_MEMBERS = ["/", "/signup", "/invite", "/account", "/devices/add", "/app-passwords", "/logout"]
+OF_MEMBERS += ["/account/history", "/account/about-me", "/members", "/leave", "/admin"]
 OF_ADMINS = ["/admin", "/admin/members", "/admin/members?q=xyz", "/admin/journal", "/leave"]
 OF_ADMINS += [f"/admin/programs{more}" for more in ("", "/wiki", "/wiki/openid", "/wiki/remove")]
 OF_ADMINS += [f"/members/2/{what}" for what in ("remove", "sign-out", "last-day")]

@@ -31,7 +31,7 @@ def test_a_member_invites_a_friend_who_comes_in(group: Group, grace: Browser) ->
     group.text(MALLORY)
     friend = group.browser()
     assert friend.sign_up(MALLORY, "hopper", group.vonage.pin_of(MALLORY)).status_code == 303
-    assert "invited by grace" in friend.get("/").text
+    assert "invited by grace" in friend.get("/members").text
 
 
 def test_nobody_but_admins_invites_unless_the_setting_says_so(group: Group, ada: Browser) -> None:

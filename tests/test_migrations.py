@@ -368,8 +368,8 @@ def test_a_step_that_leaves_orphans_is_rolled_back(
 ) -> None:
     create_tables(db, [CORE_PART, NOTES_1])
     db.execute("INSERT INTO authors (username, joined_at) VALUES ('ada', 1)")
-    values = ("x", 1, "", "{}", 1, 1, 1, "pin", None)
-    db.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * 9)})", values)
+    values = ("x", 1, "", "{}", 1, 1, 1, "pin", None, 0)
+    db.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * 10)})", values)
     bad = NOTES_1._replace(steps={2: "CREATE TABLE more (x);\nDELETE FROM authors;"})
 
     with pytest.raises(MigrationFailed, match="rows of sessions refer to none of authors"):

@@ -146,7 +146,7 @@ def test_everybody_stays_signed_in_on_another_machine(
     assert not here.is_up()
     new.run(arrive)
 
-    assert "You are in, grace" in grace.get(url, timeout=30).text
+    assert "Hello, grace" in grace.get(url, timeout=30).text
     form = {"phone": f"+{MALLORY}", "username": "mallory", "pin": vonage.pin_of(MALLORY)}
     assert running[0].browser().post(f"{url}/login", data=form).url == f"{url}/welcome"
     running.pop().stop()

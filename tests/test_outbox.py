@@ -110,7 +110,7 @@ Way = Callable[[Group, Browser, Browser, Browser], object]  # group, ada, the ph
 
 
 def end_from_the_other(group: Group, ada: Browser, phone: Browser, laptop: Browser) -> None:
-    (other,) = re.findall(r'action="/devices/(\w+)/end"', laptop.get("/devices").text)
+    (other,) = re.findall(r'action="/devices/(\w+)/end"', laptop.get("/account").text)
     laptop.post(f"/devices/{other}/end")
 
 

@@ -621,7 +621,7 @@ def test_other_programs_cookies_sign_nobody_out(guarded: Guarded, proxy: Proxy) 
     accented = "lastAlbum=K\xe4sekuchen"
 
     for cookies in (f"{accented}; __Secure-session={own}", f"__Secure-session={own}; {accented}"):
-        assert "You are in, grace" in visitor.ask(GROUP, [("Cookie", cookies)]).body
+        assert "Hello, grace" in visitor.ask(GROUP, [("Cookie", cookies)]).body
         answer = visitor.ask(PAGE, [("Cookie", cookies)])
         assert answer.told("remote-user") == [("remote-user", "grace")]
     assert "letters beyond ASCII" not in guarded.served.log.read_text()
@@ -633,7 +633,7 @@ def test_a_cookie_of_an_earlier_domain_is_no_hindrance(guarded: Guarded, proxy: 
 
     for first, last in ((old, own), (own, old)):
         cookies = [("Cookie", f"__Secure-session={first}; a=1; __Secure-session={last}")]
-        assert "You are in, grace" in visitor.ask(GROUP, cookies).body
+        assert "Hello, grace" in visitor.ask(GROUP, cookies).body
         assert visitor.ask(PAGE, cookies).status == 200
 
 

@@ -113,12 +113,13 @@ OWN: list[dict[str, str]] = [
 ]
 POSTS = ["/language", "/login", "/logout", "/invite", "/invite/1/revoke"]
 POSTS += ["/members/1/remove", "/members/1/sign-out", "/members/1/last-day", "/leave"]
-POSTS += ["/devices/renew", "/devices/1/end", "/devices/end-others"]
+POSTS += ["/devices/1/end", "/devices/end-others"]
 POSTS += ["/devices/add", "/devices/add/confirm", "/join", "/join/finish"]
 POSTS += ["/passkeys/1/rename", "/passkeys/1/remove"]
 POSTS += ["/admin/programs", "/app-passwords", "/app-passwords/1/end"]
 POSTS += [f"/admin/programs/x{more}" for more in ("", "/remove", "/members", "/members/1/drop")]
-POSTS += ["/admin/programs/x/openid", "/join/wait"]
+POSTS += ["/admin/programs/x/openid", "/join/wait", "/members/1/forget"]
+POSTS += ["/news/<kind>/<short_id>", "/news/<kind>/<short_id>/mine"]
 OF_PROGRAMS = {f"/openid/{what}" for what in ("token", "userinfo", "authorize", "logout")}
 OF_SCRIPTS = [f"/passkeys/{act}" for act in ("options", "add", "confirm", "sign-in")]
 

@@ -316,7 +316,7 @@ def test_before_the_last_way_in_goes(house: House, language: str) -> None:
     grace.locator(".list form button").last.click()
     assert grace.get_by_text(say("Then this phone is your only way in.")).is_visible()
     second.goto(house.group)
-    assert second.get_by_role("heading", level=1).inner_text() == "You are in, grace"
+    assert second.get_by_role("heading", level=1).inner_text() == "Hello, grace"
     sign_out = translate_in("oneself", "Sign out") if language == "en" else say("Sign out")
     grace.get_by_role("button", name=sign_out).click()
     second.goto(house.group)
@@ -365,7 +365,7 @@ def test_a_passkey_of_its_own_kind(house: House, kind: str) -> None:
     page.context.clear_cookies()
     page.goto(house.group)
     page.get_by_role("button", name="Use a passkey").click()
-    page.get_by_role("heading", name="You are in, grace").wait_for()
+    page.get_by_role("heading", name="Hello, grace").wait_for()
 
 
 def test_a_page_that_was_open_for_days_heals_itself(house: House) -> None:
@@ -379,7 +379,7 @@ def test_a_page_that_was_open_for_days_heals_itself(house: House) -> None:
     page.get_by_text("Been here before?").click()
     page.context.clear_cookies()  # as the visitor's is after a day
     page.get_by_role("button", name="Use a passkey").click()
-    page.get_by_role("heading", name="You are in, grace").wait_for()
+    page.get_by_role("heading", name="Hello, grace").wait_for()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -417,8 +417,8 @@ def test_a_page_that_asks_for_a_passkey_says_what_else_to_do(house: House) -> No
     cancel = "async () => { throw new DOMException('', 'NotAllowedError') }"
     page.evaluate(f"() => {{ navigator.credentials.get = {cancel} }}")
     page.get_by_role("button", name="Confirm").click()
-    page.get_by_role("alert").get_by_role("link", name="Devices").click()
-    page.wait_for_url(f"{house.group}/devices")
+    page.get_by_role("alert").get_by_role("link", name="your account").click()
+    page.wait_for_url(f"{house.group}/account")
 
 
 # Pictures -----------------------------------------------------------------------------------------

@@ -169,14 +169,14 @@ def test_the_list_says_what_is_lost_with_a_phone(group: Group, grace: Browser) -
     passkey = Passkey()
     passkey.attachment = "platform"
     add_passkey(grace, passkey)
-    assert "lives on this phone only" in grace.get("/devices").text
+    assert "lives on this phone only" in grace.get("/account").text
     second = group.browser()
     use(grace, passkey, "confirm")
     add_device(grace, second)
-    assert "lives on one device only" in second.get("/devices").text
+    assert "lives on one device only" in second.get("/account").text
     passkey.flags |= BACKED_UP
     use(grace, passkey, "confirm")
-    assert "lost with it" not in second.get("/devices").text
+    assert "lost with it" not in second.get("/account").text
 
 
 def test_a_passkey_of_another_host_is_no_way_in(group: Group, grace: Browser) -> None:
@@ -231,21 +231,21 @@ def action(page: str, path: str) -> str:
 def test_ending_the_last_other_device_asks_first(group: Group, grace: Browser) -> None:
     second, third = group.browser(), group.browser()
     add_device(grace, second)
-    path = re.findall(r'action="(/devices/\w+/end)"', grace.get("/devices").text)[0]
-    assert action(grace.get("/devices").text, path) == "get"
+    path = re.findall(r'action="(/devices/\w+/end)"', grace.get("/account").text)[0]
+    assert action(grace.get("/account").text, path) == "get"
     page = grace.get(path).text
     assert "Then this phone is your only way in." in page
     assert second.username() == "grace"  # asking ends nothing
 
     add_device(grace, third)
-    assert action(grace.get("/devices").text, path) == "post"
+    assert action(grace.get("/account").text, path) == "post"
     assert "your only way in" not in grace.get(path).text
-    page = second.get("/devices").text
+    page = second.get("/account").text
     buttons = re.findall(r'method="(\w+)" action="/devices/\w+/end"', page)
     assert {*buttons} == {"get", "post"}  # the third ends with the one that added it
     grace.post("/devices/end-others")
     add_device(grace, second)
-    path = re.findall(r'action="(/devices/\w+/end)"', grace.get("/devices").text)[0]
+    path = re.findall(r'action="(/devices/\w+/end)"', grace.get("/account").text)[0]
     assert grace.post(path).status_code == 303
     assert second.username() is None
 
@@ -255,11 +255,11 @@ def test_what_ends_along_counts_too(group: Group, grace: Browser) -> None:
     second = group.browser()
     add_device(grace, second)
     add_passkey(second, synced())
-    path = re.findall(r'action="(/devices/\w+/end)"', grace.get("/devices").text)[0]
-    assert action(grace.get("/devices").text, path) == "get"
+    path = re.findall(r'action="(/devices/\w+/end)"', grace.get("/account").text)[0]
+    assert action(grace.get("/account").text, path) == "get"
     assert "your only way in" in grace.get(path).text
-    back = re.findall(r'action="(/devices/\w+/end)"', second.get("/devices").text)[0]
-    assert action(second.get("/devices").text, back) == "post"  # its passkey stays
+    back = re.findall(r'action="(/devices/\w+/end)"', second.get("/account").text)[0]
+    assert action(second.get("/account").text, back) == "post"  # its passkey stays
 
 
 def test_ending_all_others_says_what_stays(group: Group, grace: Browser) -> None:
@@ -275,7 +275,7 @@ def test_ending_all_others_says_what_stays(group: Group, grace: Browser) -> None
 
 def test_removing_the_last_passkey_asks_first(group: Group, grace: Browser) -> None:
     add_passkey(grace, synced())
-    assert action(grace.get("/devices").text, "/passkeys/1/remove") == "get"
+    assert action(grace.get("/account").text, "/passkeys/1/remove") == "get"
     assert "Then this phone is your only way in." in grace.get("/passkeys/1/remove").text
     assert group.one("SELECT count(*) FROM passkeys") == 1
     assert group.browser().get("/passkeys/1/remove").status_code == 303

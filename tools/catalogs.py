@@ -48,7 +48,6 @@ def find_messages() -> Iterator[tuple[Any, str, str | None]]:
     for feature in FEATURES:
         yield from find_named("a sentence", feature.sentences)
         yield from find_named("the journal", feature.events)
-        yield from find_named("a link", feature.navigation)
         yield from find_named("an admin page", feature.admin_pages)
 
 

@@ -133,13 +133,19 @@ class Person(NamedTuple):
     public_id: str
     email: str  # what the program is told: none, unverified or verified
     is_chosen: bool
+    ends_at: int | None  # a guest's last second
+
+    def shorten(self, seconds: int) -> int:
+        """No token promises a guest more than their stay."""
+        return min(seconds, (self.ends_at or now() + seconds) - now())
 
 
 def find_person(session_digest: str, program_id: int) -> Person | None:
     """Asked at each use of a code or a token, so somebody who is out is out at once."""
     row = fetch_row(
         "SELECT authors.id, username, public_id, email, EXISTS (SELECT 1 FROM program_members"
-        " AS chosen WHERE chosen.program_id = ?3 AND chosen.author_id = authors.id), seen_at"
+        " AS chosen WHERE chosen.program_id = ?3 AND chosen.author_id = authors.id),"
+        " ends_at, seen_at"
         " FROM sessions JOIN authors ON authors.id = sessions.author_id"
         " JOIN may_use ON may_use.author_id = authors.id AND may_use.program_id = ?3"
         " JOIN openid_clients ON openid_clients.program_id = ?3"
@@ -150,7 +156,7 @@ def find_person(session_digest: str, program_id: int) -> Person | None:
         return None
     if is_renewal_due(row) and not renew_used_device(session_digest):
         return None
-    return Person(*row[:5])
+    return Person(*row[:6])
 
 
 def renew_used_device(session_digest: str) -> bool:
@@ -283,7 +289,9 @@ class IdToken(OpenIDCode):  # type: ignore[misc]
 
     def get_authorization_code_claims(self, authorization_code: Code) -> dict[str, Any]:
         claims: dict[str, Any] = super().get_authorization_code_claims(authorization_code)
-        return claims | {"sid": authorization_code.name_session()}
+        person = authorization_code.find_person()
+        exp = now() + (person.shorten(ACCESS_LIFETIME) if person else 0)
+        return claims | {"sid": authorization_code.name_session(), "exp": exp}
 
     def generate_user_info(self, user: Person, scope: str) -> dict[str, Any]:
         return describe_person(user, scope)
@@ -318,14 +326,14 @@ class Server(AuthorizationServer):  # type: ignore[misc]
         kinds = {"access": token["access_token"], "refresh": token.get("refresh_token")}
         with transaction() as db:
             for kind, text in kinds.items():
-                ends_at = now() + (ACCESS_LIFETIME if kind == "access" else 365 * DAY)
+                lasts = token["expires_in"] if kind == "access" else asked.user.shorten(365 * DAY)
                 if text:
                     db.execute(
                         "INSERT INTO openid_tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                         (
                             random_digest(text), kind, code, began["program_id"],
                             began["session_digest"], began["author_id"], token["scope"],
-                            began["auth_time"], ends_at,
+                            began["auth_time"], now() + lasts,
                         ),
                     )  # fmt: skip
 
@@ -339,12 +347,14 @@ class Server(AuthorizationServer):  # type: ignore[misc]
     def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None: ...
 
 
-def make_token(grant_type: str, client: Client, scope: str = "", **_: Any) -> dict[str, Any]:
+def make_token(
+    grant_type: str, client: Client, user: Person, scope: str = "", **_: Any
+) -> dict[str, Any]:
     """A refresh token only where it was asked for (`offline_access`), and once."""
     token = {"token_type": "Bearer", "access_token": secrets.token_urlsafe(32)}
     if "offline_access" in scope.split() and grant_type == "authorization_code":
         token["refresh_token"] = secrets.token_urlsafe(32)
-    return token | {"expires_in": ACCESS_LIFETIME, "scope": scope}
+    return token | {"expires_in": user.shorten(ACCESS_LIFETIME), "scope": scope}
 
 
 server = Server(scopes_supported=None)

@@ -9,14 +9,16 @@ lock is required. The library is imported where it is used, because it is large.
 from features.passkeys import using  # noqa: F401 - its routes
 from features.passkeys.ceremony import where_to_confirm
 from features.passkeys.challenges import prune_challenges
-from features.passkeys.own import NEW_PASSKEYS, WAYS_IN, check_host, drop_passkeys
+from features.passkeys.own import KNOW, OWN, WAYS_IN, check_host, drop_passkeys, end_passkeys
 from features.passkeys.room import bp
+from foundation.web.additions import Addition
 from foundation.web.feature import Feature
 
 feature = Feature(
     bp,
     sentences={
-        "new-passkey": "A passkey was added",
+        "news-passkey": "The passkey {name} was added.",
+        "not-mine-passkey": "Remove the passkey {name}?",
         "passkey-refused": "That didn't work with this passkey. Try again, or sign in another way.",
         "passkey-counter": "This passkey may have been copied, so it wasn't accepted. Sign in"
         " another way, and remove it.",
@@ -35,14 +37,14 @@ feature = Feature(
         " been copied",
     },
     slots={
-        "devices": "passkeys/_list.html",
+        "account": "passkeys/_list.html",
         "logout": "passkeys/_stays.html",
         "member": "passkeys/_count.html",
         "door": "passkeys/_door.html",
         "sign_out_everywhere": "passkeys/_sign_out.html",
         "welcome": "passkeys/_welcome.html",
     },
-    arrivals=NEW_PASSKEYS,
+    additions={"passkey": Addition(OWN, KNOW, end_passkeys)},
     ways_in=WAYS_IN,
     prune=prune_challenges,
     ended=drop_passkeys,

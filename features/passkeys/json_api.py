@@ -61,5 +61,5 @@ def say_in_json(error: HTTPException) -> ResponseReturnValue:
 def where_instead(sentence: str) -> str | None:
     """Where to go, and back to the page that asked."""
     if sentence == "passkey-first":
-        return with_next("/passkeys/confirm", read_json_next() or "/devices")
+        return with_next("/passkeys/confirm", read_json_next() or "/account")
     return "/signup" if sentence == "passkey-signed-out" else None

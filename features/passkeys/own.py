@@ -15,17 +15,23 @@ from foundation.typed.mistakes import Mistake, parse_line
 from foundation.web.feature import Why
 from foundation.web.forms import Form
 from foundation.web.notices import notify
-from foundation.web.sessions import acting, this_digest
+from foundation.web.sessions import Member, acting, this_digest
 from foundation.web.ways_in import find_other_ways
 from foundation.words.clock import MINUTE, now
 
 MAX_NAME = 40
 
-# Those that were added within a week: home says so on every device.
-NEW_PASSKEYS = (
-    "SELECT 'new-passkey', name, :now - created_at FROM passkeys"
-    " WHERE author_id = :member AND created_at > :week_ago"
+OWN = (
+    "SELECT CAST(id AS TEXT) AS id, name, created_at AS added_at, added_by, is_known, '' AS began"
+    " FROM passkeys WHERE author_id = :member"
 )
+KNOW = "UPDATE passkeys SET is_known = 1 WHERE id = ?"
+
+
+def end_passkeys(member: Member, ids: list[str]) -> None:
+    sql = "DELETE FROM passkeys WHERE id = ? AND author_id = ?"
+    get_db().executemany(sql, [(row_id, member.id) for row_id in ids])
+    record_sparingly("passkey_removed", member.username)
 
 
 @bp.app_template_global()
@@ -53,7 +59,7 @@ def rename(row_id: int) -> ResponseReturnValue:
         if db.execute(sql, (name, row_id, member.id)).rowcount == 0:
             abort(404)
     notify("done-passkey-renamed")
-    return redirect("/devices", 303)
+    return redirect("/account", 303)
 
 
 @bp.get(f"/passkeys/{ROW_ID}/rename")
@@ -119,7 +125,7 @@ def remove_passkey(row_id: int) -> ResponseReturnValue:
             abort(404)
         record_sparingly("passkey_removed", member.username)
     notify("done-passkey-removed")
-    return redirect("/devices", 303)
+    return redirect("/account", 303)
 
 
 def drop_passkeys(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:

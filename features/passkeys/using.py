@@ -88,7 +88,7 @@ def add_passkey() -> ResponseReturnValue:
     except (Refused, sqlite3.IntegrityError):  # the latter: it is known already
         return refuse_in_json("passkey-refused")
     notify("done-passkey-added")
-    return respond_with_next("/devices")
+    return respond_with_next("/account")
 
 
 def store_passkey(member: Member, made: Any, attachment: str, challenge: bytes) -> None:
@@ -130,13 +130,13 @@ def confirm_passkey() -> ResponseReturnValue:
     if isinstance(found, str):
         return refuse_in_json(found)
     session["passkey_confirmed_at"] = now()
-    return respond_with_next("/devices")
+    return respond_with_next("/account")
 
 
 @bp.get("/passkeys/confirm")
 def ask_to_confirm() -> ResponseReturnValue:
     require_member()
-    return render_template("passkeys/confirm.html", next=read_next() or "/devices")
+    return render_template("passkeys/confirm.html", next=read_next() or "/account")
 
 
 def way_on() -> str:

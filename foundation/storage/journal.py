@@ -5,6 +5,7 @@ import json
 import sqlite3
 
 from foundation.running import running
+from foundation.storage.authors import say_name
 from foundation.storage.database import count_rows, fetch_row, get_db
 from foundation.words.clock import DAY, now
 from foundation.words.languages import translate
@@ -99,7 +100,8 @@ def describe_event(line: sqlite3.Row, language: str) -> str:
     plain = (name.replace(", no actor", ""), name.replace(", no subject", ""), event)
     words = next((events[n] for n in (name, *plain) if n in events), event)
     words = translate(words, language)
-    facts = {"actor": line["actor"], "subject": subject}
+    people = {"actor": line["actor"], "subject": subject}
+    facts = {what: who and say_name(who, language) for what, who in people.items()}
     if "{reason}" in words:
         facts["reason"] = say(line["detail"])
     if "{count}" in words:

@@ -12,18 +12,28 @@ from typing import Any, Literal, NamedTuple
 from flask import Blueprint, Flask, has_request_context, request
 
 from foundation.running import hooks, running
-from foundation.storage.database import get_db
+from foundation.storage.authors import say_name
 from foundation.storage.journal import EVENTS
 from foundation.storage.sent_forms import make_once
+from foundation.web.additions import Addition
 from foundation.web.forward_auth import FindCaller, MayPass
+from foundation.web.friends import count_friends, find_newest_friends
 from foundation.web.guards import with_next
 from foundation.web.invite_lists import count_needing
 from foundation.web.notices import take_notice
 from foundation.web.responses import find_static_files
 from foundation.web.sending import Message
-from foundation.web.sessions import Member, current_member, is_admin, say_device, this_digest
-from foundation.web.ways_in import find_other_ways, is_on_computer, is_only_admin, say_ways
-from foundation.words.clock import DAY, now
+from foundation.web.sessions import Member, current_member, is_admin, say_device
+from foundation.web.ways_in import (
+    find_advice,
+    find_guest,
+    find_other_ways,
+    is_on_computer,
+    is_only_admin,
+    say_additions,
+    say_own_ways,
+    say_ways,
+)
 from foundation.words.sentences import SENTENCES, is_sentence, say
 from foundation.words.templates import add_words
 
@@ -49,16 +59,15 @@ class Feature(NamedTuple):
     blueprint: Blueprint  # its routes and commands
     sentences: Mapping[str, str] = NOTHING  # by name, see words/sentences.py
     events: Mapping[str, str] = NOTHING  # words of its journal lines, see journal.py
-    navigation: Mapping[str, str] = NOTHING  # links for members, by address: English, as all these
-    admin_pages: Mapping[str, str] = NOTHING  # links on the admins' pages, by address
-    slots: Mapping[str, str] = NOTHING  # by place ("devices"), a template to show there
+    admin_pages: Mapping[str, str] = (
+        NOTHING  # links on the admins' pages, by address: English, as all these
+    )
+    slots: Mapping[str, str] = NOTHING  # by place ("account"), a template to show there
     # SQL for ways in of members, see ways_in.py.
     ways_in: str = ""
     # The title of the app that an address leads to; None: it's not one that this feature knows.
     find_title: Callable[[str], str | None] | None = None
-    # What home tells a member of the last week: SQL for a sentence's name, a name, and seconds ago.
-    # It may use :now, :week_ago, :member (an id) and :this (the session's digest).
-    arrivals: str = ""
+    additions: Mapping[str, Addition] = NOTHING  # what can be added to an account, by its kind
     prune: Callable[[], None] | None = None  # delete what has expired, in the caller's transaction
     # Its part in `end_sessions` of app.py, in the caller's transaction, before the sessions are
     # deleted: the members' ids, the digests of their sessions that end (or none), and why.
@@ -104,13 +113,6 @@ def find_title(address: str | None) -> str | None:
     return next((title for title in titles if title), None)
 
 
-def find_arrivals(member: Member) -> list[sqlite3.Row]:
-    """What is new of the member's own within a week, all in one statement."""
-    facts = {"now": now(), "week_ago": now() - 7 * DAY, "member": member.id, "this": this_digest()}
-    sql = " UNION ALL ".join(hooks("arrivals"))
-    return get_db().execute(f"{sql} LIMIT 20", facts).fetchall() if sql else []
-
-
 def add_template_context(app: Flask, features: tuple[Feature, ...]) -> None:
     """What every template knows: who is asking, what the features bring, how to look things up."""
     known = collect_for_templates(features) | {"static": find_static_files(app)}
@@ -122,21 +124,22 @@ def add_template_context(app: Flask, features: tuple[Feature, ...]) -> None:
         return {"member": member, "is_admin": is_admin(member), "here": here, **known}
 
     add_words(app)
-    app.jinja_env.filters |= {"device": say_device, "ways": say_ways}
+    app.jinja_env.filters |= {"device": say_device, "name": say_name, "ways": say_ways}
+    app.jinja_env.filters |= {"own_ways": say_own_ways, "additions": say_additions}
 
 
 def collect_for_templates(features: tuple[Feature, ...]) -> dict[str, Any]:
     """What templates know of features, and how they look up what those bring."""
-    navigation: list[tuple[str, str]] = []
     admin_pages = [*ADMIN_PAGES.items()]
     slots: dict[str, list[str]] = {}
     for feature in features:
-        navigation += feature.navigation.items()
         admin_pages += feature.admin_pages.items()
         for place, template in feature.slots.items():
             slots.setdefault(place, []).append(template)
     lookups: dict[str, Any] = {"say": say, "is_sentence": is_sentence, "take_notice": take_notice}
-    lookups |= {"find_arrivals": find_arrivals, "with_next": with_next, "make_once": make_once}
+    lookups |= {"with_next": with_next, "make_once": make_once}
     lookups |= {"find_other_ways": find_other_ways, "is_only_admin": is_only_admin}
+    lookups |= {"find_advice": find_advice, "find_guest": find_guest}
+    lookups |= {"count_friends": count_friends, "find_newest_friends": find_newest_friends}
     lookups |= {"is_on_computer": is_on_computer, "count_needing": count_needing}
-    return {"navigation": navigation, "admin_pages": admin_pages, "slots": slots, **lookups}
+    return {"admin_pages": admin_pages, "slots": slots, **lookups}

@@ -212,12 +212,6 @@ def drop_session() -> None:
     change_only_cookie(expire_cookie)
 
 
-def refresh_cookie() -> None:
-    """After a renewal by the page itself: the row is as it should be, and the cookie is due."""
-    session_id = this_session().sid
-    change_only_cookie(lambda response: set_cookie(response, session_id))
-
-
 def change_only_cookie(change_cookie: Any) -> None:
     """The row is written already, so only the cookie is left to do."""
     this_session().modified = this_session().is_due = False
@@ -279,8 +273,13 @@ def name_device(user_agent: str) -> str:
     kept, and no digits. Empty if it says nothing."""
     browser, system = parse_user_agent(user_agent[:512]), parse_os(user_agent[:512])
     names = [re.sub(r"\b(Mobile|iOS)\b", "", browser.family).strip()] if browser else []
-    names += [system.family.replace("Mac OS X", "macOS")] if system else []
+    names += [say_system(system.family)] if system else []
     return " on ".join(name for name in names if re.fullmatch(r"[A-Za-z][A-Za-z .+-]{0,30}", name))
+
+
+def say_system(name: str) -> str:
+    """iPads say that they are Macs."""
+    return {"Mac OS X": "macOS", "iOS": "iPhone"}.get(name, name)
 
 
 def say_device(name: str) -> str:
@@ -288,7 +287,8 @@ def say_device(name: str) -> str:
     browser, on, system = name.partition(" on ")
     if not on:
         return name
-    return translate("%(browser)s on %(system)s") % {"browser": browser, "system": system}
+    facts = {"browser": browser, "system": say_system(system)}
+    return translate("%(browser)s on %(system)s") % facts
 
 
 def session_table() -> SessionTable:

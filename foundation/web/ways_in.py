@@ -4,6 +4,7 @@ passkey that isn't lost with its phone."""
 import json
 import sqlite3
 from collections.abc import Collection
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from flask import current_app, g, request
@@ -14,12 +15,13 @@ from foundation.web.sessions import (
     Member,
     current_member,
     is_admin,
+    longest_session,
     name_device,
     say_device,
     this_digest,
 )
 from foundation.words.clock import DAY, now
-from foundation.words.languages import say_either, translate
+from foundation.words.languages import say_all, say_either, translate
 
 MONTH = 30 * DAY
 DEVICES = (
@@ -101,12 +103,75 @@ def is_on_computer() -> bool:
 COMPUTERS = ("Windows", "macOS", "Linux", "Chrome OS", "Ubuntu", "Fedora")
 
 
+# What a member should know of them ----------------------------------------------------------------
+
+
+class Advice(NamedTuple):
+    kind: str  # "last-days" of a guest, their devices are "ending", or this is the "only" way in
+    at: int = 0
+
+
+def find_guest() -> sqlite3.Row | None:
+    """Of the member who asks: when the stay ends, and which admin invited them, if it was one.
+    None: they're not a guest."""
+    if "guest" not in g:
+        member = current_member()
+        g.guest = fetch_row(
+            "SELECT authors.ends_at - 1 AS last_second, inviters.username AS inviter FROM authors"
+            " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
+            " AND inviters.username IN (SELECT value FROM json_each(?))"
+            " WHERE authors.id = ? AND authors.ends_at IS NOT NULL",
+            (json.dumps([*current_app.config["ADMINS"]]), member.id if member else None),
+        )
+    found: sqlite3.Row | None = g.guest
+    return found
+
+
+def find_advice() -> Advice | None:
+    """Nothing, where all is well; and a guest who goes within a month needs no more ways in."""
+    guest = find_guest()
+    if guest and guest["last_second"] - now() < MONTH:
+        is_soon = guest["last_second"] - now() < 3 * DAY
+        return Advice("last-days", guest["last_second"]) if is_soon else None
+    others = find_other_ways()
+    ends_at = find_last_end()
+    if ends_at - now() < min(MONTH, longest_session() // 2) and all(
+        way["kind"] == "device" for way in others
+    ):
+        return Advice("ending", ends_at)
+    return None if others else Advice("only")
+
+
+def find_last_end() -> int:
+    """When the last of their devices is signed out, however much it's used."""
+    member = current_member()
+    sql = "SELECT max(created_at) AS at FROM sessions WHERE author_id = ?"
+    row = fetch_row(sql, (member.id if member else None,))
+    return int(row["at"] or 0) + longest_session() if row else 0
+
+
+# How pages say them -------------------------------------------------------------------------------
+
+
 def say_ways(ways: list[sqlite3.Row]) -> str:
-    """Three of them: "Firefox on Windows, Safari on iOS or the passkey My phone"."""
+    """Three of them: "Firefox on Windows, Safari on iPhone or the passkey My phone"."""
     return say_either([say_way(way) for way in ways[:3]])
 
 
+def say_own_ways(others: list[sqlite3.Row]) -> str:
+    """All of them: "this phone and Firefox on Windows"."""
+    this = translate("this computer") if is_on_computer() else translate("this phone")
+    return say_all([this, *map(say_way, others)])
+
+
+def say_additions(additions: list[sqlite3.Row]) -> str:
+    return say_all([say_way(one) for one in additions])
+
+
 def say_way(way: sqlite3.Row) -> str:
+    """One of them, or something else that was added."""
     if way["kind"] == "passkey":
         return translate("the passkey %(name)s") % {"name": way["name"]}
+    if way["kind"] == "app-password":
+        return translate("the app password %(name)s") % {"name": way["name"]}
     return say_device(way["name"]) or translate("an unknown device")

@@ -105,6 +105,11 @@ def say_either(names: list[str]) -> str:
     return str(format_list(names, "or", locale=locale_of(current_language())))
 
 
+def say_all(names: list[str]) -> str:
+    """a, b and c"""
+    return str(format_list(names, "standard", locale=locale_of(current_language())))
+
+
 def translate_count(one: str, many: str, count: int, language: str | None = None) -> str:
     """The form that goes with that count."""
     return find_catalog(language or current_language()).ngettext(one, many, count)
