@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from app import require_member
 from foundation.storage.about_member import find_not_shown, gather_about
-from foundation.storage.journal_lines import describe_days, find_lines
+from foundation.storage.journal_lines import OF_MEMBER, describe_days, find_lines
 from foundation.web.additions import (
     ID_LENGTH,
     end_all,
@@ -96,7 +96,7 @@ def not_mine(kind: str, short_id: str) -> ResponseReturnValue:
 @bp.get("/account/history")
 def history() -> ResponseReturnValue:
     member = require_member()
-    found = find_lines(read_id("before"), PAGE_LENGTH + 1, name=member.username)
+    found = find_lines(read_id("before"), PAGE_LENGTH + 1, OF_MEMBER, member.username)
     days = describe_days(found[:PAGE_LENGTH], current_language())
     older = found[PAGE_LENGTH - 1]["id"] if len(found) > PAGE_LENGTH else None
     return render_template("account/history.html", days=days, older=older)

@@ -217,6 +217,8 @@ def test_the_journal_is_searched(group: Group, ada: Browser) -> None:
     assert all("mallory" in line for line in find(who="mallory"))
     assert len(find(who="mallory")) == 6  # from the invite on
     assert find(who="nobody") == find(show="refused") == []
+    ada.post("/invite", phone="+12025550177", username="mallory")
+    assert find(who="mallory")[0] == "ada invited mallory"
     assert len(find(show="nonsense")) == len(find())
     assert find(show="devices", who="grace") == []
 

@@ -28,20 +28,22 @@ LINES = (
     " journal.invite_id AND newest.event = 'pin_sent'))) AS is_unsent FROM journal"
     " LEFT JOIN whitelist ON whitelist.id = journal.invite_id"
 )
-# Lines of one member, and of the invites that they came by; not those of others for the same name.
+# Lines of one member, and of the invites that they came by. Invites for the same name may have been
+# another person's, so only admins find those by it.
 OF_MEMBER = (
     "(actor = :name OR (subject = :name AND journal.invite_id IS NULL"
     f" AND event NOT IN {ABOUT_APPS}) OR journal.invite_id IN"
     " (SELECT invite_id FROM journal WHERE actor = :name"
     " AND event IN ('joined', 'rejoined', 'signed_in')))"
 )
+OF_NAME = f"({OF_MEMBER} OR (subject = :name AND event NOT IN {ABOUT_APPS}))"
 
 
 def find_lines(
-    before: int | None, most: int, kind: tuple[str, ...] = (), name: str = ""
+    before: int | None, most: int, of: str = "", name: str = "", kind: tuple[str, ...] = ()
 ) -> list[sqlite3.Row]:
-    """The last lines, or those before the line with that id, newest first. `kind`: beginnings of
-    events; `name`: a member's."""
+    """The last lines, or those before the line with that id, newest first. `of`: OF_MEMBER or
+    OF_NAME, with a name; `kind`: beginnings of events."""
     asked = ["journal.id < :before"]
     facts: dict[str, object] = {"before": 10**18 if before is None else before, "name": name}
     if kind:
@@ -49,8 +51,8 @@ def find_lines(
         events = [row["event"] for row in found if row["event"].startswith(kind)]
         asked.append("journal.event IN (SELECT value FROM json_each(:events))")
         facts["events"] = json.dumps(events)
-    if name:
-        asked.append(OF_MEMBER)
+    if of:
+        asked.append(of)
     sql = f"{LINES} WHERE {' AND '.join(asked)} ORDER BY journal.id DESC LIMIT {most}"
     return fetch_rows(sql, facts)
 
