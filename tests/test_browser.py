@@ -868,7 +868,7 @@ def test_lighthouse_gives_full_marks(house: House, tmp_path: Path) -> None:
     """For accessibility and best practices. Being found by search engines is not what we want."""
     lighthouse, chromium = require_executable("lighthouse"), require_executable("chromium")
     cookie = house.local.join(ADA, "ada", bound=True).cookie()
-    pages = ["/", "/signup", "/devices", "/logout", "/admin", "/admin/members", "/admin/journal"]
+    pages = ["/", "/signup", "/account", "/logout", "/admin", "/admin/members", "/admin/journal"]
     marks = {}
     for cookies, path in [("", "/"), ("", "/signup"), *((f"session={cookie}", p) for p in pages)]:
         report = tmp_path / "report.json"
