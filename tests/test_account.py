@@ -306,6 +306,15 @@ def test_what_we_know_is_all_that_there_is(group: Group, ada: Browser, grace: Br
         assert text in page
 
 
+def test_the_page_does_not_grow_with_the_journal(group: Group, grace: Browser) -> None:
+    for _ in range(100):
+        group.rows("INSERT INTO journal (at, event, actor) VALUES (1, 'signed_out', 'grace')")
+    page = words(grace.get("/account/about-me").text)
+    assert page.count("signed_out") <= 50
+    assert "more, in the file." in page
+    assert grace.get("/account/about-me.json").text.count("signed_out") == 100
+
+
 HOLDS_NOTHING_OF_MEMBERS = {
     "cooldowns", "inbound_messages", "sent_forms", "receivers", "parts", "name_salt", "programs",
     "openid_clients", "openid_keys", "used_challenges",

@@ -23,12 +23,12 @@ TIMES = {"at", "auth_time", "leased_until"}
 
 
 def gather_about(author_id: int, name: str) -> dict[str, list[dict[str, object]]]:
-    """Rows by table, each by its columns; times in ISO 8601, without digests, which say nothing to
+    """Rows by table, the newest first; times in ISO 8601, without digests, which say nothing to
     anybody."""
     author = fetch_row("SELECT public_id FROM authors WHERE id = ?", (author_id,))
     facts = {"id": author_id, "name": name, "public_id": author and author["public_id"]}
     found = {
-        table: fetch_rows(f"SELECT * FROM {table} WHERE {whose}", facts)
+        table: fetch_rows(f"SELECT * FROM {table} WHERE {whose} ORDER BY 1 DESC", facts)
         for table, whose in find_tables().items()
     }
     sql = "SELECT username, invited_by FROM authors WHERE invited_by = :id"
