@@ -53,16 +53,10 @@ from foundation.storage.migrations import read_parts
 from foundation.storage.new_key import drop_invites_of_old_key
 from foundation.storage.sent_forms import MadeBefore
 from foundation.typed.keywords import asks_for_help, begins_with_opt_out, is_opt_out
-from foundation.typed.mistakes import (
-    Mistake,
-    parse_pin,
-)
+from foundation.typed.mistakes import Mistake, parse_pin
 from foundation.typed.phones import parse_phone
 from foundation.typed.settings import SETTINGS, gather_settings, read_settings
-from foundation.typed.usernames import (
-    parse_chosen_username,
-    suggest_usernames,
-)
+from foundation.typed.usernames import parse_chosen_username, suggest_usernames
 from foundation.vonage import inbound, own_words, texts
 from foundation.vonage.client import (
     GSM_7,

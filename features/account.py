@@ -3,14 +3,13 @@ their parts into its page."""
 
 import json
 import sqlite3
-from typing import Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app import require_member
-from foundation.storage.about_member import find_not_shown, gather_about
-from foundation.storage.journal_lines import OF_MEMBER, describe_days, find_lines
+from foundation.storage.about_member import gather_about
+from foundation.storage.journal_lines import OF_MEMBER
 from foundation.web.additions import (
     ID_LENGTH,
     end_all,
@@ -23,10 +22,9 @@ from foundation.web.additions import (
 )
 from foundation.web.feature import Feature
 from foundation.web.notices import notify
-from foundation.web.paging import PAGE_LENGTH, read_id
+from foundation.web.paging import find_days
 from foundation.web.sessions import Member, acting
 from foundation.words.clock import now
-from foundation.words.languages import current_language
 
 bp = Blueprint("account", __name__)
 
@@ -69,8 +67,8 @@ def know(kind: str, short_id: str) -> ResponseReturnValue:
     one = require_news(kind, short_id, additions)
     if not may_vouch(one, additions):
         abort(404)
-    with acting() as db:
-        db.execute(find_kinds()[kind].know, (one["id"],))
+    with acting():
+        find_kinds()[kind].know(one["id"])
     return redirect("/", 303)
 
 
@@ -96,25 +94,21 @@ def not_mine(kind: str, short_id: str) -> ResponseReturnValue:
 @bp.get("/account/history")
 def history() -> ResponseReturnValue:
     member = require_member()
-    found = find_lines(read_id("before"), PAGE_LENGTH + 1, OF_MEMBER, member.username)
-    days = describe_days(found[:PAGE_LENGTH], current_language())
-    older = found[PAGE_LENGTH - 1]["id"] if len(found) > PAGE_LENGTH else None
-    return render_template("account/history.html", days=days, older=older)
+    return render_template("account/history.html", **find_days(OF_MEMBER, member.username))
 
 
 @bp.get("/account/about-me")
 def about_me() -> ResponseReturnValue:
     member = require_member()
-    facts = gather_about(member.id, member.username)
-    return render_template("account/about_me.html", facts=facts, not_shown=find_not_shown())
+    return render_template("account/about_me.html", **gather_about(member.id, member.username))
 
 
 @bp.get("/account/about-me.json")
 def about_me_json() -> ResponseReturnValue:
     member = require_member()
-    told: dict[str, Any] = gather_about(member.id, member.username)
-    body = json.dumps(told | {"not_shown": find_not_shown()}, indent=2, ensure_ascii=False)
-    answer = Response(body, mimetype="application/json")
+    told = gather_about(member.id, member.username)
+    body = told["facts"] | {"not_shown": told["not_shown"]}
+    answer = Response(json.dumps(body, indent=2, ensure_ascii=False), mimetype="application/json")
     answer.headers["Content-Disposition"] = f'attachment; filename="{member.username}.json"'
     return answer
 

@@ -203,13 +203,6 @@ def read_basic(environ: WSGIEnvironment) -> tuple[str, str] | None:
     return (username, password) if colon else None
 
 
-OWN = (
-    "SELECT CAST(id AS TEXT) AS id, name, created_at AS added_at, added_by, is_known, '' AS began"
-    " FROM app_passwords WHERE author_id = :member"
-)
-KNOW = "UPDATE app_passwords SET is_known = 1 WHERE id = ?"
-
-
 def end_app_passwords(member: Member, ids: list[str]) -> None:
     sql = "DELETE FROM app_passwords WHERE id = ? AND author_id = ?"
     get_db().executemany(sql, [(row_id, member.id) for row_id in ids])
@@ -230,7 +223,7 @@ feature = Feature(
         "app_password_ended": "{actor} ended an app password for {subject}",
     },
     slots={"account": "app_passwords/_list.html", "logout": "app_passwords/_stays.html"},
-    additions={"app-password": Addition(OWN, KNOW, end_app_passwords)},
+    additions={"app-password": Addition("app_passwords", end_app_passwords)},
     ended=drop_app_passwords,
     access_lost=drop_for_program,
     not_in_backups=("app_passwords",),

@@ -24,13 +24,6 @@ from foundation.words.clock import now
 
 bp = Blueprint("devices", __name__)
 
-# One that is over stays for a while, because others were added from it.
-OWN = (
-    "SELECT id_digest AS id, device AS name, created_at AS added_at, added_by,"
-    " is_known OR expires_at <= :now AS is_known, began FROM sessions WHERE author_id = :member"
-)
-KNOW = "UPDATE sessions SET is_known = 1 WHERE id_digest = ?"
-
 
 @bp.get("/devices")
 def devices() -> ResponseReturnValue:
@@ -110,6 +103,15 @@ def end_others() -> ResponseReturnValue:
     return redirect("/account", 303)
 
 
+DEVICES = Addition(
+    "sessions",
+    end_devices,
+    id="id_digest",
+    name="device",
+    is_known="is_known OR expires_at <= :now",  # over, and not gone: others were added from it
+    began="began",
+)
+
 feature = Feature(
     bp,
     sentences={
@@ -123,5 +125,5 @@ feature = Feature(
         "other_devices_ended": "{actor} signed out all their other devices",
     },
     slots={"account": "devices/_list.html"},
-    additions={"device": Addition(OWN, KNOW, end_devices)},
+    additions={"device": DEVICES},
 )

@@ -13,11 +13,10 @@ from foundation.cli.command import command
 from foundation.storage.authors import FORGOTTEN, say_name
 from foundation.storage.database import fetch_row, fetch_rows
 from foundation.storage.journal import describe_event
-from foundation.storage.journal_lines import LINES, OF_NAME, describe_days, find_lines
+from foundation.storage.journal_lines import LINES, OF_NAME
 from foundation.web.feature import Feature
-from foundation.web.paging import PAGE_LENGTH, read_id
+from foundation.web.paging import PAGE_LENGTH, find_days
 from foundation.words.clock import say_iso
-from foundation.words.languages import current_language
 
 bp = Blueprint("journal", __name__, cli_group=None)
 admin_bp = Blueprint("of_admins", __name__)
@@ -45,13 +44,9 @@ KINDS = {
 @admin_bp.get("/admin/journal")
 def journal() -> ResponseReturnValue:
     kind, name = request.args.get("show", ""), request.args.get("who", "").strip().lstrip(FORGOTTEN)
-    found = find_lines(
-        read_id("before"), PAGE_LENGTH + 1, OF_NAME if name else "", name, KINDS.get(kind, ())
-    )
     return render_template(
         "journal/journal.html",
-        days=describe_days(found[:PAGE_LENGTH], current_language()),
-        older=found[PAGE_LENGTH - 1]["id"] if len(found) > PAGE_LENGTH else None,
+        **find_days(OF_NAME if name else "", name, KINDS.get(kind, ())),
         kind=kind if kind in KINDS else "",
         name=name,
     )

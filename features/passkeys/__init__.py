@@ -9,7 +9,7 @@ lock is required. The library is imported where it is used, because it is large.
 from features.passkeys import using  # noqa: F401 - its routes
 from features.passkeys.ceremony import where_to_confirm
 from features.passkeys.challenges import prune_challenges
-from features.passkeys.own import KNOW, OWN, WAYS_IN, check_host, drop_passkeys, end_passkeys
+from features.passkeys.own import WAYS_IN, check_host, drop_passkeys, end_passkeys
 from features.passkeys.room import bp
 from foundation.web.additions import Addition
 from foundation.web.feature import Feature
@@ -44,7 +44,7 @@ feature = Feature(
         "sign_out_everywhere": "passkeys/_sign_out.html",
         "welcome": "passkeys/_welcome.html",
     },
-    additions={"passkey": Addition(OWN, KNOW, end_passkeys)},
+    additions={"passkey": Addition("passkeys", end_passkeys)},
     ways_in=WAYS_IN,
     prune=prune_challenges,
     ended=drop_passkeys,

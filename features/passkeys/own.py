@@ -21,12 +21,6 @@ from foundation.words.clock import MINUTE, now
 
 MAX_NAME = 40
 
-OWN = (
-    "SELECT CAST(id AS TEXT) AS id, name, created_at AS added_at, added_by, is_known, '' AS began"
-    " FROM passkeys WHERE author_id = :member"
-)
-KNOW = "UPDATE passkeys SET is_known = 1 WHERE id = ?"
-
 
 def end_passkeys(member: Member, ids: list[str]) -> None:
     sql = "DELETE FROM passkeys WHERE id = ? AND author_id = ?"

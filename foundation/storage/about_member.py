@@ -2,6 +2,8 @@
 members, so one that comes later is in it."""
 
 import sqlite3
+from collections.abc import Iterable
+from typing import Any
 
 from foundation.storage.authors import say_name
 from foundation.storage.database import fetch_row, fetch_rows
@@ -22,20 +24,22 @@ NAMES = {"username", "actor", "subject"}
 TIMES = {"at", "auth_time", "leased_until"}
 
 
-def gather_about(author_id: int, name: str) -> dict[str, list[dict[str, object]]]:
-    """Rows by table, the newest first; times in ISO 8601, without digests, which say nothing to
-    anybody."""
+def gather_about(author_id: int, name: str) -> dict[str, Any]:
+    """`facts`: rows by table, the newest first; times in ISO 8601, without digests, which say
+    nothing to anybody. `not_shown`: the columns that are left out."""
+    tables = find_tables()
     author = fetch_row("SELECT public_id FROM authors WHERE id = ?", (author_id,))
     facts = {"id": author_id, "name": name, "public_id": author and author["public_id"]}
     found = {
         table: fetch_rows(f"SELECT * FROM {table} WHERE {whose} ORDER BY 1 DESC", facts)
-        for table, whose in find_tables().items()
+        for table, whose in tables.items()
     }
     sql = "SELECT username, invited_by FROM authors WHERE invited_by = :id"
     found["authors"] += fetch_rows(sql, facts)
-    return {
+    told = {
         table: [describe(row, author_id) for row in rows] for table, rows in found.items() if rows
     }
+    return {"facts": told, "not_shown": find_not_shown(tables)}
 
 
 def find_tables() -> dict[str, str]:
@@ -59,9 +63,9 @@ def find_columns(table: str) -> list[str]:
     return [row["name"] for row in fetch_rows(f"PRAGMA table_info({table})")]
 
 
-def find_not_shown() -> list[str]:
+def find_not_shown(tables: Iterable[str]) -> list[str]:
     """Columns that are left out, such as sessions.id_digest."""
-    return [f"{table}.{column}" for table in find_tables()
+    return [f"{table}.{column}" for table in tables
             for column in find_columns(table) if is_digest(column)]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from foundation.running import hooks
-from foundation.storage.database import fetch_rows
+from foundation.storage.database import fetch_rows, get_db
 from foundation.web.sessions import Member, this_digest
 from foundation.words.clock import DAY, now
 
@@ -14,13 +14,26 @@ ID_LENGTH = 16  # digits of a session's digest that name it to its owner, and to
 
 
 class Addition(NamedTuple):
-    """A kind of what can be added. Its sentences are "news-<kind>" and "not-mine-<kind>"."""
+    """A kind of what can be added. Its sentences are "news-<kind>" and "not-mine-<kind>"; its table
+    has author_id, created_at, added_by (the session of the device that added it) and is_known."""
 
-    # A SELECT of all that a member (:member) has: id, name, added_at, the digest of the session
-    # that added it, is_known, and for a device how it was signed in.
-    own: str
-    know: str  # an UPDATE: its owner says that it's theirs; by its id
+    table: str
     end: Callable[[Member, list[str]], None]  # those with these ids, in the caller's transaction
+    id: str = "id"  # columns, or what stands for them
+    name: str = "name"
+    is_known: str = "is_known"
+    began: str = "''"  # how a device was signed in
+
+    def select(self, kind: str) -> str:
+        return (
+            f"SELECT '{kind}' AS kind, CAST({self.id} AS TEXT) AS id, {self.name} AS name,"
+            f" created_at AS added_at, added_by, {self.is_known} AS is_known, {self.began} AS began"
+            f" FROM {self.table} WHERE author_id = :member"
+        )
+
+    def know(self, row_id: str) -> None:
+        """Its owner says that it's theirs."""
+        get_db().execute(f"UPDATE {self.table} SET is_known = 1 WHERE {self.id} = ?", (row_id,))
 
 
 def find_kinds() -> dict[str, Addition]:
@@ -29,8 +42,7 @@ def find_kinds() -> dict[str, Addition]:
 
 def find_additions(member: Member) -> list[sqlite3.Row]:
     """The newest first."""
-    kinds = find_kinds().items()
-    sql = " UNION ALL ".join(f"SELECT '{kind}' AS kind, * FROM ({it.own})" for kind, it in kinds)
+    sql = " UNION ALL ".join(it.select(kind) for kind, it in find_kinds().items())
     values = {"member": member.id, "now": now()}
     return fetch_rows(f"{sql} ORDER BY added_at DESC", values) if sql else []
 
@@ -112,18 +124,21 @@ def find_all_from(one: sqlite3.Row, additions: Sequence[sqlite3.Row]) -> list[sq
     """What else ends with something that was not its owner's: what was added from it, and between
     passkeys and the devices that they signed in, the other. Which of two passkeys that were added
     on one device it was, isn't kept."""
+    mine = this_digest()
     ends = [one]
-    for other in additions:
-        is_pair = other["added_by"] == one["added_by"] and (
-            (other["kind"], one["began"]) == ("passkey", "passkey")
-            or ((one["kind"], other["began"]) == ("passkey", "passkey")
-                and other["added_at"] >= one["added_at"])
-        )  # fmt: skip
-        if is_pair and other["id"] != this_digest():
-            ends.append(other)
+    ends += [other for other in additions if may_be_pair(one, other) and other["id"] != mine]
     for device in [row for row in ends if row["kind"] == "device"]:
         ends += find_ended_with(device["id"], additions)
     return [other for other in additions if other in ends and other != one]
+
+
+def may_be_pair(one: sqlite3.Row, other: sqlite3.Row) -> bool:
+    """A passkey, and a device that it may have signed in."""
+    if one["added_by"] != other["added_by"]:
+        return False
+    if one["kind"] == "passkey":
+        return bool(other["began"] == "passkey" and other["added_at"] >= one["added_at"])
+    return bool(one["began"] == "passkey" and other["kind"] == "passkey")
 
 
 def end_all(member: Member, ends: Sequence[sqlite3.Row]) -> None:

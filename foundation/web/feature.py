@@ -59,9 +59,7 @@ class Feature(NamedTuple):
     blueprint: Blueprint  # its routes and commands
     sentences: Mapping[str, str] = NOTHING  # by name, see words/sentences.py
     events: Mapping[str, str] = NOTHING  # words of its journal lines, see journal.py
-    admin_pages: Mapping[str, str] = (
-        NOTHING  # links on the admins' pages, by address: English, as all these
-    )
+    admin_pages: Mapping[str, str] = NOTHING  # links on the admins' pages, by address
     slots: Mapping[str, str] = NOTHING  # by place ("account"), a template to show there
     # SQL for ways in of members, see ways_in.py.
     ways_in: str = ""

@@ -49,6 +49,7 @@ class SecurityHeaders:
         self.wsgi_app = app.wsgi_app
         self.public = by_lower_name(security_headers(app.config))
         self.private = self.public | by_lower_name(PRIVATE)
+        self.untold = self.private | by_lower_name({"Referrer-Policy": "no-referrer"})
         self.host = urlsplit(app.config["BASE_URL"]).netloc
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -57,7 +58,7 @@ class SecurityHeaders:
             environ["HTTP_HOST"] = self.host  # these answer under any name, and never use it
         ours = self.public if is_static else self.private
         if environ["PATH_INFO"].startswith(UNTOLD):
-            ours = ours | by_lower_name({"Referrer-Policy": "no-referrer"})
+            ours = self.untold
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             # What went wrong is said in one visitor's language, also at an address for everybody.
