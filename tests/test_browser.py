@@ -797,7 +797,7 @@ def test_programs_are_set_up_and_used(house: House) -> None:
     ada.get_by_label("Where you'll use it").fill("Calendar on my phone")
     press(ada, "Make it")
     house.look(ada, "app-password-made")
-    ada.get_by_role("link", name="Done").click()
+    press(ada, "Done", "link")
     house.look(ada, "devices-app-password")
 
     grace = house.let_in(GRACE, "grace")

@@ -17,6 +17,7 @@ from .test_browser import (  # noqa: F401 - fixtures
     chromium,
     house,
     other_than,
+    press,
     send,
     settings,
 )
@@ -318,7 +319,7 @@ def test_before_the_last_way_in_goes(house: House, language: str) -> None:
     second.goto(house.group)
     assert second.get_by_role("heading", level=1).inner_text() == "Hello, grace"
     sign_out = translate_in("oneself", "Sign out") if language == "en" else say("Sign out")
-    grace.get_by_role("button", name=sign_out).click()
+    press(grace, sign_out)
     second.goto(house.group)
     assert "grace" not in second.get_by_role("heading", level=1).inner_text()
 
