@@ -2,7 +2,7 @@
 keep a secret. Authlib speaks the protocol; what it asks (who is this, may they, is that code good)
 is answered here. Needs the feature `programs`."""
 
-from features.openid import endpoints, keys  # noqa: F401 - routes and a command
+from features.openid import end_session, endpoints, keys  # noqa: F401 - routes and a command
 from features.openid.endpoints import find_title_by_client
 from features.openid.logouts import (
     note_ended_sessions,

@@ -4,29 +4,19 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from wsgiref.types import WSGIEnvironment
 
 from authlib.oauth2 import OAuth2Error
-from flask import Response, abort, current_app, jsonify, redirect, render_template, request
+from flask import Response, abort, jsonify, redirect, render_template, request
 from flask.typing import ResponseReturnValue
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 from werkzeug.datastructures import Headers
 
-from app import logout, require_member
+from app import require_member
+from features.openid.clients import SCOPES, Client, find_client
 from features.openid.keys import find_public_keys
-from features.openid.provider import (
-    SCOPES,
-    Client,
-    describe_person,
-    find_auth_time,
-    find_client,
-    find_person,
-    find_token,
-    server,
-)
+from features.openid.people import describe_person, find_person
+from features.openid.provider import find_auth_time, find_token, server
 from features.openid.room import bp, issuer
 from foundation.storage.database import transaction
 from foundation.web.feature import find_confirmation
-from foundation.web.guards import MAX_NEXT, for_machines, is_cross_site
+from foundation.web.guards import MAX_NEXT, for_machines
 from foundation.web.sessions import Member, current_member, this_digest
 from foundation.words.clock import MINUTE, now
 
@@ -208,40 +198,3 @@ def find_title_by_client(address: str) -> str | None:
         return None
     client = find_client(parse_qs(query).get("client_id", [""])[0])
     return client and str(client.row["title"])
-
-
-@bp.route("/openid/logout", methods=["GET", "POST"])
-@for_machines
-def end_session() -> ResponseReturnValue:
-    """A program signs somebody out here, too (OpenID Connect RP-Initiated Logout 1.0). It's asked
-    first, as anybody can send a link or a form."""
-    if request.method == "POST" and is_cross_site():
-        return ask_again_by_get()
-    title, onward = find_way_on()
-    if current_member() is None:
-        return render_template("openid/go_on.html", title=title, onward=onward, is_out=True)
-    if request.method != "POST":
-        return render_template("openid/logout.html", title=title, kept=request.args)
-    logout()
-    return render_template("openid/go_on.html", title=title, onward=onward, is_out=True)
-
-
-def find_way_on() -> tuple[str, str]:
-    """Back to the program, if it says who it is, and an address of its own; otherwise to our start
-    page."""
-    client = find_client(request.values.get("client_id", "") or read_hint())
-    wanted = request.values.get("post_logout_redirect_uri", "")
-    if client is None or not (wanted == client.row["address"] or client.check_redirect_uri(wanted)):
-        return current_app.config["GROUP_NAME"], "/"
-    state = {"state": request.values["state"]} if "state" in request.values else {}
-    return client.row["title"], with_query(wanted, state)
-
-
-def read_hint() -> str:
-    """The client id in an ID token of ours, even an expired one; or ""."""
-    try:
-        keys = KeySet.import_key_set({"keys": find_public_keys()})
-        hint = jwt.decode(request.values.get("id_token_hint", ""), keys, algorithms=["RS256"])
-    except (JoseError, ValueError):
-        return ""
-    return str(hint.claims.get("aud", ""))

@@ -1,16 +1,14 @@
-"""What Authlib asks about: programs, codes and tokens, members, and the grants."""
+"""Codes and tokens, and the grants that make them."""
 
-import hmac
 import json
 import secrets
 import sqlite3
-from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from authlib.integrations.flask_oauth2.requests import FlaskOAuth2Payload
 from authlib.oauth2 import AuthorizationServer, OAuth2Request
-from authlib.oauth2.rfc6749 import ClientMixin, InvalidGrantError, InvalidRequestError
+from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError
 from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, RefreshTokenGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oidc.core.grants import OpenIDCode
@@ -18,66 +16,18 @@ from flask import Response, request, session
 from joserfc.jwk import RSAKey
 from werkzeug.datastructures import MultiDict
 
+from features.openid.clients import Client, find_client
 from features.openid.keys import find_signing_key
 from features.openid.logouts import prune_openid, remember_sign_in
+from features.openid.people import Person, describe_person, find_person
 from features.openid.room import issuer
 from foundation.storage.database import fetch_row, transaction
 from foundation.storage.digests import random_digest
-from foundation.web.sessions import (
-    IS_MEMBER,
-    Member,
-    is_admin,
-    is_renewal_due,
-    session_table,
-    this_digest,
-)
+from foundation.web.sessions import this_digest
 from foundation.words.clock import DAY, MINUTE, now
 
 CODE_LIFETIME = MINUTE
 ACCESS_LIFETIME = 10 * MINUTE
-SCOPES = ("openid", "profile", "email", "groups", "offline_access")
-
-
-class Client(ClientMixin):  # type: ignore[misc]
-    """A program, as Authlib asks about it."""
-
-    id_token_signed_response_alg = "RS256"
-
-    def __init__(self, row: sqlite3.Row) -> None:
-        self.row = row
-
-    def get_client_id(self) -> str:
-        return str(self.row["client_id"])
-
-    def get_default_redirect_uri(self) -> None:
-        return None
-
-    def get_allowed_scope(self, scope: str | None) -> str:
-        return " ".join(one for one in (scope or "").split() if one in SCOPES)
-
-    def check_redirect_uri(self, redirect_uri: str) -> bool:
-        return redirect_uri in self.row["redirects"].split("\n")
-
-    def check_client_secret(self, client_secret: str) -> bool:
-        return hmac.compare_digest(random_digest(client_secret), self.row["secret_digest"])
-
-    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
-        return method in ("client_secret_basic", "client_secret_post")
-
-    def check_response_type(self, response_type: str) -> bool:
-        return response_type == "code"
-
-    def check_grant_type(self, grant_type: str) -> bool:
-        return grant_type in ("authorization_code", "refresh_token")
-
-
-def find_client(client_id: str) -> Client | None:
-    row = fetch_row(
-        "SELECT * FROM openid_clients JOIN programs ON programs.id = program_id"
-        " WHERE client_id = ?",
-        (client_id,),
-    )
-    return Client(row) if row else None
 
 
 class Token:
@@ -92,7 +42,7 @@ class Token:
     def check_client(self, client: Client) -> bool:
         return bool(self.row["program_id"] == client.row["program_id"])
 
-    def find_person(self) -> "Person | None":
+    def find_person(self) -> Person | None:
         return find_person(self.row["session_digest"], self.row["program_id"])
 
     def name_session(self) -> str:
@@ -123,65 +73,6 @@ class Code(Token):
 
     def get_amr(self) -> None:
         return None
-
-
-class Person(NamedTuple):
-    """A member whose device is signed in, and who may use the program."""
-
-    author_id: int
-    username: str
-    public_id: str
-    email: str  # what the program is told: none, unverified or verified
-    is_chosen: bool
-    ends_at: int | None  # a guest's last second
-
-    def shorten(self, seconds: int) -> int:
-        """No token promises a guest more than their stay."""
-        return min(seconds, (self.ends_at or now() + seconds) - now())
-
-
-def find_person(session_digest: str, program_id: int) -> Person | None:
-    """Asked at each use of a code or a token, so somebody who is out is out at once."""
-    row = fetch_row(
-        "SELECT authors.id, username, public_id, email, EXISTS (SELECT 1 FROM program_members"
-        " AS chosen WHERE chosen.program_id = ?3 AND chosen.author_id = authors.id),"
-        " ends_at, seen_at"
-        " FROM sessions JOIN authors ON authors.id = sessions.author_id"
-        " JOIN may_use ON may_use.author_id = authors.id AND may_use.program_id = ?3"
-        " JOIN openid_clients ON openid_clients.program_id = ?3"
-        f" WHERE id_digest = ?2 AND sessions.expires_at > ?1 AND {IS_MEMBER}",
-        (now(), session_digest, program_id),
-    )
-    if row is None:
-        return None
-    if is_renewal_due(row) and not renew_used_device(session_digest):
-        return None
-    return Person(*row[:6])
-
-
-def renew_used_device(session_digest: str) -> bool:
-    """Some devices use programs only. If the database is locked, it can wait for the next use.
-    False: the session has ended."""
-    with suppress(sqlite3.OperationalError), transaction():
-        return session_table().renew(session_digest)
-    return True
-
-
-def describe_person(person: Person, scope: str) -> dict[str, Any]:
-    """The claims. Nobody here has an e-mail address; some programs insist on one, so
-    they get one that reaches nobody."""
-    groups = ["members"] + (["admins"] if is_admin(Member(*person[:2])) else [])
-    groups += ["chosen"] if person.is_chosen else []
-    claims: dict[str, Any] = {
-        "sub": person.public_id,
-        "preferred_username": person.username,
-        "name": person.username,
-        "groups": groups,
-    }
-    if person.email != "none" and "email" in scope.split():
-        claims["email"] = f"{person.public_id}@members.invalid"
-        claims["email_verified"] = person.email == "verified"
-    return claims
 
 
 class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
