@@ -56,7 +56,7 @@ from foundation.typed.keywords import asks_for_help, begins_with_opt_out, is_opt
 from foundation.typed.mistakes import Mistake, parse_pin
 from foundation.typed.phones import parse_phone
 from foundation.typed.settings import SETTINGS, gather_settings, read_settings
-from foundation.typed.usernames import parse_chosen_username, suggest_usernames
+from foundation.typed.usernames import MAIL_NAMES, parse_chosen_username, suggest_usernames
 from foundation.vonage import inbound, own_words, texts
 from foundation.vonage.client import (
     GSM_7,
@@ -1038,7 +1038,7 @@ def why_not_this_name(name: str, bound_to: str | None) -> str | None:
         return "username-missing"
     if bound_to == name:
         return None
-    if inbound.is_the_word(name):
+    if name in MAIL_NAMES or inbound.is_the_word(name):
         return "username-reserved"
     if bound_to is not None:
         return "username-not-invited"

@@ -19,7 +19,7 @@ from foundation.storage import sent_forms
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.digests import random_digest
 from foundation.storage.journal import record_sparingly
-from foundation.typed.mistakes import Mistake, parse_line
+from foundation.typed.mistakes import Mistake, drop_signs, parse_line
 from foundation.web.additions import Addition
 from foundation.web.feature import Feature, Why, find_confirmation
 from foundation.web.forms import Form
@@ -42,9 +42,8 @@ def make_password() -> str:
 
 
 def digest_password(password: str) -> str:
-    """However it was typed."""
-    plain = "".join(password.split()).replace("-", "").lower()
-    return random_digest(plain)
+    """However it was typed, or pasted: as for a PIN, no dash and no invisible sign counts."""
+    return random_digest(drop_signs(password).lower())
 
 
 # On a member's devices page -----------------------------------------------------------------------

@@ -4,9 +4,18 @@ CREATE TABLE openid_clients (
     client_id TEXT NOT NULL UNIQUE,
     secret_digest TEXT NOT NULL,  -- SHA-256 of 256 random bits
     redirects TEXT NOT NULL,  -- the addresses that may be returned to, one a line
-    needs_pkce INTEGER NOT NULL,  -- 0: the program can't; it then has to send a nonce
+    needs_pkce INTEGER NOT NULL,  -- 0: the program can't
     email TEXT NOT NULL,  -- what it's told: none, unverified or verified
-    logout_address TEXT NOT NULL  -- where to send sign-outs; may be empty
+    logout_address TEXT NOT NULL,  -- where to send sign-outs; may be empty
+    after_sign_out TEXT NOT NULL DEFAULT '',  -- the addresses to return to then, one a line
+    is_email_old INTEGER NOT NULL DEFAULT 0,  -- 1: it knows members by addresses at members.invalid
+    takes_local_names INTEGER NOT NULL DEFAULT 0,  -- 1: its addresses may be http://nas.local and the like
+    ignores_login INTEGER NOT NULL DEFAULT 0,  -- 1: `prompt=login` and `max_age` mean nothing here
+    sends_challenge INTEGER NOT NULL DEFAULT 0,  -- 1: though it needn't, it has sent one, and must go on
+    sends_nonce INTEGER NOT NULL DEFAULT 0,  -- the same
+    claim TEXT NOT NULL DEFAULT '',  -- the name of one more; may be empty
+    claim_of_members TEXT NOT NULL DEFAULT '',  -- what it says
+    claim_of_admins TEXT NOT NULL DEFAULT ''  -- empty: the same
 ) STRICT;
 
 -- On which devices somebody signed in to a program. Without a reference to the session, because the
@@ -16,11 +25,13 @@ CREATE TABLE openid_sessions (
     program_id INTEGER NOT NULL REFERENCES openid_clients ON DELETE CASCADE,
     author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
     session_digest TEXT NOT NULL,  -- empty: the program was told that this device is out
-    expires_at INTEGER NOT NULL
+    expires_at INTEGER NOT NULL,
+    signed_in_at INTEGER NOT NULL DEFAULT 0  -- most lately
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX openid_sessions_of_author ON openid_sessions (author_id);
 CREATE INDEX openid_sessions_of_session ON openid_sessions (session_digest);
+CREATE INDEX openid_sessions_of_program ON openid_sessions (program_id, signed_in_at);
 
 -- Codes and tokens are kept as SHA-256, and end with the device they came from.
 CREATE TABLE openid_codes (

@@ -17,9 +17,9 @@ from app import ROW_ID, require_admin, require_member
 from foundation.cli.command import command
 from foundation.running import hooks, running
 from foundation.storage.database import fetch_row, fetch_rows, get_db
-from foundation.storage.journal import record
+from foundation.storage.journal import record, record_sparingly
+from foundation.typed.hosts import parse_web_address
 from foundation.typed.mistakes import Mistake
-from foundation.typed.settings import is_loopback
 from foundation.typed.usernames import parse_username
 from foundation.web.feature import Feature, Why
 from foundation.web.forms import Form
@@ -61,17 +61,10 @@ def parse_title(text: str) -> str:
 
 
 def parse_address(text: str) -> str:
-    """https, or http on this machine. Raises Mistake."""
-    address = text.strip()
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise Mistake("address", "program-address") from None
-    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
-    is_plain = re.fullmatch(r"[!-~]+", address) and not re.search(r"[\\<>\"'@#]", address)
-    if not (host and is_safe and is_plain and port != 0) or len(address) > MAX_ADDRESS:
-        raise Mistake("address", "program-address")
+    """Raises Mistake."""
+    address = parse_web_address("address", text, with_local_names=True)
+    if len(address) > MAX_ADDRESS:
+        raise Mistake("address", "address-whole", about=address[:80])
     return address
 
 
@@ -123,13 +116,20 @@ def programs() -> ResponseReturnValue:
 
 
 def show_programs(form: Form, status: int = 200) -> ResponseReturnValue:
-    found = fetch_page(f"SELECT *, {COUNT_CHOSEN} FROM programs ORDER BY title, id", ())
+    found = fetch_page(
+        f"SELECT *, {COUNT_CHOSEN}, {COUNT_ASKERS} FROM programs ORDER BY title, id", ()
+    )
     return render_template("programs/overview.html", form=form, programs=found), status
 
 
 COUNT_CHOSEN = (
     "(SELECT count(*) FROM program_members JOIN authors ON authors.id = author_id"
     " WHERE program_id = programs.id AND (ends_at IS NULL OR ends_at > unixepoch())) AS chosen"
+)
+
+
+COUNT_ASKERS = (
+    "(SELECT count(*) FROM program_askers WHERE program_id = programs.id AND NOT for_all) AS askers"
 )
 
 
@@ -157,16 +157,14 @@ def require_program(name: str) -> sqlite3.Row:
 
 @admin_bp.route("/admin/programs/<name>", methods=["GET", "POST"])
 def program(name: str) -> ResponseReturnValue:
-    """A program's page: what it is, who may use it, how to set it up."""
+    """A program's page: who uses it, who may, and the way to all else."""
     found, form = require_program(name), Form("title", "address", "who")
     if request.method != "POST":
-        who = "all" if found["for_all"] else "chosen"
-        form.values = {"title": found["title"], "address": found["address"], "who": who}
-        return show_program(found, form)
+        return show_program(found, Form("username"))
     title = form.read("title", parse_title)
     address = form.read("address", parse_address)
     if form.mistakes:
-        return show_program(found, form, status=422)
+        return render_template("programs/title.html", program=found, form=form), 422
     with acting() as db:
         before = find_users(found["id"])
         db.execute(
@@ -179,18 +177,26 @@ def program(name: str) -> ResponseReturnValue:
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
 
 
-def show_program(
-    found: sqlite3.Row, form: Form, adding: Form | None = None, status: int = 200
-) -> ResponseReturnValue:
-    chosen = find_chosen(found["id"])
-    page = render_template(
-        "programs/program.html",
-        program=found,
-        form=form,
-        adding=adding or Form("username"),
-        chosen=chosen,
+def show_program(found: sqlite3.Row, adding: Form, status: int = 200) -> ResponseReturnValue:
+    lists = {"chosen": find_chosen(found["id"]), "askers": find_askers(found["id"])}
+    return render_template("programs/program.html", program=found, adding=adding, **lists), status
+
+
+@admin_bp.get("/admin/programs/<name>/title")
+def title_and_address(name: str) -> ResponseReturnValue:
+    found, form = require_program(name), Form("title", "address")
+    form.values = {"title": found["title"], "address": found["address"]}
+    return render_template("programs/title.html", program=found, form=form)
+
+
+def find_askers(program_id: int) -> list[sqlite3.Row]:
+    """Those who still may not, the first of them first."""
+    return fetch_rows(
+        "SELECT authors.id, username FROM program_askers JOIN authors ON authors.id = author_id"
+        " JOIN programs ON programs.id = program_id"
+        f" WHERE program_id = ?2 AND NOT for_all AND {IS_MEMBER} ORDER BY asked_at LIMIT 50",
+        (now(), program_id),
     )
-    return page, status
 
 
 def find_chosen(program_id: int) -> Page:
@@ -229,10 +235,7 @@ def choose(name: str) -> ResponseReturnValue:
     if not form.mistakes and not choose_member(found, username, require_member().username):
         form.refuse(Mistake("username", "no-such-member"))
     if form.mistakes:
-        about = Form("title", "address", "who")
-        who = "all" if found["for_all"] else "chosen"
-        about.values = {"title": found["title"], "address": found["address"], "who": who}
-        return show_program(found, about, form, 422)
+        return show_program(found, form, 422)
     notify("done-member-chosen", username)
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
 
@@ -248,7 +251,23 @@ def choose_member(found: sqlite3.Row, username: str, actor: str | None) -> bool:
         sql = "INSERT OR IGNORE INTO program_members VALUES (?, ?)"
         if db.execute(sql, (found["id"], member["id"])).rowcount:
             record("program_members_changed", actor, found["name"])
+        drop_asker(found["id"], member["id"])
     return True
+
+
+@admin_bp.post(f"/admin/programs/<name>/askers/{ROW_ID}/drop")
+def say_no(name: str, row_id: int) -> ResponseReturnValue:
+    """They are told nothing, and may ask again."""
+    found = require_program(name)
+    with acting():
+        drop_asker(found["id"], row_id)
+    notify("done-asker-dropped")
+    return redirect(url_for("programs.admin_programs.program", name=name), 303)
+
+
+def drop_asker(program_id: int, author_id: int) -> None:
+    sql = "DELETE FROM program_askers WHERE program_id = ? AND author_id = ?"
+    get_db().execute(sql, (program_id, author_id))
 
 
 @admin_bp.post(f"/admin/programs/<name>/members/{ROW_ID}/drop")
@@ -282,8 +301,8 @@ def announce_lost_access(program_id: int, before: set[int]) -> None:
 
 def drop_from_programs(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
     """Somebody who comes back under the name has to be chosen again."""
-    if why in ("removed", "returned"):
-        sql = "DELETE FROM program_members WHERE author_id = ?"
+    for table in ("program_members", "program_askers") if why in ("removed", "returned") else ():
+        sql = f"DELETE FROM {table} WHERE author_id = ?"
         get_db().executemany(sql, [(author_id,) for author_id in author_ids])
 
 
@@ -319,7 +338,25 @@ def refused(name: str) -> ResponseReturnValue:
     member, found = require_member(), require_program(name)
     if may_use(found["name"], member.id):
         return redirect(found["address"], 303)
-    return render_template("programs/refused.html", program=found), 403
+    asked = has_asked(found["id"], member.id)
+    return render_template("programs/refused.html", program=found, has_asked=asked), 403
+
+
+@bp.post("/programs/<name>/ask")
+def ask_for(name: str) -> ResponseReturnValue:
+    """An admin finds it on the app's page, and in the journal."""
+    member, found = require_member(), require_program(name)
+    if not may_use(name, member.id):
+        with acting() as db:
+            sql = "INSERT OR IGNORE INTO program_askers VALUES (?, ?, ?)"
+            if db.execute(sql, (found["id"], member.id, now())).rowcount:
+                record_sparingly("program_asked", member.username, name)
+    return redirect(f"/programs/{name}", 303)
+
+
+def has_asked(program_id: int, author_id: int) -> bool:
+    sql = "SELECT 1 FROM program_askers WHERE program_id = ? AND author_id = ?"
+    return fetch_row(sql, (program_id, author_id)) is not None
 
 
 def may_use(name: str, author_id: int) -> bool:
@@ -437,12 +474,12 @@ feature = Feature(
         "program-name": "Use 1 to 30 letters (a to z), digits and -, such as wiki.",
         "program-taken": "There is an app with that name already.",
         "program-title": "Give it a title of 1 to 40 characters, in one line.",
-        "program-address": "Type the whole address, like https://wiki.example.org.",
         "no-such-member": "There is no member with that name.",
         "done-program-added": "The app is added. Below is how to set it up.",
         "done-program-changed": "Saved. It works from the next click.",
         "done-program-removed": "The app is removed. Its proxy now refuses everybody.",
         "done-member-chosen": "{name} may use it.",
+        "done-asker-dropped": "Done. They may ask again.",
         "done-member-dropped": "Done. They can't open it any more.",
     },
     events={
@@ -452,6 +489,7 @@ feature = Feature(
         "program_removed": "{actor} removed the app {subject}",
         "program_removed, no actor": "The app {subject} was removed from the command line",
         "program_members_changed": "{actor} changed who may use {subject}",
+        "program_asked": "{actor} asked to be let into {subject}",
         "program_members_changed, no actor": "The command line changed who may use {subject}",
     },
     admin_pages={"/admin/programs": "Apps"},

@@ -18,6 +18,15 @@ CREATE TABLE program_members (
 
 CREATE INDEX programs_of_member ON program_members (author_id);
 
+CREATE TABLE program_askers (  -- who asked to be let in
+    program_id INTEGER NOT NULL REFERENCES programs ON DELETE CASCADE,
+    author_id INTEGER NOT NULL REFERENCES authors ON DELETE CASCADE,
+    asked_at INTEGER NOT NULL,
+    PRIMARY KEY (program_id, author_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX programs_asked_for ON program_askers (author_id);
+
 -- Who may use which program; whether they still are a member is asked elsewhere.
 CREATE VIEW may_use AS
     SELECT programs.id AS program_id, authors.id AS author_id FROM programs, authors

@@ -18,6 +18,7 @@ from .conftest import ADA, GRACE, MALLORY, Browser, Group, Lock, once_of, shown
 from .test_passkeys import add, use
 from .test_programs import choose, register
 
+THUNDERBIRD = {"User-Agent": "Mozilla/5.0 (X11) Gecko/20100101 Thunderbird/140.4.0"}
 NATIVE = {"User-Agent": "git/2.39", "Accept": "*/*"}
 
 
@@ -200,6 +201,13 @@ def test_a_good_cookie_wins(group: Group, ada: Browser, grace: Browser) -> None:
         ({"Sec-Fetch-Mode": "cors", "Accept": "*/*"}, 401, False),
         ({"Sec-Fetch-Mode": "no-cors"}, 401, False),
         ({"Sec-Fetch-Mode": "websocket"}, 401, False),
+        ({"Sec-Fetch-Mode": "no-cors", "X-Forwarded-Method": "GET"}, 401, False),
+        ({"Sec-Fetch-Mode": "cors", "X-Forwarded-Method": "PROPFIND"}, 401, False),  # a script
+        ({"Sec-Fetch-Mode": "no-cors", "X-Forwarded-Method": "PROPFIND"}, 401, True),
+        ({"Sec-Fetch-Mode": "no-cors", "X-Forwarded-Method": "REPORT", **THUNDERBIRD}, 401, True),
+        ({"Sec-Fetch-Mode": "no-cors", **THUNDERBIRD}, 401, True),
+        ({"Sec-Fetch-Mode": "navigate", **THUNDERBIRD}, 303, False),
+        ({"Accept": "text/html", "X-Forwarded-Method": "PROPFIND"}, 401, True),
         ({"Accept": "*/*"}, 401, True),
         ({"Accept": "text/calendar"}, 401, True),
         ({}, 401, True),
@@ -212,6 +220,18 @@ def test_who_is_asked_for_a_password(
     answer = group.app.test_client().get("/auth?redirect=1&program=wiki", headers=headers)
     assert answer.status_code == status
     assert ("WWW-Authenticate" in answer.headers) is is_challenged
+
+
+@pytest.mark.parametrize(
+    "dash", ["-", "\u2010", "\u2013", "\u2014", "\uff0d", " ", "\u200b-\u2060"]
+)
+def test_it_may_be_typed_as_phones_write_it(group: Group, grace: Browser, dash: str) -> None:
+    """With other dashes, none, invisible signs, capitals, full-width letters."""
+    password = make(grace)
+    wide = "".join(chr(ord(c) + 0xFEE0) if c.isalnum() else c for c in password)
+    for typed in (password, password.upper(), f"\u2068{password}\u2069", wide):
+        answer = ask(group, "program=wiki", "grace", typed.replace("-", dash))
+        assert answer.headers["Remote-User"] == "grace", typed
 
 
 def test_its_last_use_is_noted_once_a_day(group: Group) -> None:

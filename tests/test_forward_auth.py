@@ -281,6 +281,7 @@ def test_somebody_who_signs_in_is_back_where_they_were_going(guard: Flask, vonag
         ({"Sec-Fetch-Mode": "navigate"}, 303),
         ({"Sec-Fetch-Mode": "navigate", "Accept": "*/*"}, 303),
         ({"Accept": "text/html,*/*;q=0.8"}, 303),
+        ({"Accept": "text/html", "X-Forwarded-Method": "PROPFIND"}, 401),
         ({"Sec-Fetch-Mode": "cors", "Accept": "text/html"}, 401),  # a script
         ({"Sec-Fetch-Mode": "no-cors", "Accept": "image/avif"}, 401),
         ({"Accept": "application/json"}, 401),

@@ -130,7 +130,7 @@ class TextOf(HTMLParser):
 
 SPOKEN = {"aria-label", "title", "alt", "content", "data-over", "data-copied", "data-failed"}
 # What templates say in every language: names, and what only machines read.
-AS_IT_IS = {"Caddy", "nginx", "light dark", "noindex", "website", "0; url="}
+AS_IT_IS = {"Caddy", "nginx", "OpenID Connect", "light dark", "noindex", "website", "0; url="}
 AS_IT_IS |= {"#f6f4ef", "#16181d", "width=device-width, initial-scale=1"}
 
 

@@ -2,6 +2,7 @@
 are in test_relying_parties."""
 
 import base64
+import copy
 import hashlib
 import hmac
 import json
@@ -29,7 +30,7 @@ from foundation.words.clock import DAY, MINUTE
 from wsgi import create_app
 
 from .authenticator import Passkey, encode
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, once_of, shown
+from .conftest import ADA, GRACE, MALLORY, Browser, Group, once_of, sentence, shown
 from .test_passkeys import add, use
 from .test_programs import choose, register
 
@@ -49,8 +50,17 @@ class Program:
         self.group, self.back = group, how.pop("back", BACK)
         page = ada.post(f"/admin/programs/{name}/openid", redirects=self.back, **how)
         assert page.status_code == 200, page.text
+        self.read(page)
+
+    def read(self, page: TestResponse) -> None:
         shown_ones = dict(re.findall(r'id="(client-id|secret)">([^<]+)<', page.text))
         self.id, self.secret = shown_ones["client-id"], shown_ones["secret"]
+
+    def take_new_secret(self, ada: Browser, name: str = "photos") -> "Program":
+        """As a program of its own; this one goes on with the old secret."""
+        newer = copy.copy(self)
+        newer.read(ada.post(f"/admin/programs/{name}/openid/secret"))
+        return newer
 
     def query(self, **changes: str | None) -> dict[str, str]:
         asked: dict[str, str | None] = {
@@ -138,6 +148,7 @@ def test_a_member_signs_in_to_a_program(group: Group, photos: Program, grace: Br
     assert claims["exp"] - claims["iat"] == 10 * MINUTE
     assert claims["auth_time"] == group.one("SELECT max(created_at) FROM sessions")
     own = {"sub": public_id, "preferred_username": "grace", "name": "grace", "groups": ["members"]}
+    own |= {"email": f"{public_id}@members.invalid", "email_verified": False}
     assert own.items() <= claims.items()
     assert (claims["iss"], claims["aud"]) == ("http://localhost:8000", photos.id)
     assert claims["nonce"] == "a-nonce"
@@ -145,7 +156,13 @@ def test_a_member_signs_in_to_a_program(group: Group, photos: Program, grace: Br
     assert tokens["token_type"] == "Bearer"
     again = photos.refresh(tokens).get_json()
     assert photos.userinfo(again).get_json() == own
-    assert "refresh_token" not in again
+    assert again["refresh_token"] == tokens["refresh_token"]
+    refreshed = photos.read_id(again)
+    changing = ("at_hash", "iat", "exp", "nonce")
+    assert "nonce" not in refreshed
+    assert {name: claims[name] for name in claims if name not in changing} == {
+        name: refreshed[name] for name in refreshed if name not in changing
+    }
 
 
 def test_discovery_says_what_there_is(group: Group, photos: Program) -> None:
@@ -218,7 +235,8 @@ def test_groups_say_who_is_admin_and_who_was_chosen(group: Group, ada: Browser) 
 def test_who_may_not_use_it_is_told_the_program(group: Group, ada: Browser) -> None:
     register(ada, "photos", who="chosen")
     photos = Program(group, ada)
-    assert told(photos.send(ada)) == {"error": "access_denied", "state": "a state & more"}
+    facts = {"error": "access_denied", "error_description": sentence("openid-not-theirs")}
+    assert told(photos.send(ada)) == facts | {"state": "a state & more"}
 
 
 ENDS: dict[str, Callable[[Group, Browser, Browser], object]] = {
@@ -389,15 +407,51 @@ def test_pkce_cannot_be_left_out(
     assert (facts["error"], "code" in facts) == ("invalid_request", False)
 
 
-def test_who_cannot_do_pkce_has_to_send_a_nonce(group: Group, ada: Browser) -> None:
+BARE: dict[str, str | None] = {"code_challenge": None, "code_challenge_method": None}
+
+
+def test_who_cannot_do_pkce_needs_nothing_in_its_place(group: Group, ada: Browser) -> None:
     register(ada, "photos")
     photos = Program(group, ada, pkce="no")
-    bare: dict[str, str | None] = {"code_challenge": None, "code_challenge_method": None}
-    assert told(photos.send(ada, **bare, nonce=None))["error"] == "invalid_request"
-    code = photos.code(ada, **bare)
-    assert photos.exchange(code).status_code == 400  # a verifier out of nowhere
-    assert photos.exchange(code, code_verifier="").status_code == 200
+    code = photos.code(ada, **BARE, nonce=None)
+    refused = photos.exchange(code)  # a verifier out of nowhere
+    assert (refused.status_code, "code_verifier" in refused.text) == (400, True)
+    tokens = photos.exchange(code, code_verifier="").get_json()
+    assert "nonce" not in photos.read_id(tokens)
     assert told(photos.send(ada, code_challenge_method="plain"))["error"] == "invalid_request"
+
+
+def test_a_code_without_both_lives_20_seconds(group: Group) -> None:
+    with time_machine.travel("2026-11-25", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        register(ada, "photos")
+        photos = Program(group, ada, pkce="no")
+        early, late = (photos.code(ada, **BARE, nonce=None) for _ in range(2))
+        clock.shift(19)
+        assert photos.exchange(early, code_verifier="").status_code == 200
+        clock.shift(1)
+        assert photos.exchange(late, code_verifier="").status_code == 400
+
+
+@pytest.mark.parametrize("first", ["nonce", "challenge"])
+def test_who_ever_sent_one_of_the_two_has_to_go_on(group: Group, ada: Browser, first: str) -> None:
+    """Unless an admin lets it stop."""
+    register(ada, "photos")
+    photos = Program(group, ada, pkce="no")
+    changes: dict[str, str | None] = {"nonce": None} if first == "challenge" else BARE
+    verifier = {} if first == "challenge" else {"code_verifier": ""}
+    code = photos.code(ada, **changes)
+    assert told(photos.send(ada, **BARE, nonce=None))["code"]  # a link alone changes nothing
+    assert photos.exchange(code, **verifier).status_code == 200
+    facts = told(photos.send(ada, **BARE, nonce=None))
+    assert (facts["error"], facts["error_description"]) == (
+        "invalid_request",
+        sentence("openid-stopped"),
+    )
+    assert photos.exchange(photos.code(ada, **changes), **verifier).status_code == 200
+    ada.post("/admin/programs/photos/openid/allow")
+    code = photos.code(ada, **BARE, nonce=None)
+    assert photos.exchange(code, code_verifier="").status_code == 200
 
 
 TRICKS = [
@@ -495,14 +549,14 @@ def test_refreshing_asks_for_no_more_than_there_was(
 def test_prompt_none_asks_nobody(group: Group, photos: Program, grace: Browser) -> None:
     assert told(photos.send(grace, prompt="none"))["code"]
     facts = told(photos.send(group.browser(), prompt="none"))
-    assert facts == {"error": "login_required", "state": "a state & more"}
+    assert (facts["error"], facts["state"]) == ("login_required", "a state & more")
 
 
 def test_nobody_is_asked_again_and_again(group: Group, photos: Program, grace: Browser) -> None:
     passkey = Passkey()
     add(grace, passkey)
     for changes in ({"max_age": "0"}, {"prompt": "login"}, {"prompt": "login", "max_age": "0"}):
-        with time_machine.travel(time.time() + 10, tick=False) as clock:
+        with time_machine.travel(time.time() + DAY + 10, tick=False) as clock:
             use(grace, passkey, "confirm")  # a moment ago, which is not enough here
             clock.shift(2)
             sent = photos.send(grace, **changes)
@@ -524,24 +578,49 @@ def test_nobody_is_asked_again_and_again(group: Group, photos: Program, grace: B
 def test_a_program_may_ask_for_a_fresh_sign_in(
     group: Group, changes: dict[str, str | None], silently: str, error: str
 ) -> None:
+    """Of a member with a passkey that is older than this device's last proof, or than a day: who
+    finds a device that is signed in could add one. Nobody else can prove anything."""
     with time_machine.travel("2026-11-25", tick=False) as clock:
         ada = group.join(ADA, "ada", bound=True)
         register(ada, "photos")
         photos = Program(group, ada)
         clock.shift(1001)
-        sent = photos.send(ada, **changes)
-        assert sent.location.startswith("/signup?next=%2Fopenid%2Fgo-on")
-        assert told(photos.send(ada, **changes | {"prompt": silently}))["error"] == error
-        way = parse_qs(urlsplit(sent.location).query)["next"][0]
         passkey = Passkey()
-        add(ada, passkey)
+        for has_one in (False, True):
+            if has_one:
+                add(ada, passkey)
+            facts = told(photos.send(ada, **changes))
+            assert facts["error"] == "login_required"
+            assert facts["error_description"] == sentence("openid-no-proof")
+        assert told(photos.send(ada, **changes | {"prompt": silently}))["error"] == error
+        clock.shift(DAY)
         confirm = photos.send(ada, **changes)
         assert confirm.location.startswith("/passkeys/confirm?next=%2Fopenid%2Fgo-on")
+        assert "Our photos wants to know" in ada.get(confirm.location).text
+        way = parse_qs(urlsplit(confirm.location).query)["next"][0]
+        newer = Passkey()
         assert use(ada, passkey, "confirm").status_code == 200
+        clock.shift(1)
+        add(ada, newer)
+        clock.shift(1001)
+        refused = use(ada, newer, "confirm", next=way)
+        assert (refused.status_code, refused.get_json()["error"]) == (422, sentence("passkey-new"))
         onward = way.replace("/openid/go-on", "/openid/authorize")
+        assert ada.get(onward).location.startswith("/passkeys/confirm?")
+        assert use(ada, passkey, "confirm", next=way).status_code == 200
         code = told(ada.get(onward))["code"]
         tokens = photos.exchange(code).get_json()
         assert photos.read_id(tokens)["auth_time"] == int(time.time())
+
+
+@pytest.mark.parametrize("changes", [{"max_age": "0"}, {"prompt": "login"}])
+def test_an_admin_may_have_that_ignored(group: Group, changes: dict[str, str | None]) -> None:
+    with time_machine.travel("2026-11-25", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        register(ada, "photos")
+        photos = Program(group, ada, ignores_login="yes")
+        clock.shift(1001)
+        assert told(photos.send(ada, **changes))["code"]
 
 
 # A program signs out here, too --------------------------------------------------------------------
@@ -692,13 +771,24 @@ def is_known(browser: Browser, hint: str) -> bool:
     return "signed out of Our photos" in browser.get(f"/openid/logout?{urlencode(asked)}").text
 
 
-def test_a_new_secret_ends_the_old_one(group: Group, ada: Browser, photos: Program) -> None:
+def test_only_a_new_secret_ends_the_old_one(group: Group, ada: Browser, photos: Program) -> None:
+    """Saving the settings changes them, and nothing else."""
+    code, other = photos.code(ada), "https://photos.example.org/other"
+    saved = ada.post("/admin/programs/photos/openid", redirects=f"{BACK}\n{other}", email="none")
+    assert (saved.status_code, saved.location) == (303, "/admin/programs/photos/openid")
+    assert photos.exchange(code).status_code == 200
+    code = told(photos.send(ada, redirect_uri=other), other)["code"]
+    assert photos.exchange(code, redirect_uri=other).status_code == 200
+
+    assert "/openid/secret" in ada.get(saved.location).text
     code = photos.code(ada)
-    newer = Program(group, ada)
-    assert newer.id == photos.id
-    assert photos.exchange(code).status_code == 401
+    assert "Make a new secret" in ada.get("/admin/programs/photos/openid/secret").text
+    assert photos.exchange(code).status_code == 200
+    code = photos.code(ada)
+    newer = photos.take_new_secret(ada)
+    assert photos.exchange(code).get_json()["error_description"] == sentence("openid-secret")
     assert newer.exchange(code).status_code == 200
-    page = ada.get("/admin/programs/photos").text
+    page = ada.get("/admin/programs/photos/openid").text
     assert newer.id in page
     assert newer.secret not in page
 
@@ -714,32 +804,89 @@ def test_a_form_that_is_sent_again_keeps_the_secret(group: Group, ada: Browser) 
     assert photos.exchange(code).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "redirects",
-    ["", "photos.example.org", "http://photos.example.org/cb", "https://*.example.org/cb"]
-    + ["https://a@photos.example.org/cb", "https://photos.example.org/#x", "javascript:alert(1)"]
-    + [
-        "data:text/html,x",
-        "https://",
-        "file:///etc",
-        "https://[x",
-        "\n".join(["https://a.org"] * 11),
-    ],
-)
-def test_where_a_program_may_not_return_to(group: Group, ada: Browser, redirects: str) -> None:
+NOT_TO_RETURN_TO = {
+    "": "openid-addresses",
+    "\n".join(["https://a.org"] * 11): "openid-addresses",
+    "photos.example.org": "address-whole",
+    "photos.example.org:8080/cb": "address-whole",
+    "https://": "address-whole",
+    "https://[x": "address-whole",
+    "https://photos.example.org:0/cb": "address-whole",
+    "https://photos..example.org/cb": "address-whole",
+    "https://photos.example.org/ü": "address-whole",
+    "https://photos.example.org/" + "x" * 500: "address-whole",
+    "http://photos.example.org/cb": "address-https",
+    "http://8.8.8.8/cb": "address-https",
+    "http://169.254.169.254/cb": "address-https",
+    "http://2130706433/cb": "address-https",
+    "http://0x7f000001/cb": "address-https",
+    "http://192.168.1.5.nip.io/cb": "address-https",
+    "http://nas.local/cb": "address-local",
+    "http://nas:8080/cb": "address-local",
+    "https://*.example.org/cb": "address-signs",
+    "https://a@photos.example.org/cb": "address-signs",
+    "https://photos.example.org/#x": "address-signs",
+    "javascript:alert(1)": "address-whole",
+    "data:text/html,x": "address-whole",
+    "file:///etc": "openid-scheme",
+    "audiobookshelf://oauth": "openid-scheme",
+}
+
+
+@pytest.mark.parametrize("address", NOT_TO_RETURN_TO)
+def test_where_a_program_may_not_return_to(group: Group, ada: Browser, address: str) -> None:
+    """Each refusal says what is wrong, and with which address."""
     register(ada, "photos")
-    answer = ada.post("/admin/programs/photos/openid", redirects=redirects)
-    assert (answer.status_code, shown("openid-redirects") in answer.text) == (422, True)
+    answer = ada.post("/admin/programs/photos/openid", redirects=address)
+    said = sentence(NOT_TO_RETURN_TO[address]).replace("{name}", address[:80])
+    assert (answer.status_code, str(escape(said)) in answer.text) == (422, True)
+    assert escape(address) in answer.text
     assert group.rows("SELECT 1 FROM openid_clients") == []
 
 
-@pytest.mark.parametrize("back", ["app.immich:///oauth-callback", "http://localhost:5000/cb"])
-def test_apps_and_ones_own_machine_may_be_returned_to(
-    group: Group, ada: Browser, back: str
-) -> None:
+def test_ones_own_machine_may_be_returned_to(group: Group, ada: Browser) -> None:
+    back = "http://localhost:5000/cb"
     register(ada, "photos")
     photos = Program(group, ada, back=back)
     assert told(photos.send(ada), back)["code"]
+
+
+AT_HOME: dict[str, dict[str, str]] = {
+    "app.immich:///oauth-callback": {},
+    "http://192.168.1.5:2283/auth/login": {},
+    "http://10.0.0.2/cb": {},
+    "http://[fd00::5]:80/cb": {},
+    "http://nas.local/cb": {"local_names": "yes"},
+    "http://nas:8080/cb": {"local_names": "yes"},
+    "http://immich.home.arpa/cb": {"local_names": "yes"},
+}
+
+
+@pytest.mark.parametrize("back", AT_HOME)
+def test_what_may_be_somebody_elses_is_reached_by_a_press_only(
+    group: Group, ada: Browser, back: str
+) -> None:
+    """An address at home is one in every café, too, and any app can take a scheme for itself."""
+    register(ada, "photos")
+    photos = Program(group, ada, back=back, **AT_HOME[back])
+    asked: list[dict[str, str | None]]
+    asked = [{}, {"prompt": "none"}, {"code_challenge": None, "code_challenge_method": None}]
+    said = []
+    for changes in asked:
+        page = photos.send(ada, **changes)
+        assert (page.status_code, "Location" in page.headers) == (200, False)
+        assert f'<code class="words">{escape(back)}</code>' in page.text
+        assert "refresh" not in page.text
+        (link,) = [
+            unescape(link)
+            for link in re.findall(r'href="([^"]+)"', page.text)
+            if back in unescape(link)
+        ]
+        said.append({name: values[0] for name, values in parse_qs(link.split("?", 1)[1]).items()})
+    assert photos.exchange(said[0]["code"]).status_code == 200
+    assert said[1]["error"] == "interaction_required"
+    assert said[2]["error"] == "invalid_request"
+    assert {one["state"] for one in said} == {"a state & more"}
 
 
 def test_only_admins_set_one_up(photos: Program, grace: Browser) -> None:

@@ -281,7 +281,7 @@ def test_who_gives_no_answer_for_a_week_is_given_up(
 
 
 def look(ada: Browser) -> str:
-    return " ".join(unescape(ada.get("/admin/programs/photos").text).split())
+    return " ".join(unescape(ada.get("/admin/programs/photos/openid").text).split())
 
 
 def test_who_refuses_the_message_is_given_up_after_a_day(group: Group, photos: Program) -> None:

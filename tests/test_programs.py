@@ -82,18 +82,18 @@ BAD: list[tuple[dict[str, str], str]] = [
     ({"title": "x" * 41}, "program-title"),
     ({"title": " "}, "program-title"),
     ({"title": "a\x00b"}, "program-title"),
-    ({"address": "wiki.example.org"}, "program-address"),
-    ({"address": "http://wiki.example.org"}, "program-address"),
-    ({"address": "javascript:alert(1)"}, "program-address"),
-    ({"address": "https://"}, "program-address"),
-    ({"address": "https://a@b.example.org"}, "program-address"),
-    ({"address": "https://wiki.example.org:0"}, "program-address"),
-    ({"address": "https://wiki.example.org:x"}, "program-address"),
-    ({"address": "https://[wiki"}, "program-address"),
-    ({"address": "https://wiki.example.org/#a"}, "program-address"),
-    ({"address": "https://wiki.example.org/" + "x" * 300}, "program-address"),
-    ({"address": "https://wiki.example.org/a b"}, "program-address"),
-    ({"address": "https://wíki.example.org"}, "program-address"),
+    ({"address": "wiki.example.org"}, "address-whole"),
+    ({"address": "http://wiki.example.org"}, "address-https"),
+    ({"address": "javascript:alert(1)"}, "address-whole"),
+    ({"address": "https://"}, "address-whole"),
+    ({"address": "https://a@b.example.org"}, "address-signs"),
+    ({"address": "https://wiki.example.org:0"}, "address-whole"),
+    ({"address": "https://wiki.example.org:x"}, "address-whole"),
+    ({"address": "https://[wiki"}, "address-whole"),
+    ({"address": "https://wiki.example.org/#a"}, "address-signs"),
+    ({"address": "https://wiki.example.org/" + "x" * 300}, "address-whole"),
+    ({"address": "https://wiki.example.org/a b"}, "address-whole"),
+    ({"address": "https://wíki.example.org"}, "address-whole"),
 ]
 
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_registered(
     answer = register(ada, **{"name": "wiki"} | changes)
 
     assert answer.status_code == 422
-    assert shown(sentence) in answer.text
+    assert shown(sentence).rpartition("{name}")[2] in answer.text
     assert group.rows("SELECT 1 FROM programs") == []
 
 

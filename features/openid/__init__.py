@@ -23,16 +23,34 @@ feature = Feature(
         "openid-unknown": "Something is wrong with how that app is set up, so we can't sign you in"
         " to it. Please tell an admin: its client id and redirect address must match the ones on"
         " its page.",
-        "openid-logout": "Write the whole address, such as https://photos.example.org/logout, or"
-        " leave it empty.",
-        "openid-redirects": "Write 1 to 10 whole addresses, one a line, such as"
-        " https://photos.example.org/callback.",
+        "openid-addresses": "Write at most 10 addresses, one a line, and at least one where members"
+        " return to once they are signed in.",
+        "openid-scheme": "{name}: an app's own scheme needs a dot, as in app.immich:///oauth.",
+        "openid-claim": "Write a short name that the standards don't use, such as role, and one"
+        " line for what it says.",
+        "done-openid-try": "It's being told now. Reload the page in a moment.",
+        # Why an app was refused. Apps get these in English, so they have neither quotation marks
+        # nor letters beyond ASCII.
+        "openid-pkce": "This app must send PKCE (S256). Turn it on in the app, or an admin ticks"
+        " 'It can't do PKCE' on its page here.",
+        "openid-stopped": "This app used to send PKCE or a nonce, and no longer does. If that is"
+        " right, an admin can allow it on its page here.",
+        "openid-secret": "Wrong client secret.",
+        "openid-no-secret": "The app sent no client secret.",
+        "openid-redirect": "The app wants to return to an address that isn't one of its redirect"
+        " URIs here.",
+        "openid-mode": "The app asks for a response_mode other than query.",
+        "openid-not-theirs": "This member may not use the app.",
+        "openid-no-proof": "The app wants a fresh sign-in, and this member has no passkey that"
+        " could prove it.",
     },
     events={
         "openid_set_up": "{actor} set up OpenID Connect for {subject}",
+        "openid_new_secret": "{actor} made a new client secret for {subject}",
+        "openid_refused": "{subject} asked in a way that we refused. Its page says why",
         "openid_logout_failed": "We couldn't tell {subject} about a sign-out",
     },
-    slots={"program": "openid/_program.html"},
+    slots={"program": "openid/_program.html", "program_news": "openid/_news.html"},
     find_title=find_title_by_client,
     prune=prune_openid,
     ended=note_ended_sessions,

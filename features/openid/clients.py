@@ -28,6 +28,15 @@ class Client(ClientMixin):  # type: ignore[misc]
     def get_allowed_scope(self, scope: str | None) -> str:
         return " ".join(one for one in (scope or "").split() if one in SCOPES)
 
+    @property
+    def client_metadata(self) -> dict[str, list[str]]:
+        """Where a member may return to after signing out; a slash at the end makes no
+        difference."""
+        known = [self.row["address"], *self.row["redirects"].split("\n")]
+        known += self.row["after_sign_out"].split("\n")
+        bare = [address.rstrip("/") for address in known if address]
+        return {"post_logout_redirect_uris": [*bare, *(f"{address}/" for address in bare)]}
+
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return redirect_uri in self.row["redirects"].split("\n")
 

@@ -1,52 +1,74 @@
-"""A program signs somebody out, and us, too."""
+"""A program signs somebody out, and us, too (OpenID Connect RP-Initiated Logout 1.0)."""
 
+from typing import NamedTuple
+
+from authlib.oauth2 import OAuth2Error
+from authlib.oidc.rpinitiated import EndSessionEndpoint
 from flask import current_app, render_template, request
 from flask.typing import ResponseReturnValue
-from joserfc import jwt
-from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from app import logout
-from features.openid.clients import find_client
+from features.openid.clients import Client
 from features.openid.endpoints import ask_again_by_get, with_query
 from features.openid.keys import find_public_keys
+from features.openid.provider import server
 from features.openid.room import bp
 from foundation.web.guards import for_machines, is_cross_site
 from foundation.web.sessions import current_member
 
 
+class Ending(EndSessionEndpoint):  # type: ignore[misc]
+    """Authlib says who asks, and whether they may be returned to. A page of ours asks the
+    member."""
+
+    def get_server_jwks(self) -> KeySet:
+        return KeySet.import_key_set({"keys": find_public_keys()})
+
+    def get_algorithms(self) -> list[str]:
+        return ["RS256"]
+
+    def is_post_logout_redirect_uri_legitimate(self, *_: object) -> bool:
+        return True
+
+
 @bp.route("/openid/logout", methods=["GET", "POST"])
 @for_machines
 def end_session() -> ResponseReturnValue:
-    """A program signs somebody out here, too (OpenID Connect RP-Initiated Logout 1.0). It's asked
-    first, as anybody can send a link or a form."""
+    """It's asked first, as anybody can send a link or a form."""
     if request.method == "POST" and is_cross_site():
         return ask_again_by_get()
-    title, onward = find_way_on()
+    way = find_way_on()
+    facts = {"title": way.title or current_app.config["GROUP_NAME"], "onward": way.onward}
     if current_member() is None:
-        return render_template("openid/go_on.html", title=title, onward=onward, is_out=True)
+        return render_template("openid/go_on.html", **facts, is_out=True)
     if request.method != "POST":
-        return render_template("openid/logout.html", title=title, kept=request.args)
+        return render_template("openid/logout.html", way=way, kept=request.args)
     logout()
-    return render_template("openid/go_on.html", title=title, onward=onward, is_out=True)
+    return render_template("openid/go_on.html", **facts, is_out=True)
 
 
-def find_way_on() -> tuple[str, str]:
+class WayOn(NamedTuple):
+    """Where a member goes after the question."""
+
+    title: str  # of the program; "": it isn't known
+    onward: str  # signed out
+    stay: str  # signed in
+
+
+def find_way_on() -> WayOn:
     """Back to the program, if it says who it is, and an address of its own; otherwise to our start
     page."""
-    client = find_client(request.values.get("client_id", "") or read_hint())
-    wanted = request.values.get("post_logout_redirect_uri", "")
-    if client is None or not (wanted == client.row["address"] or client.check_redirect_uri(wanted)):
-        return current_app.config["GROUP_NAME"], "/"
-    state = {"state": request.values["state"]} if "state" in request.values else {}
-    return client.row["title"], with_query(wanted, state)
-
-
-def read_hint() -> str:
-    """The client id in an ID token of ours, even an expired one; or ""."""
     try:
-        keys = KeySet.import_key_set({"keys": find_public_keys()})
-        hint = jwt.decode(request.values.get("id_token_hint", ""), keys, algorithms=["RS256"])
-    except (JoseError, ValueError):
-        return ""
-    return str(hint.claims.get("aud", ""))
+        asked = Ending(server).validate_request(server.create_oauth2_request(None))
+    except (OAuth2Error, ValueError):
+        return WayOn("", "/", "/")
+    client: Client | None = asked.client
+    if client is None:
+        return WayOn("", "/", "/")
+    title, wanted = str(client.row["title"]), request.values.get("post_logout_redirect_uri", "")
+    if asked.redirect_uri is None:
+        return WayOn(title, "/", str(client.row["address"]))
+    state = {"state": request.values["state"]} if "state" in request.values else {}
+    onward = with_query(wanted, state)
+    return WayOn(title, onward, onward)

@@ -1,5 +1,6 @@
 """What programs ask, and where a member's browser is sent."""
 
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from wsgiref.types import WSGIEnvironment
 
@@ -9,19 +10,24 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import Headers
 
 from app import require_member
+from features.openid.addresses import may_lead_anywhere
 from features.openid.clients import SCOPES, Client, find_client
-from features.openid.keys import find_public_keys
-from features.openid.people import describe_person, find_person
-from features.openid.provider import find_auth_time, find_token, server
+from features.openid.keys import find_public_keys, read_id_token
+from features.openid.people import describe_person, find_person, find_public_id
+from features.openid.provider import find_token, server
+from features.openid.refusals import ProgramRefused, note_refusal
 from features.openid.room import bp, issuer
 from foundation.storage.database import transaction
-from foundation.web.feature import find_confirmation
+from foundation.web.cookies import cookie_settings
+from foundation.web.feature import find_proof
 from foundation.web.guards import MAX_NEXT, for_machines
-from foundation.web.sessions import Member, current_member, this_digest
+from foundation.web.sessions import Member, current_member, find_last_proof, this_digest
 from foundation.words.clock import MINUTE, now
+from foundation.words.languages import LANGUAGES, match_language
 
 
 @bp.get("/.well-known/openid-configuration")
+@bp.get("/.well-known/oauth-authorization-server")  # RFC 8414
 def discovery() -> ResponseReturnValue:
     base = issuer()
     return jsonify(
@@ -43,6 +49,7 @@ def discovery() -> ResponseReturnValue:
             "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "name",
             "preferred_username", "groups", "email", "email_verified", "sid",
         ],
+        ui_locales_supported=[*LANGUAGES],
         authorization_response_iss_parameter_supported=True,
         request_parameter_supported=False,
         request_uri_parameter_supported=False,
@@ -75,8 +82,18 @@ def userinfo() -> ResponseReturnValue:
     held = find_token(given, "access")
     person = held.find_person() if held else None
     if held is None or person is None:
-        return {"error": "invalid_token"}, 401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        challenge = 'Bearer realm="OpenID Connect", error="invalid_token"'
+        return {"error": "invalid_token"}, 401, {"WWW-Authenticate": challenge}
     return jsonify(describe_person(person, held.get_scope()))
+
+
+@bp.after_request
+def let_scripts_read(response: Response) -> Response:
+    """Scripts of other origins, too; they have no cookie of ours."""
+    if request.endpoint in [f"{bp.name}.{view.__name__}" for view in (discovery, jwks, userinfo)]:
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Access-Control-Allow-Headers"] = "Authorization"
+    return response
 
 
 @bp.post("/openid/authorize")
@@ -93,24 +110,18 @@ def ask_again_by_get() -> ResponseReturnValue:
 @bp.get("/openid/authorize")
 def authorize() -> ResponseReturnValue:
     client, member = require_client(), current_member()
-    back = request.args["redirect_uri"]
     try:
-        refuse_request_objects()
+        refuse_what_we_cannot()
         grant = server.get_consent_grant(end_user=member)
+        place = where_to_go_first(client, member)
+        if place is not None:
+            return speaking_as_asked(redirect(place, 303))
+        code = make_code(client, grant)
     except OAuth2Error as error:
-        return send_back(back, error=error.error)
+        return send_back_error(client, error)
     except ValueError:  # Authlib would quote what can't be quoted
-        return send_back(back, error="invalid_request")
-    place = where_to_sign_in(member)
-    if place is not None:
-        if asks_to("none"):
-            return send_back(back, error="login_required")
-        return redirect(place, 303)
-    with transaction():  # or the device could be signed out in between
-        if find_person(this_digest(), client.row["program_id"]) is None:
-            return send_back(back, error="access_denied")
-        response = server.create_authorization_response(grant_user=require_member(), grant=grant)
-    return send_back(back, code=parse_qs(urlsplit(response.headers["Location"]).query)["code"][-1])
+        return send_back_error(client, OAuth2Error(error="invalid_request"))
+    return send_back(client, code=code)
 
 
 def require_client() -> Client:
@@ -119,24 +130,52 @@ def require_client() -> Client:
     if len(request.query_string) > MAX_NEXT or len(way_back()) > MAX_NEXT:
         abort(400, "openid-long")
     client = find_client(request.args.get("client_id", ""))
-    if client is None or not client.check_redirect_uri(request.args.get("redirect_uri", "")):
+    wanted = request.args.get("redirect_uri", "")
+    if client is None or not client.check_redirect_uri(wanted):
+        note_refusal(client, ProgramRefused("invalid_request", "openid-redirect"), wanted)
         abort(400, "openid-unknown")
     return client
 
 
-def refuse_request_objects() -> None:
-    """OpenID Connect Core 1.0, 6.1: who doesn't support them says so."""
+def refuse_what_we_cannot() -> None:
+    """OpenID Connect Core 1.0, 6.1: who doesn't support these says so. Raises OAuth2Error."""
     for name in ("request", "request_uri"):
         if name in request.args:
             raise OAuth2Error(error=f"{name}_not_supported")
+    if request.args.get("response_mode", "query") != "query":
+        raise ProgramRefused("invalid_request", "openid-mode")
 
 
-def send_back(redirect_uri: str, **facts: str) -> ResponseReturnValue:
-    """Each answer says who gives it (RFC 9207), so no program takes it for another's. The address
-    goes out as it was registered: Python would write app.immich:///x as app.immich:/x."""
+def make_code(client: Client, grant: Any) -> str:
+    """Raises ProgramRefused."""
+    with transaction():  # or the device could be signed out in between
+        if find_person(this_digest(), client.row["program_id"]) is not None:
+            made = server.create_authorization_response(grant_user=require_member(), grant=grant)
+            code: str = parse_qs(urlsplit(made.headers["Location"]).query)["code"][-1]
+            return code
+    raise ProgramRefused("access_denied", "openid-not-theirs")
+
+
+def send_back_error(client: Client, error: OAuth2Error) -> ResponseReturnValue:
+    if not asks_to("none"):  # that is no more than a question
+        note_refusal(client, error)
+    why = error.get_error_description()
+    return send_back(client, error=error.error, error_description=why)
+
+
+def send_back(client: Client, **facts: str) -> ResponseReturnValue:
+    """Each answer says who gives it (RFC 9207), so no program takes it for another's. Where the
+    address may lead to somebody else's program, a person has to press."""
+    back = request.args["redirect_uri"]
     state = {"state": request.args["state"]} if "state" in request.args else {}
     said = {name: fact for name, fact in facts.items() if fact} | state | {"iss": issuer()}
-    return VerbatimRedirect("", 303, {"Location": with_query(redirect_uri, said)})
+    onward = with_query(back, said)
+    if may_lead_anywhere(back):
+        return render_template(
+            "openid/hand_over.html", title=client.row["title"], address=back, onward=onward,
+            why=facts.get("error_description"),
+        )  # fmt: skip
+    return VerbatimRedirect("", 303, {"Location": onward})
 
 
 def with_query(address: str, facts: dict[str, str]) -> str:
@@ -146,22 +185,47 @@ def with_query(address: str, facts: dict[str, str]) -> str:
 
 
 class VerbatimRedirect(Response):
+    """The address goes out as it was registered: Python would write it otherwise."""
+
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
         headers = super().get_wsgi_headers(environ)
         headers["Location"] = self.headers["Location"]
         return headers
 
 
-def where_to_sign_in(member: Member | None) -> str | None:
-    """Where to send the member to sign in or confirm; None: nowhere."""
+# Who has to sign in first, or again --------------------------------------------------------------
+
+
+def where_to_go_first(client: Client, member: Member | None) -> str | None:
+    """To sign in, or to prove who sits here; None: nowhere. Raises OAuth2Error."""
+    if asks_to("none"):
+        refuse_if_silence_is_impossible(client, member)
+        return None
     if member is None:
         return f"/signup?{urlencode({'next': way_back()})}"
-    longest = request.args.get("max_age", "")
-    is_fresh = not longest.isdecimal() or now() - find_auth_time() <= int(longest[:9])
-    if is_fresh and not asks_to("login"):
+    if is_proved_lately(client):
         return None
-    place = find_confirmation(member, within=0) or "/signup"
+    place = find_proof(member)
+    if place is None:
+        raise ProgramRefused("login_required", "openid-no-proof")
     return f"{place}?{urlencode({'next': way_back()})}"
+
+
+def refuse_if_silence_is_impossible(client: Client, member: Member | None) -> None:
+    """Raises OAuth2Error."""
+    hint = read_id_token(request.args.get("id_token_hint", ""))
+    is_theirs = member is not None and hint.get("sub") in (None, find_public_id(member))
+    if not is_theirs or not is_proved_lately(client):
+        raise OAuth2Error("The member has to sign in.", error="login_required")
+    if may_lead_anywhere(request.args["redirect_uri"]):
+        raise OAuth2Error("The member has to press a button.", error="interaction_required")
+
+
+def is_proved_lately(client: Client) -> bool:
+    """As lately as the program asks for it."""
+    longest = request.args.get("max_age", "")
+    is_fresh = not longest.isdecimal() or now() - find_last_proof() <= int(longest[:9])
+    return bool(client.row["ignores_login"]) or (is_fresh and not asks_to("login"))
 
 
 def asks_to(prompt: str) -> bool:
@@ -178,6 +242,17 @@ def way_back() -> str:
         longest = "" if is_by_prompt else asked.get("max_age", "")[:9]
         asked["max_age"] = str(max(MINUTE, int(longest) if longest.isdecimal() else 0))
     return f"/openid/go-on?{urlencode(asked)}"
+
+
+def speaking_as_asked(response: Any) -> ResponseReturnValue:
+    """The pages that come are in the language that the program asks for (`ui_locales`), unless the
+    visitor has chosen one."""
+    languages = (match_language(tag) for tag in request.args.get("ui_locales", "").split()[:20])
+    found = next((language for language in languages if language), None)
+    cookie = cookie_settings("LANGUAGE")
+    if found and cookie["key"] not in request.cookies:
+        response.set_cookie(value=found, **cookie)  # until the browser is closed
+    return response  # type: ignore[no-any-return]
 
 
 @bp.get("/openid/go-on")

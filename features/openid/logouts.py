@@ -23,9 +23,10 @@ LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 def remember_sign_in(code: sqlite3.Row, sid: str) -> None:
     """So that the program can be told when this device is out. In the caller's transaction."""
     get_db().execute(
-        "INSERT OR REPLACE INTO openid_sessions VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO openid_sessions VALUES (?, ?, ?, ?, ?, ?)",
         (
             sid, code["program_id"], code["author_id"], code["session_digest"], now() + 365 * DAY,
+            now(),
         ),
     )  # fmt: skip
 

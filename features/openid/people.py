@@ -3,8 +3,11 @@
 import sqlite3
 from contextlib import suppress
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
+from features.openid.room import issuer
 from foundation.storage.database import fetch_row, transaction
+from foundation.typed.hosts import is_loopback, read_ip
 from foundation.web.sessions import (
     IS_MEMBER,
     Member,
@@ -23,6 +26,10 @@ class Person(NamedTuple):
     public_id: str
     email: str  # what the program is told: none, unverified or verified
     is_chosen: bool
+    is_email_old: bool  # see openid.sql
+    claim: str
+    claim_of_members: str
+    claim_of_admins: str
     ends_at: int | None  # a guest's last second
 
     def shorten(self, seconds: int) -> int:
@@ -35,7 +42,7 @@ def find_person(session_digest: str, program_id: int) -> Person | None:
     row = fetch_row(
         "SELECT authors.id, username, public_id, email, EXISTS (SELECT 1 FROM program_members"
         " AS chosen WHERE chosen.program_id = ?3 AND chosen.author_id = authors.id),"
-        " ends_at, seen_at"
+        " is_email_old, claim, claim_of_members, claim_of_admins, ends_at, seen_at"
         " FROM sessions JOIN authors ON authors.id = sessions.author_id"
         " JOIN may_use ON may_use.author_id = authors.id AND may_use.program_id = ?3"
         " JOIN openid_clients ON openid_clients.program_id = ?3"
@@ -46,7 +53,7 @@ def find_person(session_digest: str, program_id: int) -> Person | None:
         return None
     if is_renewal_due(row) and not renew_used_device(session_digest):
         return None
-    return Person(*row[:6])
+    return Person(*row[:10])
 
 
 def renew_used_device(session_digest: str) -> bool:
@@ -58,9 +65,9 @@ def renew_used_device(session_digest: str) -> bool:
 
 
 def describe_person(person: Person, scope: str) -> dict[str, Any]:
-    """The claims. Nobody here has an e-mail address; some programs insist on one, so
-    they get one that reaches nobody."""
-    groups = ["members"] + (["admins"] if is_admin(Member(*person[:2])) else [])
+    """The claims."""
+    is_of_admins = is_admin(Member(*person[:2]))
+    groups = ["members"] + (["admins"] if is_of_admins else [])
     groups += ["chosen"] if person.is_chosen else []
     claims: dict[str, Any] = {
         "sub": person.public_id,
@@ -68,7 +75,24 @@ def describe_person(person: Person, scope: str) -> dict[str, Any]:
         "name": person.username,
         "groups": groups,
     }
+    if person.claim:
+        of_admins = person.claim_of_admins or person.claim_of_members
+        claims[person.claim] = of_admins if is_of_admins else person.claim_of_members
     if person.email != "none" and "email" in scope.split():
-        claims["email"] = f"{person.public_id}@members.invalid"
+        claims["email"] = make_email(person.username, person.public_id, person.is_email_old)
         claims["email_verified"] = person.email == "verified"
     return claims
+
+
+def make_email(username: str, public_id: str, is_old: bool) -> str:
+    """Nobody here has an address. Some programs insist on one, so they get one that reaches nobody;
+    names are never used twice, so it stays the member's. Many programs refuse `.invalid`."""
+    host = urlsplit(issuer()).hostname or ""
+    if is_old or is_loopback(host) or read_ip(host):
+        return f"{public_id}@members.invalid"
+    return f"{username}@members.{host}"
+
+
+def find_public_id(member: Member) -> str:
+    row = fetch_row("SELECT public_id FROM authors WHERE id = ?", (member.id,))
+    return str(row["public_id"]) if row else ""

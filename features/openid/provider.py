@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from authlib.integrations.flask_oauth2.requests import FlaskOAuth2Payload
-from authlib.oauth2 import AuthorizationServer, OAuth2Request
-from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError
+from authlib.oauth2 import AuthorizationServer, OAuth2Error, OAuth2Request
+from authlib.oauth2.rfc6749 import InvalidClientError, InvalidGrantError, InvalidRequestError
 from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, RefreshTokenGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
-from authlib.oidc.core.grants import OpenIDCode
-from flask import Response, request, session
+from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
+from flask import Response, request
 from joserfc.jwk import RSAKey
 from werkzeug.datastructures import MultiDict
 
@@ -20,13 +20,15 @@ from features.openid.clients import Client, find_client
 from features.openid.keys import find_signing_key
 from features.openid.logouts import prune_openid, remember_sign_in
 from features.openid.people import Person, describe_person, find_person
+from features.openid.refusals import ProgramRefused, explain_wrong_client, note_refusal
 from features.openid.room import issuer
-from foundation.storage.database import fetch_row, transaction
+from foundation.storage.database import fetch_row, get_db, transaction
 from foundation.storage.digests import random_digest
-from foundation.web.sessions import this_digest
+from foundation.web.sessions import find_last_proof, this_digest
 from foundation.words.clock import DAY, MINUTE, now
 
 CODE_LIFETIME = MINUTE
+BARE_CODE_LIFETIME = 20  # of one that neither PKCE nor a nonce protects
 ACCESS_LIFETIME = 10 * MINUTE
 
 
@@ -45,6 +47,16 @@ class Token:
     def find_person(self) -> Person | None:
         return find_person(self.row["session_digest"], self.row["program_id"])
 
+    def get_nonce(self) -> None:
+        """Not in the ID token of a refresh (OpenID Connect Core 1.0, 12.2)."""
+
+    def get_auth_time(self) -> int:
+        return int(self.row["auth_time"])
+
+    def get_acr(self) -> None: ...
+
+    def get_amr(self) -> None: ...
+
     def name_session(self) -> str:
         """What the program knows this device by (the claim `sid`), and no other program."""
         return random_digest(f"{self.row['session_digest']} {self.row['program_id']}")[:32]
@@ -62,17 +74,8 @@ class Code(Token):
     def get_redirect_uri(self) -> str:
         return str(self.row["redirect_uri"])
 
-    def get_nonce(self) -> str | None:
+    def get_nonce(self) -> str | None:  # type: ignore[override]
         return self.row["nonce"] or None
-
-    def get_auth_time(self) -> int:
-        return int(self.row["auth_time"])
-
-    def get_acr(self) -> None:
-        return None
-
-    def get_amr(self) -> None:
-        return None
 
 
 class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
@@ -80,6 +83,8 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
 
     def save_authorization_code(self, code: str, request: Any) -> None:
         asked = request.payload.data
+        nonce, challenge = asked.get("nonce"), asked.get("code_challenge")
+        lasts = CODE_LIFETIME if nonce or challenge else BARE_CODE_LIFETIME
         with transaction() as db:
             prune_openid()
             db.execute(
@@ -89,8 +94,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
                 (
                     random_digest(code), request.client.row["program_id"], this_digest(),
                     request.user.id, request.payload.redirect_uri, request.scope,
-                    asked.get("nonce"), asked.get("code_challenge"), find_auth_time(),
-                    now() + CODE_LIFETIME,
+                    nonce, challenge, find_last_proof(), now() + lasts,
                 ),
             )  # fmt: skip
 
@@ -114,12 +118,24 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
             if is_ours:
                 found = self.request.authorization_code
                 remember_sign_in(found.row, found.name_session())
+                remember_what_it_sends(found.row)
                 return super().create_token_response()
             db.execute("DELETE FROM openid_tokens WHERE code_digest = ?", (code,))
         raise InvalidGrantError("This code was used before.")
 
     def delete_authorization_code(self, authorization_code: Code) -> None:
         """It stays until it expires, so that a second use is known for one."""
+
+
+def remember_what_it_sends(code: sqlite3.Row) -> None:
+    """A program that needs no PKCE is held to what it has sent once: otherwise somebody who
+    steals a code could leave it out. Asked when the code is exchanged, because anybody can send a
+    link."""
+    get_db().execute(
+        "UPDATE openid_clients SET sends_challenge = sends_challenge OR ?2,"
+        " sends_nonce = sends_nonce OR ?3 WHERE program_id = ?1 AND NOT needs_pkce",
+        (code["program_id"], bool(code["challenge"]), bool(code["nonce"])),
+    )
 
 
 class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
@@ -129,9 +145,15 @@ class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
         return find_token(refresh_token, "refresh")
 
     def create_token_response(self) -> Any:
+        self.request.authorization_code = self.request.refresh_token  # an ID token looks there
         with transaction():  # or the device could be signed out in between
             prune_openid()
             return super().create_token_response()
+
+    def issue_token(self, user: Person, refresh_token: Token) -> dict[str, Any]:
+        """With the refresh token once more: some programs forget it if it isn't there."""
+        token: dict[str, Any] = super().issue_token(user, refresh_token)
+        return token | {"refresh_token": self.request.form["refresh_token"]}
 
     def authenticate_user(self, refresh_token: Token) -> Person | None:
         return refresh_token.find_person()
@@ -158,16 +180,14 @@ class Pkce(CodeChallenge):  # type: ignore[misc]
         super().validate_code_challenge(grant, redirect_uri)
         if asked.get("code_challenge"):
             return
-        if grant.request.client.row["needs_pkce"]:
-            raise InvalidRequestError("Missing 'code_challenge'.")
-        if not asked.get("nonce"):
-            raise InvalidRequestError("Missing 'nonce'.")
+        client = grant.request.client.row
+        if client["needs_pkce"]:
+            raise ProgramRefused("invalid_request", "openid-pkce")
+        if client["sends_challenge"] or (client["sends_nonce"] and not asked.get("nonce")):
+            raise ProgramRefused("invalid_request", "openid-stopped")
 
 
-class IdToken(OpenIDCode):  # type: ignore[misc]
-    def exists_nonce(self, nonce: str, request: Any) -> bool:
-        return False  # a code is good once, so its nonce is
-
+class IdToken(OpenIDToken):  # type: ignore[misc]
     def resolve_client_private_key(self, client: Client) -> RSAKey:
         return find_signing_key()
 
@@ -178,7 +198,7 @@ class IdToken(OpenIDCode):  # type: ignore[misc]
         aud = client.get_client_id()
         return {"iss": issuer(), "aud": aud, "exp": now() + ACCESS_LIFETIME, "iat": now()}
 
-    def get_authorization_code_claims(self, authorization_code: Code) -> dict[str, Any]:
+    def get_authorization_code_claims(self, authorization_code: Token) -> dict[str, Any]:
         claims: dict[str, Any] = super().get_authorization_code_claims(authorization_code)
         person = authorization_code.find_person()
         exp = now() + (person.shorten(ACCESS_LIFETIME) if person else 0)
@@ -186,6 +206,13 @@ class IdToken(OpenIDCode):  # type: ignore[misc]
 
     def generate_user_info(self, user: Person, scope: str) -> dict[str, Any]:
         return describe_person(user, scope)
+
+
+class FirstIdToken(IdToken, OpenIDCode):  # type: ignore[misc]
+    """The one that comes of a code."""
+
+    def exists_nonce(self, nonce: str, request: Any) -> bool:
+        return False  # a code is good once, so its nonce is
 
 
 class OurRequest(OAuth2Request):  # type: ignore[misc]
@@ -214,19 +241,38 @@ class Server(AuthorizationServer):  # type: ignore[misc]
         """In the caller's transaction, if there is one."""
         began = (asked.refresh_token or asked.authorization_code).row
         code = began["code_digest"] if asked.refresh_token else began["digest"]
-        kinds = {"access": token["access_token"], "refresh": token.get("refresh_token")}
+        kinds = {"access": token["access_token"]}
+        if "refresh_token" in token and not asked.refresh_token:  # later it is the same again
+            kinds["refresh"] = token["refresh_token"]
         with transaction() as db:
             for kind, text in kinds.items():
                 lasts = token["expires_in"] if kind == "access" else asked.user.shorten(365 * DAY)
-                if text:
-                    db.execute(
-                        "INSERT INTO openid_tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        (
-                            random_digest(text), kind, code, began["program_id"],
-                            began["session_digest"], began["author_id"], token["scope"],
-                            began["auth_time"], now() + lasts,
-                        ),
-                    )  # fmt: skip
+                db.execute(
+                    "INSERT INTO openid_tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        random_digest(text), kind, code, began["program_id"],
+                        began["session_digest"], began["author_id"], token["scope"],
+                        began["auth_time"], now() + lasts,
+                    ),
+                )  # fmt: skip
+
+    def authenticate_client(self, *args: Any, **kwargs: Any) -> Client:
+        """Raises ProgramRefused, which says what is wrong about the program that asks."""
+        try:
+            found: Client = super().authenticate_client(*args, **kwargs)
+        except InvalidClientError:
+            client, refused = explain_wrong_client()
+            note_refusal(client, refused)
+            raise refused from None
+        return found
+
+    def handle_error_response(self, asked: Any, error: OAuth2Error) -> Response:
+        """To a program, which by now is known, except where `authenticate_client` refused it."""
+        note_refusal(asked.client, error)
+        response: Response = super().handle_error_response(asked, error)
+        if response.status_code == 401:  # RFC 7617, 2
+            response.headers["WWW-Authenticate"] = 'Basic realm="OpenID Connect"'
+        return response
 
     def create_oauth2_request(self, _: Any) -> OurRequest:
         return OurRequest()
@@ -250,12 +296,5 @@ def make_token(
 
 server = Server(scopes_supported=None)
 server.register_token_generator("default", make_token)
-server.register_grant(CodeGrant, [IdToken(), Pkce()])
-server.register_grant(RefreshGrant)
-
-
-def find_auth_time() -> int:
-    """When this device signed in, or its owner last proved with a passkey to be there."""
-    row = fetch_row("SELECT created_at FROM sessions WHERE id_digest = ?", (this_digest(),))
-    began: int = row["created_at"] if row else 0
-    return max(began, int(session.get("passkey_confirmed_at", 0)))
+server.register_grant(CodeGrant, [FirstIdToken(), Pkce()])
+server.register_grant(RefreshGrant, [IdToken()])

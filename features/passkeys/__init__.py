@@ -7,7 +7,7 @@ browser that asked. `webauthn` checks what comes back; it has to be told both ti
 lock is required. The library is imported where it is used, because it is large."""
 
 from features.passkeys import using  # noqa: F401 - its routes
-from features.passkeys.ceremony import where_to_confirm
+from features.passkeys.ceremony import where_to_confirm, where_to_prove
 from features.passkeys.challenges import prune_challenges
 from features.passkeys.own import WAYS_IN, check_host, drop_passkeys, end_passkeys
 from features.passkeys.room import bp
@@ -22,6 +22,8 @@ feature = Feature(
         "passkey-refused": "That didn't work with this passkey. Try again, or sign in another way.",
         "passkey-counter": "This passkey may have been copied, so it wasn't accepted. Sign in"
         " another way, and remove it.",
+        "passkey-new": "This passkey is so new that it proves nothing yet. Use an older one, or try"
+        " again tomorrow.",
         "passkey-first": "Confirm with your passkey first.",
         "passkey-signed-out": "You're signed out. Sign in first.",
         "passkey-name": "Type a name of 1 to 40 letters.",
@@ -49,6 +51,7 @@ feature = Feature(
     prune=prune_challenges,
     ended=drop_passkeys,
     where_to_confirm=where_to_confirm,
+    where_to_prove=where_to_prove,
     check=check_host,
     not_in_backups=("used_challenges",),
 )

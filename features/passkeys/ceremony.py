@@ -17,8 +17,8 @@ from features.passkeys.challenges import (
 from features.passkeys.json_api import parse_json
 from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, fetch_rows
-from foundation.web.sessions import Member
-from foundation.words.clock import MINUTE, now
+from foundation.web.sessions import Member, find_last_proof
+from foundation.words.clock import DAY, MINUTE, now
 
 CONFIRMED_FOR = 5 * MINUTE
 
@@ -144,6 +144,18 @@ def where_to_confirm(member: Member, within: int = CONFIRMED_FOR) -> str | None:
     if 0 <= lately < within or find_host() is None or not find_passkeys(member.id):
         return None
     return "/passkeys/confirm"
+
+
+def where_to_prove(member: Member) -> str | None:
+    """Where to prove to a program who sits here; None: no passkey of theirs proves it."""
+    proves = any(is_proof(row["created_at"]) for row in find_passkeys(member.id))
+    return "/passkeys/confirm" if proves and find_host() else None
+
+
+def is_proof(added_at: int) -> bool:
+    """Whether a passkey of that age says who sits here. Somebody who finds a device that is signed
+    in can add one; a day later its owner has seen that on the start page."""
+    return added_at <= max(find_last_proof(), now() - DAY)
 
 
 @bp.app_template_global()

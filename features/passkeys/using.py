@@ -14,6 +14,7 @@ from features.passkeys.ceremony import (
     check_new_passkey,
     check_passkey,
     get_options,
+    is_proof,
     read_attachment,
     where_to_confirm,
 )
@@ -35,6 +36,7 @@ from features.passkeys.json_api import (
 from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, transaction
 from foundation.storage.journal import record_sparingly
+from foundation.web.feature import find_title
 from foundation.web.guards import read_next, with_next
 from foundation.web.notices import notify
 from foundation.web.sessions import (
@@ -129,14 +131,18 @@ def confirm_passkey() -> ResponseReturnValue:
     found = use_passkey("confirm", member)
     if isinstance(found, str):
         return refuse_in_json(found)
-    session["passkey_confirmed_at"] = now()
+    is_proved = session.get("proved_at") == session["passkey_confirmed_at"]
+    if not is_proved and find_title(read_json_next()):
+        return refuse_in_json("passkey-new")  # or the program would ask again and again
     return respond_with_next("/account")
 
 
 @bp.get("/passkeys/confirm")
 def ask_to_confirm() -> ResponseReturnValue:
     require_member()
-    return render_template("passkeys/confirm.html", next=read_next() or "/account")
+    next_ = read_next()
+    facts = {"next": next_ or "/account", "app_title": find_title(next_)}
+    return render_template("passkeys/confirm.html", **facts)
 
 
 def way_on() -> str:
@@ -206,4 +212,14 @@ def record_use(
         if session_id:
             added_by = fresh["added_by"]
             sign_in_as(owner, session_id, "passkey", "passkey_used", added_by=added_by)
+        else:
+            note_confirmation(fresh["created_at"])
     return owner
+
+
+def note_confirmation(added_at: int) -> None:
+    """By a passkey that was added then."""
+    at = now()
+    if is_proof(added_at):
+        session["proved_at"] = at
+    session["passkey_confirmed_at"] = at

@@ -15,7 +15,8 @@ Described = tuple[sqlite3.Row, str]
 # Events whose subject is an app. Of all others it is a member, or is to be one.
 ABOUT_APPS = (
     "program_added", "program_changed", "program_removed", "program_members_changed",
-    "app_password_made", "app_password_ended", "openid_set_up", "openid_logout_failed",
+    "program_asked", "app_password_made", "app_password_ended", "openid_set_up",
+    "openid_new_secret", "openid_refused", "openid_logout_failed",
 )  # fmt: skip
 
 # Each line, with who the invite was for while it is open, and who it became.

@@ -11,17 +11,24 @@ class Mistake(Exception):
     """A form field was filled in wrongly, or asks for something that isn't possible now.
 
     `sentence` is the name of what to tell the person, `field` is where to show it, `wait` says in
-    how many seconds the same input will be fine, and `instead` is what would be fine now.
+    how many seconds the same input will be fine, `instead` is what would be fine now, and `about`
+    is what {name} in the sentence stands for.
     """
 
     def __init__(
-        self, field: str, sentence: str, wait: int | None = None, instead: tuple[str, ...] = ()
+        self,
+        field: str,
+        sentence: str,
+        wait: int | None = None,
+        instead: tuple[str, ...] = (),
+        about: str = "",
     ) -> None:
         super().__init__(sentence)
         self.field = field
         self.sentence = sentence
         self.wait = wait
         self.instead = instead
+        self.about = about
 
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # all but tabs and new lines
@@ -91,6 +98,12 @@ def last_day_of(ends_at: int | None) -> str:
     return say_iso(ends_at - 1)[:10] if ends_at else ""
 
 
+def drop_signs(text: str) -> str:
+    """Without spaces, dashes and invisible characters; full-width letters as usual ones."""
+    kept = drop_invisible(unicodedata.normalize("NFKC", text))
+    return "".join(c for c in kept if not c.isspace() and unicodedata.category(c) != "Pd")
+
+
 def read_digits(text: str) -> str:
     """Digits of any script as 0 to 9, anything else as "?". Spaces and invisible characters don't
     matter."""
@@ -100,7 +113,7 @@ def read_digits(text: str) -> str:
 
 def parse_pin(text: str) -> str:
     """Six digits; dashes don't matter, either."""
-    digits = read_digits("".join(c for c in text if unicodedata.category(c) != "Pd"))
+    digits = read_digits(drop_signs(text))
     if not re.fullmatch(r"[0-9]{6}", digits):
         raise Mistake("pin", "pin-unreadable" if digits else "pin-missing")
     return digits

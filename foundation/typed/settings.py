@@ -1,7 +1,6 @@
 """Settings, from the environment or `.env`. Each has a parser, from text to value or ValueError,
 and its help text."""
 
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ import click
 import phonenumbers
 from dotenv import dotenv_values, find_dotenv
 
+from foundation.typed.hosts import is_loopback, is_within
 from foundation.typed.keywords import CARRIER_KEYWORDS
 from foundation.typed.mistakes import Mistake
 from foundation.typed.phones import region_of
@@ -43,17 +43,6 @@ def parse_group_name(text: str) -> str:
     if not 1 <= len(text) <= 16 or not text.isprintable() or re.search(r"[\\/{}:$]", text):
         raise ValueError("must have 1 to 16 characters, and none of / \\ { } : $")
     return text
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def is_within(host: str, domain: str) -> bool:
-    return f".{host}".endswith(f".{domain}")
 
 
 def parse_base_url(text: str) -> str:

@@ -11,7 +11,9 @@ RESERVED_NAMES = {
     "admin", "administrator", "anonymous", "everyone", "guest", "me", "member", "null", "root",
     "support", "system", "undefined",
 }  # fmt: skip
-
+# Of no new member: apps are told <username>@members.<host>, and mail to these is for who runs
+# a host (RFC 2142).
+MAIL_NAMES = {"abuse", "hostmaster", "postmaster", "webmaster"}
 
 MAX_NAME = 30
 

@@ -75,6 +75,8 @@ class Feature(NamedTuple):
     # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
     # Takes how many seconds ago is recent enough, too.
     where_to_confirm: Callable[..., str | None] | None = None
+    # Where a member proves to a program who sits here; None: they have nothing that does.
+    where_to_prove: Callable[[Member], str | None] | None = None
     # Its part in what /auth says, see forward_auth.py.
     find_caller: FindCaller | None = None
     may_pass: MayPass | None = None
@@ -102,6 +104,12 @@ def add_features(app: Flask, features: tuple[Feature, ...]) -> None:
 def find_confirmation(member: Member, **within: int) -> str | None:
     """Where that member has to confirm first, see `where_to_confirm`."""
     places = (where_to_confirm(member, **within) for where_to_confirm in hooks("where_to_confirm"))
+    return next((place for place in places if place), None)
+
+
+def find_proof(member: Member) -> str | None:
+    """Where that member proves who sits here, see `where_to_prove`."""
+    places = (where_to_prove(member) for where_to_prove in hooks("where_to_prove"))
     return next((place for place in places if place), None)
 
 

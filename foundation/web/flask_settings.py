@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 from flask import Flask
 
 from foundation.running import running
+from foundation.typed.hosts import is_loopback
 from foundation.typed.phones import example_phone
-from foundation.typed.settings import is_loopback
 from foundation.web.forward_auth import ForwardAuth
 from foundation.web.responses import SecurityHeaders
 from foundation.words.clock import DAY

@@ -30,4 +30,4 @@ class Form:
     def error(self, field: str) -> str | None:
         """What to tell beside the field."""
         mistake = self.mistakes.get(field)
-        return say(mistake.sentence) if mistake else None
+        return say(mistake.sentence, mistake.about) if mistake else None

@@ -140,12 +140,20 @@ def read_program(environ: WSGIEnvironment) -> str | None:
 
 
 def is_browser(environ: WSGIEnvironment) -> bool:
-    return "HTTP_SEC_FETCH_MODE" in environ or "text/html" in environ.get("HTTP_ACCEPT", "")
+    """A browser opens pages, or fetches something for one. Thunderbird says the same of what it
+    syncs; but without CORS no page can send any other method than these."""
+    mode = environ.get("HTTP_SEC_FETCH_MODE")
+    if mode == "navigate":
+        return True
+    if "Thunderbird/" in environ.get("HTTP_USER_AGENT", ""):
+        return False
+    is_simple = environ.get("HTTP_X_FORWARDED_METHOD", "GET") in ("GET", "HEAD", "POST")
+    if mode is None:
+        return is_simple and "text/html" in environ.get("HTTP_ACCEPT", "")
+    return is_simple or mode != "no-cors"
 
 
 def is_navigation(environ: WSGIEnvironment) -> bool:
     """Whether somebody opens a page, and not a script or picture: those can't follow to a form."""
-    mode = environ.get("HTTP_SEC_FETCH_MODE")
-    if mode is not None:
-        return bool(mode == "navigate")
-    return "text/html" in environ.get("HTTP_ACCEPT", "")
+    mode = environ.get("HTTP_SEC_FETCH_MODE", "navigate")
+    return mode == "navigate" and is_browser(environ)

@@ -8,8 +8,8 @@ from urllib.parse import unquote_plus, urlencode
 from flask import abort, current_app, request
 from werkzeug.routing import RequestRedirect
 
+from foundation.typed.hosts import is_within
 from foundation.typed.mistakes import has_control
-from foundation.typed.settings import is_within
 from foundation.web.sessions import this_session
 
 View = TypeVar("View", bound=Callable[..., Any])

@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 from flask import current_app, request
 
+from foundation.storage.authors import find_author
 from foundation.typed.mistakes import Mistake, end_of_day, parse_coming_day, parse_who
 from foundation.typed.phones import parse_known_phone, parse_phone
-from foundation.typed.usernames import parse_username
+from foundation.typed.usernames import MAIL_NAMES, parse_username
 from foundation.vonage import texts
 from foundation.vonage.inbound import fold_text
 from foundation.web.forms import Form
@@ -62,6 +63,7 @@ def read_invited_phone(form: Form) -> str | None:
 def parse_new_username(text: str) -> str:
     """Optional. Refuses the word: somebody mixed up the fields. Raises Mistake."""
     name = parse_username(text) if text.strip() else ""
-    if name == fold_text(current_app.config["INVITE_CODE"]):
+    is_new_mail_name = name in MAIL_NAMES and find_author(name) is None
+    if is_new_mail_name or name == fold_text(current_app.config["INVITE_CODE"]):
         raise Mistake("username", "username-reserved")
     return name

@@ -22,7 +22,9 @@ def render_kept_form(template: str, form: Form, **facts: object) -> str:
     language, the form's mistakes and what was typed; `facts` are whatever else the template needs.
     The template may show what was typed, but not test it: a gap is never empty."""
     mistakes = form.mistakes.values()
-    is_special = any(facts.values()) or any(one.wait or one.instead for one in mistakes)
+    is_special = any(facts.values()) or any(
+        one.wait or one.instead or one.about for one in mistakes
+    )
     if is_special or has_notice() or current_member():
         return render_template(template, form=form, **facts)
     outlines = running().kept_forms

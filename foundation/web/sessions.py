@@ -33,7 +33,7 @@ from flask_session.base import ServerSideSession, ServerSideSessionInterface
 from ua_parser import parse_os, parse_user_agent
 from werkzeug.exceptions import HTTPException
 
-from foundation.storage.database import get_db, transaction
+from foundation.storage.database import fetch_row, get_db, transaction
 from foundation.storage.digests import digest_session
 from foundation.web.root_files import is_public
 from foundation.words.clock import DAY, now
@@ -80,6 +80,13 @@ def this_session() -> MemberSession:
 
 def this_digest() -> str:
     return digest_session(this_session().sid)
+
+
+def find_last_proof() -> int:
+    """When this device signed in, or its owner last proved to be there."""
+    row = fetch_row("SELECT created_at FROM sessions WHERE id_digest = ?", (this_digest(),))
+    began: int = row["created_at"] if row else 0
+    return max(began, int(session.get("proved_at", 0)))
 
 
 def is_still_signed_in(db: sqlite3.Connection) -> bool:

@@ -57,6 +57,13 @@ SENTENCES = {
     #
     "who-too-long": "Write 60 characters at most, in one line.",
     "line-number": "We don't keep phone numbers. Write a name instead.",
+    "address-whole": "{name} isn't a whole address, such as https://photos.example.org/callback.",
+    "address-https": "{name} has to begin with https. Without the s it works only at home, at"
+    " addresses such as http://192.168.1.5.",
+    "address-local": "{name}: a name that is known only at home. Tick “Names of my own network”"
+    " below.",
+    "address-signs": "{name}: an address may have no @ before the host, and none of * # < > \\ and"
+    " quotation marks.",
     "day-unreadable": "We can't read that day. Write it like 2026-12-31.",
     "day-over": "That day is over (in UTC). Choose today or a later one.",
     "day-for-admin": "Admins can't be guests. Leave the last day empty.",
