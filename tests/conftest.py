@@ -89,8 +89,10 @@ NPM_PROGRAMS = ROOT / "tests" / "node_modules" / ".bin"
 
 
 def require_executable(name: str) -> str:
-    """Where it is. Skip without it; where all tests must run, fail."""
-    found = shutil.which(name) or shutil.which(name, path=NPM_PROGRAMS)
+    """Where it is: first of all, in this environment. Skip without it; where all tests must run,
+    fail."""
+    found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
+    found = found or shutil.which(name, path=NPM_PROGRAMS)
     if found is None:
         give_up = pytest.fail if "ALL_TESTS_MUST_RUN" in os.environ else pytest.skip
         give_up(f"{name} is not installed")

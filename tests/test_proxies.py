@@ -1,25 +1,28 @@
-"""The real nginx and the real Caddy, with the files of deploy/, guard a program that says what it
+"""The real nginx, Caddy and Traefik, with the files of deploy/, guard a program that says what it
 was asked."""
 
 import fcntl
 import json
+import os
 import re
 import shutil
 import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Container, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from hashlib import sha256
 from http.client import HTTPConnection, HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+import yaml
 
 from foundation.web.guards import with_next
 from simulator.server import serving
@@ -52,14 +55,36 @@ class Wiki(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     asked: ClassVar[list[dict[str, Any]]] = []
+    first_seen: ClassVar[Event] = Event()
 
     def do_GET(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
+        if self.headers.get("Upgrade") == "websocket" and "Sec-WebSocket-Key" in self.headers:
+            self.echo()
+        elif self.path == "/events":
+            self.send_events()
+        else:
+            self.answer(self.read_body())
+
+    do_POST = do_PUT = do_PROPFIND = do_REPORT = do_MKCOL = do_DELETE = do_LOCK = do_GET
+
+    def read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def answer(self, body: bytes) -> None:
         asked = {
             "method": self.command,
             "path": self.path,
             "headers": self.headers.items(),
-            "body": self.rfile.read(length).decode(),
+            "body": body.decode()
+            if len(body) < 10_000
+            else f"{len(body)} {sha256(body).hexdigest()}",
         }
         self.asked.append(asked)
         answer = json.dumps(asked).encode()
@@ -68,7 +93,26 @@ class Wiki(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_POST = do_GET
+    def echo(self) -> None:
+        """What comes after the handshake, once."""
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.end_headers()
+        self.wfile.write(self.connection.recv(100))
+        self.close_connection = True
+
+    def send_events(self) -> None:
+        """One at once, and the next when the first was seen."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(b"data: first\n\n")
+        self.wfile.flush()
+        if self.first_seen.wait(20):
+            self.wfile.write(b"data: second\n\n")
+        self.close_connection = True
 
     def log_message(self, *args: object) -> None:
         pass
@@ -81,9 +125,9 @@ class Answer(NamedTuple):
 
     def told(self, *names: str) -> Headers:
         """Of the headers that reached the wiki, those that a program may take for `names`: to
-        some, underscores, dots and hyphens are one."""
+        some, all signs are one."""
         seen = json.loads(self.body)["headers"]
-        plain = [(name.lower().replace("_", "-").replace(".", "-"), value) for name, value in seen]
+        plain = [(re.sub("[^a-z0-9]", "-", name.lower()), value) for name, value in seen]
         return [(name, value) for name, value in plain if name in names]
 
 
@@ -111,11 +155,8 @@ class Visitor:
     ) -> Answer:
         address = urlsplit(url)
         host = address.hostname or ""
-        trusting = ssl.create_default_context()
-        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-        plain = socket.create_connection(("127.0.0.1", self.proxy.port), timeout=20)
         connection = HTTPConnection(host)
-        connection.sock = trusting.wrap_socket(plain, server_hostname=host)
+        connection.sock = self.connect(host)
         path = (address.path or "/") + (f"?{address.query}" if address.query else "")
         connection.putrequest(method, path, skip_accept_encoding=True)
         accept = [("Accept", "text/html,*/*;q=0.8")]
@@ -129,6 +170,25 @@ class Visitor:
             name, value = cookie.split(";")[0].split("=", 1)
             self.cookies[name] = value
         return answer
+
+    def connect(self, host: str) -> ssl.SSLSocket:
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        plain = socket.create_connection(("127.0.0.1", self.proxy.port), timeout=20)
+        return trusting.wrap_socket(plain, server_hostname=host)
+
+    def send_slowly(self, url: str, chunks: Iterable[bytes], headers: Headers) -> Answer:
+        """A body that comes in pieces, without saying how long it is."""
+        address = urlsplit(url)
+        connection = HTTPConnection(address.hostname or "")
+        connection.sock = self.connect(address.hostname or "")
+        every = dict(headers + self.cookie_header())
+        with closing(connection):
+            is_chunked = "Content-Length" not in every
+            every |= {"Transfer-Encoding": "chunked"} if is_chunked else {}
+            connection.request("PUT", address.path, chunks, every, encode_chunked=is_chunked)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read().decode())
 
     def cookie_header(self) -> Headers:
         pairs = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
@@ -271,7 +331,7 @@ def proxies(
     with ExitStack() as stack:
         yield {
             proxy.name: proxy
-            for start in (start_nginx, start_caddy)
+            for start in (start_nginx, start_caddy, start_traefik)
             if (proxy := start(stack, folder, addresses, others))
         }
 
@@ -321,20 +381,63 @@ def start_nginx(
 def start_caddy(
     stack: ExitStack, folder: Path, addresses: dict[str, str], others: Sequence[Another] = ()
 ) -> Proxy | None:
-    if not shutil.which("caddy"):
-        return None
     port, log = find_port(), folder / "caddy.log"
     here = f"local_certs\n\tskip_install_trust\n\tadmin off\n\tstorage file_system {folder}/caddy"
     here += f"\n\thttps_port {port}\n\thttp_port {find_port()}"
     changes = addresses | {"{\n\t# The address": f"{{\n\t{here}\n\t# The address"}
     text = add_programs(adapt("Caddyfile", changes), others, addresses["127.0.0.1:8080"])
     (folder / "Caddyfile").write_text(text)
-    command = ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+    caddy = require_executable("caddy")
+    command = [caddy, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
     stack.enter_context(running(command, port, log))
     return Proxy("caddy", port, [log], folder)
 
 
-@pytest.fixture(params=["nginx", "caddy"])
+def start_traefik(
+    stack: ExitStack, folder: Path, addresses: dict[str, str], others: Sequence[Another] = ()
+) -> Proxy:
+    port, log = find_port(), folder / "traefik.log"
+    make_certificate(folder, "traefik")
+    dynamic = yaml.safe_load(adapt("traefik.yaml", addresses))
+    http = dynamic["http"]
+    for other in others:
+        copies = json.dumps({part: http[part]["wiki"] for part in ("routers", "services")})
+        copies = copies.replace("wiki.example.org", other.host).replace('"wiki"', f'"{other.name}"')
+        copies = copies.replace("wiki-members", f"{other.name}-members")
+        members = json.dumps(http["middlewares"]["wiki-members"])
+        members = members.replace("program=wiki", f"program={other.name}")
+        for old, new in other.changes:
+            members = members.replace(old, new)
+        copies = copies.replace(addresses["127.0.0.1:8080"], other.upstream)
+        for part, copied in json.loads(copies).items():
+            http[part][other.name] = copied
+        http["middlewares"][f"{other.name}-members"] = json.loads(members)
+    certificate = {"certFile": f"{folder}/traefik.crt", "keyFile": f"{folder}/traefik.key"}
+    dynamic["tls"] = {"certificates": [certificate]}
+    (folder / "traefik.yaml").write_text(json.dumps(dynamic))
+    changes = {'":443"': f'"127.0.0.1:{port}"', '":80"': f'"127.0.0.1:{find_port()}"'}
+    static = yaml.safe_load(adapt("traefik-static.yaml", changes))
+    static["providers"]["file"]["filename"] = f"{folder}/traefik.yaml"
+    del static["certificatesResolvers"]
+    static["entryPoints"]["websecure"]["http"]["tls"] = {}
+    (folder / "traefik-static.yaml").write_text(json.dumps(static))
+    traefik = require_executable("traefik")
+    command = [traefik, f"--configFile={folder}/traefik-static.yaml"]
+    stack.enter_context(running(command, port, log))
+    proxy = Proxy("traefik", port, [log], folder)
+    wait_for(lambda: is_serving(proxy))
+    return proxy
+
+
+def is_serving(proxy: Proxy) -> bool:
+    """Traefik listens before it has read its files."""
+    try:
+        return Visitor(proxy).ask(f"{GROUP}/healthz").status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(params=["nginx", "caddy", "traefik"])
 def proxy(request: pytest.FixtureRequest) -> Proxy:
     require_executable(request.param)
     found: Proxy = request.getfixturevalue("proxies")[request.param]
@@ -443,6 +546,13 @@ WHO = ["remote-user", "remote-groups", "remote-name", "remote-email", "x-forward
 WHO += [name.lower() for name in LIKE_IT]
 
 
+SIGNS = "-_.!#$%&'*+^`|~"  # all that HTTP lets stand in a name; many apps read them as one
+FORGED += [
+    [(name.replace("-", sign), "ada")] for name in ("Remote-User", *LIKE_IT) for sign in SIGNS
+]
+FORGED += [[("X-Forwarded_Preferred-Username", "ada")], [("X_Auth-Request_User", "ada")]]
+
+
 def test_nobody_can_say_that_they_are_somebody_else(guarded: Guarded, proxy: Proxy) -> None:
     grace = guarded.visitor(proxy, GRACE, "grace")
 
@@ -460,6 +570,8 @@ def test_nobody_can_strike_the_name_out(guarded: Guarded, proxy: Proxy, struck: 
 
     if proxy.name == "caddy":
         assert (answer.status, Wiki.asked) == (400, [])
+    elif proxy.name == "traefik" and "Cookie" in struck:  # before it asks us
+        assert leads_to_sign_up(answer, PAGE)
     else:
         assert answer.told(*WHO) == [("remote-user", "grace")]
 
@@ -506,6 +618,27 @@ def test_the_wiki_never_gets_an_app_password(
 ) -> None:
     answer = guarded.visitor(proxy, GRACE, "grace").ask(PAGE, [("Authorization", header)])
     assert answer.told("authorization") == kept
+
+
+def test_where_a_visitor_is_comes_from_the_proxy(guarded: Guarded, proxy: Proxy) -> None:
+    """And not from the visitor."""
+    names = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded")
+    forged = [(name.replace("-", sign), "6.6.6.6") for name in names for sign in "-_"]
+    answer = guarded.visitor(proxy, GRACE, "grace").ask(PAGE, forged)
+    assert sorted(answer.told(*(name.lower() for name in names))) == [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-host", "wiki.example.org"),
+        ("x-forwarded-proto", "https"),
+        ("x-real-ip", "127.0.0.1"),
+    ]
+
+
+def test_what_clients_need_gets_through(guarded: Guarded, proxy: Proxy) -> None:
+    needed = [("X-Auth-Token", "t"), ("Authorization", "Bearer b"), ("api_access_token", "u")]
+    answer = guarded.visitor(proxy, GRACE, "grace").ask(PAGE, needed)
+    kept = needed[:2] if proxy.name == "traefik" else needed  # which can't tell it from a forgery
+    expected = {(re.sub("_", "-", name.lower()), value) for name, value in kept}
+    assert {*answer.told("x-auth-token", "authorization", "api-access-token")} == expected
 
 
 @pytest.mark.parametrize("gap", [" ", "\t", "  \t "])
@@ -610,21 +743,25 @@ def test_without_our_program_the_wiki_is_closed_and_no_log_has_the_secret_addres
         guarded.served.start()
 
     logged = "".join(log.read_text() for log in proxy.logs)
-    assert "wiki.example.org" in logged
+    assert ("/auth?" if proxy.name == "traefik" else "wiki.example.org") in logged
     assert guarded.token not in logged
 
 
 def test_other_programs_cookies_sign_nobody_out(guarded: Guarded, proxy: Proxy) -> None:
-    """granian drops the whole header for a byte beyond ASCII, and ours with it."""
+    """granian drops the whole header for a byte beyond ASCII, and ours with it. Traefik can't
+    prevent that; its member then looks signed out."""
     visitor = guarded.visitor(proxy, GRACE, "grace")
     own = visitor.cookies.pop("__Secure-session")
     accented = "lastAlbum=K\xe4sekuchen"
 
     for cookies in (f"{accented}; __Secure-session={own}", f"__Secure-session={own}; {accented}"):
-        assert "Hello, grace" in visitor.ask(GROUP, [("Cookie", cookies)]).body
         answer = visitor.ask(PAGE, [("Cookie", cookies)])
+        if proxy.name == "traefik":
+            assert leads_to_sign_up(answer, PAGE)
+            continue
+        assert "Hello, grace" in visitor.ask(GROUP, [("Cookie", cookies)]).body
         assert answer.told("remote-user") == [("remote-user", "grace")]
-    assert "letters beyond ASCII" not in guarded.served.log.read_text()
+        assert "letters beyond ASCII" not in guarded.served.log.read_text()
 
 
 def test_a_cookie_of_an_earlier_domain_is_no_hindrance(guarded: Guarded, proxy: Proxy) -> None:
@@ -699,3 +836,122 @@ def test_half_sent_forms_hold_none_of_our_threads(guarded: Guarded, proxy: Proxy
 
         assert Visitor(proxy).ask(f"{GROUP}/signup").status == 200
         assert Visitor(proxy).ask(f"{GROUP}/healthz").body == "ok\n"
+
+
+# What apps live on --------------------------------------------------------------------------------
+
+UPLOAD = bytes(range(256)) * 20_000  # 5 MB
+
+
+def seen_of(body: bytes) -> str:
+    return f"{len(body)} {sha256(body).hexdigest()}"
+
+
+def test_an_upload_arrives_whole(guarded: Guarded, proxy: Proxy) -> None:
+    """Of a length that is said before, and of one that isn't."""
+    grace = guarded.visitor(proxy, GRACE, "grace")
+    for headers in ([("Content-Length", str(len(UPLOAD)))], []):
+        pieces = (UPLOAD[at : at + 50_000] for at in range(0, len(UPLOAD), 50_000))
+        answer = grace.send_slowly(f"{WIKI}/file", pieces, headers)
+        asked = json.loads(answer.body)
+        assert (asked["method"], asked["body"]) == ("PUT", seen_of(UPLOAD))
+        assert answer.told("remote-user") == [("remote-user", "grace")]
+
+
+@pytest.mark.slow
+def test_so_does_a_slow_one(guarded: Guarded, proxy: Proxy) -> None:
+    """40 kB a second, for half a minute and more."""
+
+    def drip() -> Iterator[bytes]:
+        for _ in range(33):
+            time.sleep(1)
+            yield UPLOAD[:40_000]
+
+    answer = guarded.visitor(proxy, GRACE, "grace").send_slowly(f"{WIKI}/file", drip(), [])
+    assert json.loads(answer.body)["body"] == seen_of(UPLOAD[:40_000] * 33)
+
+
+@pytest.mark.parametrize("method", ["PROPFIND", "REPORT", "MKCOL", "LOCK", "PUT", "DELETE"])
+def test_every_verb_gets_through(guarded: Guarded, proxy: Proxy, method: str) -> None:
+    answer = guarded.visitor(proxy, GRACE, "grace").ask(PAGE, [], method, "body=1")
+    asked = json.loads(answer.body)
+    assert (asked["method"], asked["body"]) == (method, "body=1")
+
+
+def open_raw(visitor: Visitor, path: str, headers: Headers) -> ssl.SSLSocket:
+    connection = visitor.connect("wiki.example.org")
+    every = [("Host", "wiki.example.org"), *headers, *visitor.cookie_header()]
+    head = "".join(f"{name}: {value}\r\n" for name, value in every)
+    connection.sendall(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
+    return connection
+
+
+def read_until(connection: ssl.SSLSocket, end: bytes) -> bytes:
+    got = b""
+    while end not in got:
+        piece = connection.recv(4096)
+        assert piece, got
+        got += piece
+    return got
+
+
+def test_a_websocket_speaks_both_ways(guarded: Guarded, proxy: Proxy) -> None:
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+    upgrade += [("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), ("Sec-WebSocket-Version", "13")]
+    with open_raw(guarded.visitor(proxy, GRACE, "grace"), "/socket", upgrade) as connection:
+        assert b" 101 " in read_until(connection, b"\r\n\r\n")
+        connection.sendall(b"a frame")
+        assert read_until(connection, b"a frame") == b"a frame"
+
+
+def test_events_come_one_by_one(guarded: Guarded, proxy: Proxy) -> None:
+    Wiki.first_seen.clear()
+    with open_raw(guarded.visitor(proxy, GRACE, "grace"), "/events", []) as connection:
+        read_until(connection, b"first\n\n")
+        Wiki.first_seen.set()
+        read_until(connection, b"second\n\n")
+
+
+def test_no_stranger_fills_the_memory_of_our_own_site(guarded: Guarded, proxy: Proxy) -> None:
+    """A form of ours is small. What is larger is refused, before it's all there."""
+    before = find_memory()
+    pieces = (b"x" * 100_000 for _ in range(1_000))
+    try:
+        answer = Visitor(proxy).send_slowly(f"{GROUP}/login", pieces, [])
+        assert answer.status in (413, 405)
+    except OSError:  # hung up while we sent
+        pass
+    assert find_memory() - before < 50_000
+
+
+def find_memory() -> int:
+    """In kB, of all web servers that run."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            text = status.read_text()
+            if re.search(r"^Name:\t(nginx|caddy|traefik)$", text, re.M):
+                total += int(re.findall(r"^VmRSS:\s+(\d+)", text, re.M)[0])
+    return total
+
+
+def test_caddys_file_says_what_to_change_for_debians(
+    guarded: Guarded, wiki: ThreadingHTTPServer, tmp_path: Path
+) -> None:
+    debians = "/usr/bin/caddy"
+    if not Path(debians).exists():
+        give_up = pytest.fail if "ALL_TESTS_MUST_RUN" in os.environ else pytest.skip
+        give_up("Debian's Caddy is not installed")
+    text = (ROOT / "deploy" / "Caddyfile").read_text()
+    assert "With 2.6" in text
+    text = re.sub(r"\t\ttimeouts \{\n\t\t\tread_timeout.*?\n\t\t\}\n", "", text)
+    text = text.replace("\trequest_buffers 64KiB", "\tbuffer_requests")
+    text = re.sub(r"\t\texpected_underscore_headers .*\n", "", text)
+    (tmp_path / "Caddyfile").write_text(text)
+    told = subprocess.run(
+        [debians, "adapt", "--config", tmp_path / "Caddyfile", "--adapter", "caddyfile"],
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    assert '"buffer_requests":true' in told.stdout

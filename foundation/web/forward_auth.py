@@ -19,6 +19,8 @@ from foundation.web.sessions import SessionTable, is_renewal_due, read_cookies
 
 FORWARDED = ("METHOD", "PROTO", "HOST", "URI")
 
+# A browser has both after a change of COOKIE_DOMAIN.
+OTHER_SESSIONS = {"__Host-session", "__Secure-session"}
 CHALLENGE = 'Basic realm="app password", charset="UTF-8"'
 
 Verdict = tuple[str, dict[str, str]]  # status and headers
@@ -30,7 +32,8 @@ MayPass = Callable[[Flask, WSGIEnvironment, sqlite3.Row], Verdict | None]
 
 class ForwardAuth:
     """200 with `Remote-User`, or 401. `/auth?redirect=1`, for proxies that hand our answer on to
-    the visitor, is a 303 to the sign-up page instead of the 401.
+    the visitor, is a 303 to the sign-up page instead of the 401. With the 200 come the visitor's
+    `Cookie` and `Authorization` without what is ours, for proxies that can't pick them apart.
 
     Only the cookie decides, or what a feature knows of, and whatever fails is a no. It is answered
     before Flask begins, because a proxy asks for every picture on a page.
@@ -42,7 +45,10 @@ class ForwardAuth:
         self.app, self.wsgi_app = app, app.wsgi_app
         self.find_caller, self.may_pass = find_caller, may_pass
         self.sessions = cast(SessionTable, app.session_interface)
-        every = security_headers(app.config) | PRIVATE | {"Content-Length": "0"}
+        config = app.config
+        names = ("SESSION", "VISITOR", "NOTICE", "LANGUAGE")
+        self.own_cookies = {config[f"{name}_COOKIE_NAME"] for name in names} | OTHER_SESSIONS
+        every = security_headers(config) | PRIVATE | {"Content-Length": "0"}
         self.headers = [*every.items()]
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -76,7 +82,16 @@ class ForwardAuth:
             refusal = may_pass(self.app, environ, row)
             if refusal is not None:
                 return refusal
-        return "200 OK", {"Remote-User": row["username"]}
+        return "200 OK", {"Remote-User": row["username"]} | self.leave_ours_out(environ)
+
+    def leave_ours_out(self, environ: WSGIEnvironment) -> dict[str, str]:
+        """Of what the visitor sent, what the program may see."""
+        pairs = [pair.strip() for pair in environ.get("HTTP_COOKIE", "").split(";")]
+        theirs = [one for one in pairs if one.partition("=")[0].rstrip() not in self.own_cookies]
+        given = environ.get("HTTP_AUTHORIZATION", "")
+        is_password = given[:5].lower() == "basic"
+        kept = {"Cookie": "; ".join(theirs), "Authorization": "" if is_password else given}
+        return {name: value for name, value in kept.items() if value}
 
     def refuse(self, environ: WSGIEnvironment) -> Verdict:
         """Somebody who is not signed in asks. Programs send a password only when they are asked to;
