@@ -14,3 +14,10 @@ UPDATE openid_clients SET is_email_old = 1 WHERE email != 'none';
 ALTER TABLE openid_sessions ADD COLUMN signed_in_at INTEGER NOT NULL DEFAULT 0;
 
 CREATE INDEX openid_sessions_of_program ON openid_sessions (program_id, signed_in_at);
+
+CREATE TABLE openid_refusals (  -- the last one of a program; several processes show it
+    program_id INTEGER PRIMARY KEY REFERENCES openid_clients ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    why TEXT NOT NULL,  -- the name of a sentence
+    address TEXT NOT NULL  -- where a member's browser should have been sent; may be empty
+) STRICT;

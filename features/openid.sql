@@ -78,6 +78,13 @@ CREATE TRIGGER openid_tokens_follow_session AFTER UPDATE OF id_digest ON session
     UPDATE openid_tokens SET session_digest = NEW.id_digest WHERE session_digest = OLD.id_digest;
 END;
 
+CREATE TABLE openid_refusals (  -- the last one of a program; several processes show it
+    program_id INTEGER PRIMARY KEY REFERENCES openid_clients ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    why TEXT NOT NULL,  -- the name of a sentence
+    address TEXT NOT NULL  -- where a member's browser should have been sent; may be empty
+) STRICT;
+
 CREATE TABLE openid_keys (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     public TEXT NOT NULL,  -- JWK, as JSON

@@ -5,12 +5,13 @@ say who may use which; home shows each member theirs. A proxy in front of one as
 import re
 import sqlite3
 from collections.abc import Collection
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 from wsgiref.types import WSGIEnvironment
 
 import click
-from flask import Blueprint, Flask, abort, redirect, render_template, request, url_for
+from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_admin, require_member
@@ -32,6 +33,7 @@ from foundation.web.forward_auth import (
 from foundation.web.notices import notify
 from foundation.web.paging import Page, fetch_page
 from foundation.web.sessions import IS_MEMBER, Member, acting
+from foundation.web.site_blocks import WEB_SERVERS, write_site
 from foundation.words.clock import now
 from foundation.words.sentences import say
 
@@ -41,7 +43,7 @@ admin_bp = Blueprint("admin_programs", __name__)
 admin_bp.before_request(require_admin)
 
 FIELDS = ("name", "title", "address", "who")
-MAX_TITLE, MAX_ADDRESS = 40, 300
+MAX_TITLE = 40
 
 # What an admin types ------------------------------------------------------------------------------
 
@@ -62,10 +64,7 @@ def parse_title(text: str) -> str:
 
 def parse_address(text: str) -> str:
     """Raises Mistake."""
-    address = parse_web_address("address", text, with_local_names=True)
-    if len(address) > MAX_ADDRESS:
-        raise Mistake("address", "address-whole", about=address[:80])
-    return address
+    return parse_web_address("address", text, with_local_names=True)
 
 
 def host_of(address: str) -> str:
@@ -129,7 +128,9 @@ COUNT_CHOSEN = (
 
 
 COUNT_ASKERS = (
-    "(SELECT count(*) FROM program_askers WHERE program_id = programs.id AND NOT for_all) AS askers"
+    "(SELECT count(*) FROM program_askers JOIN authors ON authors.id = author_id"
+    " WHERE program_id = programs.id AND NOT for_all"
+    " AND (ends_at IS NULL OR ends_at > unixepoch())) AS askers"
 )
 
 
@@ -157,7 +158,8 @@ def require_program(name: str) -> sqlite3.Row:
 
 @admin_bp.route("/admin/programs/<name>", methods=["GET", "POST"])
 def program(name: str) -> ResponseReturnValue:
-    """A program's page: who uses it, who may, and the way to all else."""
+    """A program's page: who uses it, who may, and the way to all else. Or all about it at once:
+    what isn't said opens nothing."""
     found, form = require_program(name), Form("title", "address", "who")
     if request.method != "POST":
         return show_program(found, Form("username"))
@@ -165,16 +167,30 @@ def program(name: str) -> ResponseReturnValue:
     address = form.read("address", parse_address)
     if form.mistakes:
         return render_template("programs/title.html", program=found, form=form), 422
+    return change_program(found, title, address, form.values["who"] == "all")
+
+
+@admin_bp.post("/admin/programs/<name>/who")
+def change_who(name: str) -> ResponseReturnValue:
+    found, form = require_program(name), Form("who")
+    return change_program(found, None, None, form.values["who"] == "all")
+
+
+def change_program(
+    found: sqlite3.Row, title: str | None, address: str | None, is_for_all: bool | None
+) -> ResponseReturnValue:
+    """None: it stays, whatever another admin has made of it meanwhile."""
     with acting() as db:
         before = find_users(found["id"])
         db.execute(
-            "UPDATE programs SET title = ?, address = ?, host = ?, for_all = ? WHERE id = ?",
-            (title, address, host_of(address), form.values["who"] == "all", found["id"]),
+            "UPDATE programs SET title = coalesce(?, title), address = coalesce(?, address),"
+            " host = coalesce(?, host), for_all = coalesce(?, for_all) WHERE id = ?",
+            (title, address, address and host_of(address), is_for_all, found["id"]),
         )
         announce_lost_access(found["id"], before)
-        record("program_changed", require_member().username, name)
+        record("program_changed", require_member().username, found["name"])
     notify("done-program-changed")
-    return redirect(url_for("programs.admin_programs.program", name=name), 303)
+    return redirect(url_for("programs.admin_programs.program", name=found["name"]), 303)
 
 
 def show_program(found: sqlite3.Row, adding: Form, status: int = 200) -> ResponseReturnValue:
@@ -182,11 +198,17 @@ def show_program(found: sqlite3.Row, adding: Form, status: int = 200) -> Respons
     return render_template("programs/program.html", program=found, adding=adding, **lists), status
 
 
-@admin_bp.get("/admin/programs/<name>/title")
+@admin_bp.route("/admin/programs/<name>/title", methods=["GET", "POST"])
 def title_and_address(name: str) -> ResponseReturnValue:
     found, form = require_program(name), Form("title", "address")
-    form.values = {"title": found["title"], "address": found["address"]}
-    return render_template("programs/title.html", program=found, form=form)
+    if request.method != "POST":
+        form.values = {"title": found["title"], "address": found["address"]}
+        return render_template("programs/title.html", program=found, form=form)
+    title = form.read("title", parse_title)
+    address = form.read("address", parse_address)
+    if form.mistakes:
+        return render_template("programs/title.html", program=found, form=form), 422
+    return change_program(found, title, address, None)
 
 
 def find_askers(program_id: int) -> list[sqlite3.Row]:
@@ -205,6 +227,22 @@ def find_chosen(program_id: int) -> Page:
         f" WHERE program_id = ?2 AND {IS_MEMBER} ORDER BY username",
         (now(), program_id),
     )
+
+
+@admin_bp.get("/admin/programs/<name>/proxy")
+def behind_proxy(name: str) -> ResponseReturnValue:
+    """What to copy into the file of one web server. The port is the one that we listen on."""
+    found, asked = require_program(name), request.args.get("server", "")
+    server = asked if asked in WEB_SERVERS else "caddy"
+    names = {
+        "wiki.example.org": found["host"],
+        "group.example.org": urlsplit(current_app.config["BASE_URL"]).netloc,
+        "127.0.0.1:8000": f"127.0.0.1:{request.environ['SERVER_PORT']}",
+    }
+    folder = Path(current_app.root_path, "deploy")
+    facts = {"servers": WEB_SERVERS, "server": server, "program": found}
+    block = write_site(folder, WEB_SERVERS[server], name, names)
+    return render_template("programs/proxy.html", block=block, **facts)
 
 
 @admin_bp.route("/admin/programs/<name>/remove", methods=["GET", "POST"])

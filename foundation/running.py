@@ -30,7 +30,6 @@ class Running:
     tallies: Counter[str] = field(default_factory=Counter)  # what strangers did, by event
     tallied_at: dict[str, int] = field(default_factory=dict)
     kept_forms: dict[object, list[str]] = field(default_factory=dict)
-    refusals: dict[int, Any] = field(default_factory=dict)  # of apps, by the program's id
     waiting: set[str] = field(default_factory=set)  # sign-ins whose second press waits
 
 

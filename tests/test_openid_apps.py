@@ -11,8 +11,9 @@ from markupsafe import escape
 from werkzeug.test import TestResponse
 
 from foundation.words.clock import DAY, MINUTE
+from wsgi import create_app
 
-from .conftest import ADA, GRACE, Browser, Group, sentence, shown
+from .conftest import ADA, GRACE, Browser, Group, Lock, once_of, sentence, shown
 from .test_openid import BACK, BARE, Program, told
 from .test_programs import choose, register
 
@@ -26,7 +27,7 @@ def photos(group: Group, ada: Browser) -> Program:
 
 
 def lines(group: Group) -> list[tuple[object, ...]]:
-    return group.rows("SELECT event, subject FROM journal WHERE event LIKE 'openid_refused'")
+    return group.rows("SELECT event, subject FROM journal WHERE event = 'openid_refused'")
 
 
 # Every refusal says why ---------------------------------------------------------------------------
@@ -137,6 +138,51 @@ def test_asking_silently_is_no_news(group: Group, ada: Browser, photos: Program)
     assert "The member has to sign in" not in ada.get(PAGE).text
 
 
+def test_nothing_that_was_sent_is_shown(group: Group, ada: Browser) -> None:
+    """Strangers could write on the admins' page, and on ours."""
+    register(ada, "photos")
+    photos = Program(group, ada, back="http://192.168.1.5/cb")
+    words = "Call-+12025550166"
+    for asked in ({"response_type": words}, {"prompt": words, "max_age": words}, {"scope": words}):
+        page = photos.send(group.browser(), **asked).text
+        assert words not in re.sub(r'(href|value)="[^"]*"', "", page)
+        assert words not in ada.get(PAGE).text
+    page = photos.send(group.browser(), response_type=words).text
+    assert shown("openid-response-type") in page
+    assert shown("openid-response-type") in ada.get(PAGE).text
+
+
+def test_who_refuses_waits_for_no_lock(group: Group, ada: Browser, photos: Program) -> None:
+    lock = Lock(group.app.config["DATABASE"])
+    try:
+        assert told(photos.send(group.browser(), **BARE))["error"] == "invalid_request"
+    finally:
+        lock.release()
+    assert group.rows("SELECT * FROM openid_refusals") == []
+
+
+def test_every_process_shows_it(
+    group: Group, ada: Browser, photos: Program, settings: dict[str, str]
+) -> None:
+    photos.send(ada, **BARE)
+    other = Group(create_app(settings), group.vonage).browser()
+    other.client.set_cookie("session", ada.cookie())
+    assert shown("openid-pkce") in other.get(PAGE).text
+
+
+BAD_HINTS = ["x.y.z", "", "é", "eyJhbGciOiJSUzI1NiIsImNyaXQiOjV9.e30.AAAA", "W10.W10.W10"]
+
+
+@pytest.mark.parametrize("hint", BAD_HINTS)
+def test_a_bad_hint_is_no_fault_of_ours(
+    group: Group, ada: Browser, photos: Program, hint: str
+) -> None:
+    assert told(photos.send(ada, prompt="none", id_token_hint=hint))["code"]
+    for browser in (ada, group.browser()):
+        query = urlencode({"id_token_hint": hint, "post_logout_redirect_uri": BACK})
+        assert browser.get(f"/openid/logout?{query}").status_code == 200
+
+
 # What programs are told of members ----------------------------------------------------------------
 
 
@@ -216,7 +262,8 @@ def test_one_claim_more(group: Group, ada: Browser) -> None:
 @pytest.mark.parametrize(
     "claim",
     [{"claim": "sub"}, {"claim": "groups"}, {"claim": "a b"}, {"claim": "x" * 81}]
-    + [{"claim": "role", "claim_of_members": "x" * 81}],
+    + [{"claim": "role", "claim_of_members": "x" * 81}, {"claim": "phone_number"}]
+    + [{"claim": "role"}, {"claim_of_members": "user"}, {"claim_of_admins": "admin"}],
 )
 def test_no_claim_takes_the_place_of_another(
     group: Group, ada: Browser, claim: dict[str, str]
@@ -415,7 +462,8 @@ def test_a_mistake_loses_nothing(group: Group, ada: Browser, photos: Program) ->
     typed = {"redirects": "http://example.org/cb", "claim": "role", "pkce": "no"}
     page = ada.post(PAGE, **typed)
     assert page.status_code == 422
-    for text in (">http://example.org/cb</textarea>", 'value="role"', 'value="no" checked'):
+    kept = (">http://example.org/cb</textarea>", 'value="role"', 'value="no" checked')
+    for text in (*kept, "<details open>"):
         assert text in page.text
     assert photos.code(ada)
 
@@ -482,6 +530,20 @@ def test_or_says_no_and_may_be_asked_again(group: Group, ada: Browser) -> None:
     ask_for(grace)
 
 
+def test_each_page_changes_what_it_shows(group: Group, ada: Browser) -> None:
+    """Another admin may have changed the rest meanwhile."""
+    register(ada, "photos")
+    path = "/admin/programs/photos"
+    assert ada.post(f"{path}/who", who="chosen").status_code == 303
+    title = {"title": "Pictures", "address": "https://p.example.org"}
+    assert ada.post(f"{path}/title", **title).status_code == 303
+    assert ada.get("/programs/photos").status_code == 403
+    assert ada.post(f"{path}/who", who="all").status_code == 303
+    assert ada.get("/programs/photos").location == "https://p.example.org"
+    assert ada.post(f"{path}/title", **title | {"title": ""}).status_code == 422
+    assert "<h1>Pictures</h1>" in ada.get(path).text
+
+
 def test_who_is_removed_asks_no_longer(group: Group, ada: Browser) -> None:
     register(ada, "photos", who="chosen")
     grace = group.join(GRACE, "grace")
@@ -500,6 +562,21 @@ def test_an_admin_lets_herself_in(group: Group, ada: Browser) -> None:
         ada.post("/admin/programs/photos/members", username=fields["username"]).status_code == 303
     )
     assert ada.get("/programs/photos").status_code == 303
+
+
+def test_a_guest_who_is_gone_counts_no_more(group: Group, ada: Browser) -> None:
+    register(ada, "photos", who="chosen")
+    ask_for(group.join(GRACE, "grace"))
+    group.rows("UPDATE authors SET ends_at = unixepoch() WHERE username = 'grace'")
+    assert "asked to be let in" not in ada.get("/admin/programs").text
+
+
+def test_two_tabs_make_one(group: Group, ada: Browser) -> None:
+    register(ada, "photos")
+    pages = [ada.get(PAGE).text for _ in range(2)]
+    made = [ada.post(PAGE, redirects=BACK, once=once_of(page)) for page in pages]
+    assert [one.status_code for one in made] == [200, 303]
+    assert len(group.rows("SELECT 1 FROM openid_clients")) == 1
 
 
 def test_who_may_use_it_asks_for_nothing(group: Group, ada: Browser) -> None:

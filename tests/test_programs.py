@@ -91,9 +91,9 @@ BAD: list[tuple[dict[str, str], str]] = [
     ({"address": "https://wiki.example.org:x"}, "address-whole"),
     ({"address": "https://[wiki"}, "address-whole"),
     ({"address": "https://wiki.example.org/#a"}, "address-signs"),
-    ({"address": "https://wiki.example.org/" + "x" * 300}, "address-whole"),
-    ({"address": "https://wiki.example.org/a b"}, "address-whole"),
-    ({"address": "https://wíki.example.org"}, "address-whole"),
+    ({"address": "https://wiki.example.org/" + "x" * 300}, "address-long"),
+    ({"address": "https://wiki.example.org/a b"}, "address-signs"),
+    ({"address": "https://wíki.example.org"}, "address-signs"),
 ]
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import sha256
+from html import unescape
 from http.client import HTTPConnection, HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
@@ -35,6 +36,7 @@ from .conftest import (
     MALLORY,
     ROOT,
     SIGNATURE_SECRET,
+    Browser,
     Group,
     Served,
     base_settings,
@@ -43,7 +45,7 @@ from .conftest import (
     shown,
     wait_for,
 )
-from .test_programs import GROUPS, PROGRAMS
+from .test_programs import GROUPS, PROGRAMS, register
 
 GROUP, WIKI = "https://group.example.org", "https://wiki.example.org"
 PAGE = f"{WIKI}/page?a=1&b=%2F"
@@ -548,7 +550,7 @@ WHO += [name.lower() for name in LIKE_IT]
 
 SIGNS = "-_.!#$%&'*+^`|~"  # all that HTTP lets stand in a name; many apps read them as one
 FORGED += [
-    [(name.replace("-", sign), "ada")] for name in ("Remote-User", *LIKE_IT) for sign in SIGNS
+    [(name.replace("-", sign), "ada") for sign in SIGNS] for name in ("Remote-User", *LIKE_IT)
 ]
 FORGED += [[("X-Forwarded_Preferred-Username", "ada")], [("X_Auth-Request_User", "ada")]]
 
@@ -955,3 +957,35 @@ def test_caddys_file_says_what_to_change_for_debians(
     )
     assert told.returncode == 0, told.stderr
     assert '"buffer_requests":true' in told.stdout
+
+
+# What an app's page gives to copy -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("server", ["nginx", "caddy", "traefik"])
+def test_a_page_writes_the_block_for_one_more_app(group: Group, ada: Browser, server: str) -> None:
+    """The very block that the tests run for other apps, and the real port."""
+    group.app.config["BASE_URL"] = "http://localhost:8000"
+    register(ada, "photos", address="https://photos.example.net:8443/start")
+    page = ada.client.get(
+        f"/admin/programs/photos/proxy?server={server}", environ_overrides={"SERVER_PORT": "8123"}
+    )
+    block = unescape(page.text.split('id="site" tabindex="0">')[1].split("</pre>")[0])
+    assert "wiki" not in re.sub("#.*", "", block)
+    for part in ("photos.example.net", "program=photos", "127.0.0.1:8123", "127.0.0.1:8080"):
+        assert part in block
+    names = {"nginx": "nginx.conf", "caddy": "Caddyfile", "traefik": "traefik.yaml"}
+    ours = (ROOT / "deploy" / names[server]).read_text()
+    back = block.replace("photos.example.net", "wiki.example.org").replace("8123", "8000")
+    back = back.replace("localhost:8000", "group.example.org").replace("photos", "wiki")
+    if server != "traefik":
+        assert ours.endswith(back)
+    else:
+        http = yaml.safe_load("http:\n" + back)["http"]
+        whole = yaml.safe_load(ours)["http"]
+        for part, name in (
+            ("routers", "wiki"),
+            ("middlewares", "wiki-members"),
+            ("services", "wiki"),
+        ):
+            assert http[part] == {name: whole[part][name]}

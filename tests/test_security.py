@@ -117,7 +117,10 @@ POSTS += ["/devices/1/end", "/devices/end-others"]
 POSTS += ["/devices/add", "/devices/add/confirm", "/join", "/join/finish"]
 POSTS += ["/passkeys/1/rename", "/passkeys/1/remove"]
 POSTS += ["/admin/programs", "/app-passwords", "/app-passwords/1/end"]
-POSTS += [f"/admin/programs/x{more}" for more in ("", "/remove", "/members", "/members/1/drop")]
+POSTS += [
+    f"/admin/programs/x{more}"
+    for more in ("", "/remove", "/members", "/members/1/drop", "/who", "/title")
+]
 POSTS += ["/join/wait", "/members/1/forget"]
 POSTS += [f"/admin/programs/x/openid{more}" for more in ("", "/secret", "/allow", "/try")]
 POSTS += ["/admin/programs/x/askers/1/drop", "/programs/x/ask"]

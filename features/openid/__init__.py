@@ -39,6 +39,12 @@ feature = Feature(
         "openid-no-secret": "The app sent no client secret.",
         "openid-redirect": "The app wants to return to an address that isn't one of its redirect"
         " URIs here.",
+        "openid-response-type": "The app asks for a response_type other than code.",
+        "openid-grant": "The code or the refresh token is wrong, too old, or was used before, or"
+        " the PKCE verifier doesn't fit.",
+        "openid-request": "The app asked in a way that we don't know.",
+        "openid-sign-in": "The member has to sign in.",
+        "openid-press": "The member has to press a button.",
         "openid-mode": "The app asks for a response_mode other than query.",
         "openid-not-theirs": "This member may not use the app.",
         "openid-no-proof": "The app wants a fresh sign-in, and this member has no passkey that"

@@ -35,7 +35,7 @@ class Client(ClientMixin):  # type: ignore[misc]
         known = [self.row["address"], *self.row["redirects"].split("\n")]
         known += self.row["after_sign_out"].split("\n")
         bare = [address.rstrip("/") for address in known if address]
-        return {"post_logout_redirect_uris": [*bare, *(f"{address}/" for address in bare)]}
+        return {"post_logout_redirect_uris": [*known, *bare, *(f"{one}/" for one in bare)]}
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return redirect_uri in self.row["redirects"].split("\n")

@@ -11,7 +11,7 @@ from joserfc.jwk import KeySet
 from app import logout
 from features.openid.clients import Client
 from features.openid.endpoints import ask_again_by_get, with_query
-from features.openid.keys import find_public_keys
+from features.openid.keys import find_public_keys, read_id_token
 from features.openid.provider import server
 from features.openid.room import bp
 from foundation.web.guards import for_machines, is_cross_site
@@ -59,6 +59,9 @@ class WayOn(NamedTuple):
 def find_way_on() -> WayOn:
     """Back to the program, if it says who it is, and an address of its own; otherwise to our start
     page."""
+    hint = request.values.get("id_token_hint", "")
+    if hint and not read_id_token(hint):
+        return WayOn("", "/", "/")
     try:
         asked = Ending(server).validate_request(server.create_oauth2_request(None))
     except (OAuth2Error, ValueError):

@@ -15,7 +15,7 @@ from features.openid.clients import SCOPES, Client, find_client
 from features.openid.keys import find_public_keys, read_id_token
 from features.openid.people import describe_person, find_person, find_public_id
 from features.openid.provider import find_token, server
-from features.openid.refusals import ProgramRefused, note_refusal
+from features.openid.refusals import ProgramRefused, describe_error, name_sentence, note_refusal
 from features.openid.room import bp, issuer
 from foundation.storage.database import transaction
 from foundation.web.cookies import cookie_settings
@@ -70,7 +70,7 @@ def token() -> ResponseReturnValue:
     try:
         response: Response = server.create_token_response()
     except ValueError:  # Authlib would quote what can't be quoted
-        return {"error": "invalid_request"}, 400
+        return {"error": "invalid_request", "error_description": "Odd characters."}, 400
     return response
 
 
@@ -83,7 +83,8 @@ def userinfo() -> ResponseReturnValue:
     person = held.find_person() if held else None
     if held is None or person is None:
         challenge = 'Bearer realm="OpenID Connect", error="invalid_token"'
-        return {"error": "invalid_token"}, 401, {"WWW-Authenticate": challenge}
+        said = {"error": "invalid_token", "error_description": "Unknown, or no longer valid."}
+        return said, 401, {"WWW-Authenticate": challenge}
     return jsonify(describe_person(person, held.get_scope()))
 
 
@@ -120,7 +121,7 @@ def authorize() -> ResponseReturnValue:
     except OAuth2Error as error:
         return send_back_error(client, error)
     except ValueError:  # Authlib would quote what can't be quoted
-        return send_back_error(client, OAuth2Error(error="invalid_request"))
+        return send_back_error(client, ProgramRefused("invalid_request", "openid-request"))
     return send_back(client, code=code)
 
 
@@ -141,7 +142,7 @@ def refuse_what_we_cannot() -> None:
     """OpenID Connect Core 1.0, 6.1: who doesn't support these says so. Raises OAuth2Error."""
     for name in ("request", "request_uri"):
         if name in request.args:
-            raise OAuth2Error(error=f"{name}_not_supported")
+            raise ProgramRefused(f"{name}_not_supported", "openid-request")
     if request.args.get("response_mode", "query") != "query":
         raise ProgramRefused("invalid_request", "openid-mode")
 
@@ -157,15 +158,16 @@ def make_code(client: Client, grant: Any) -> str:
 
 
 def send_back_error(client: Client, error: OAuth2Error) -> ResponseReturnValue:
-    if not asks_to("none"):  # that is no more than a question
-        note_refusal(client, error)
-    why = error.get_error_description()
-    return send_back(client, error=error.error, error_description=why)
+    if not asks_to("none") or error.error not in ("login_required", "interaction_required"):
+        note_refusal(client, error)  # otherwise it was no more than a question
+    described = describe_error(error)
+    return send_back(client, name_sentence(error), error=error.error, error_description=described)
 
 
-def send_back(client: Client, **facts: str) -> ResponseReturnValue:
+def send_back(client: Client, why: str = "", **facts: str) -> ResponseReturnValue:
     """Each answer says who gives it (RFC 9207), so no program takes it for another's. Where the
-    address may lead to somebody else's program, a person has to press."""
+    address may lead to somebody else's program, a person has to press; `why` is the name of a
+    sentence for them."""
     back = request.args["redirect_uri"]
     state = {"state": request.args["state"]} if "state" in request.args else {}
     said = {name: fact for name, fact in facts.items() if fact} | state | {"iss": issuer()}
@@ -173,7 +175,7 @@ def send_back(client: Client, **facts: str) -> ResponseReturnValue:
     if may_lead_anywhere(back):
         return render_template(
             "openid/hand_over.html", title=client.row["title"], address=back, onward=onward,
-            why=facts.get("error_description"),
+            why=why,
         )  # fmt: skip
     return VerbatimRedirect("", 303, {"Location": onward})
 
@@ -216,9 +218,9 @@ def refuse_if_silence_is_impossible(client: Client, member: Member | None) -> No
     hint = read_id_token(request.args.get("id_token_hint", ""))
     is_theirs = member is not None and hint.get("sub") in (None, find_public_id(member))
     if not is_theirs or not is_proved_lately(client):
-        raise OAuth2Error("The member has to sign in.", error="login_required")
+        raise ProgramRefused("login_required", "openid-sign-in")
     if may_lead_anywhere(request.args["redirect_uri"]):
-        raise OAuth2Error("The member has to press a button.", error="interaction_required")
+        raise ProgramRefused("interaction_required", "openid-press")
 
 
 def is_proved_lately(client: Client) -> bool:
@@ -233,20 +235,21 @@ def asks_to(prompt: str) -> bool:
 
 
 def way_back() -> str:
-    """Over a page of ours, see `go_on`. Having signed in within the last minute is then good enough
-    for `prompt=login` and any `max_age`, or one would be asked again and again."""
+    """Over a page of ours, see `go_on`. Having signed in within five minutes is then good enough
+    for `prompt=login` and any `max_age`, or one would be asked again and again. (After the first
+    sign-in there is a page to be read.)"""
     asked = request.args.to_dict()
     asked.pop("prompt", "")
     is_by_prompt = asks_to("login")
     if is_by_prompt or "max_age" in asked:
         longest = "" if is_by_prompt else asked.get("max_age", "")[:9]
-        asked["max_age"] = str(max(MINUTE, int(longest) if longest.isdecimal() else 0))
+        asked["max_age"] = str(max(5 * MINUTE, int(longest) if longest.isdecimal() else 0))
     return f"/openid/go-on?{urlencode(asked)}"
 
 
 def speaking_as_asked(response: Any) -> ResponseReturnValue:
-    """The pages that come are in the language that the program asks for (`ui_locales`), unless the
-    visitor has chosen one."""
+    """Until the browser is closed, our pages are in the language that the program asks for
+    (`ui_locales`), unless the visitor has chosen one."""
     languages = (match_language(tag) for tag in request.args.get("ui_locales", "").split()[:20])
     found = next((language for language in languages if language), None)
     cookie = cookie_settings("LANGUAGE")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from authlib.integrations.flask_oauth2.requests import FlaskOAuth2Payload
 from authlib.oauth2 import AuthorizationServer, OAuth2Error, OAuth2Request
-from authlib.oauth2.rfc6749 import InvalidClientError, InvalidGrantError, InvalidRequestError
+from authlib.oauth2.rfc6749 import InvalidClientError, InvalidGrantError
 from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, RefreshTokenGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
@@ -24,7 +24,7 @@ from features.openid.refusals import ProgramRefused, explain_wrong_client, note_
 from features.openid.room import issuer
 from foundation.storage.database import fetch_row, get_db, transaction
 from foundation.storage.digests import random_digest
-from foundation.web.sessions import find_last_proof, this_digest
+from foundation.web.sessions import find_auth_time, this_digest
 from foundation.words.clock import DAY, MINUTE, now
 
 CODE_LIFETIME = MINUTE
@@ -94,7 +94,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
                 (
                     random_digest(code), request.client.row["program_id"], this_digest(),
                     request.user.id, request.payload.redirect_uri, request.scope,
-                    nonce, challenge, find_last_proof(), now() + lasts,
+                    nonce, challenge, find_auth_time(), now() + lasts,
                 ),
             )  # fmt: skip
 
@@ -129,12 +129,12 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
 
 def remember_what_it_sends(code: sqlite3.Row) -> None:
     """A program that needs no PKCE is held to what it has sent once: otherwise somebody who
-    steals a code could leave it out. Asked when the code is exchanged, because anybody can send a
-    link."""
+    steals a code could leave it out. Asked when the code is exchanged: a link alone changes
+    nothing."""
     get_db().execute(
         "UPDATE openid_clients SET sends_challenge = sends_challenge OR ?2,"
         " sends_nonce = sends_nonce OR ?3 WHERE program_id = ?1 AND NOT needs_pkce",
-        (code["program_id"], bool(code["challenge"]), bool(code["nonce"])),
+        (code["program_id"], bool(code["challenge"]), bool((code["nonce"] or "").strip())),
     )
 
 
@@ -176,15 +176,14 @@ class Pkce(CodeChallenge):  # type: ignore[misc]
     def validate_code_challenge(self, grant: Any, redirect_uri: str) -> None:
         asked = grant.request.payload.data
         if asked.get("code_challenge") and asked.get("code_challenge_method") != "S256":
-            raise InvalidRequestError("Only 'code_challenge_method=S256' is supported.")
-        super().validate_code_challenge(grant, redirect_uri)
-        if asked.get("code_challenge"):
-            return
-        client = grant.request.client.row
-        if client["needs_pkce"]:
             raise ProgramRefused("invalid_request", "openid-pkce")
-        if client["sends_challenge"] or (client["sends_nonce"] and not asked.get("nonce")):
-            raise ProgramRefused("invalid_request", "openid-stopped")
+        super().validate_code_challenge(grant, redirect_uri)
+        client = grant.request.client.row
+        if client["needs_pkce"] and not asked.get("code_challenge"):
+            raise ProgramRefused("invalid_request", "openid-pkce")
+        for column, parameter in (("sends_challenge", "code_challenge"), ("sends_nonce", "nonce")):
+            if client[column] and not asked.get(parameter, "").strip():
+                raise ProgramRefused("invalid_request", "openid-stopped")
 
 
 class IdToken(OpenIDToken):  # type: ignore[misc]

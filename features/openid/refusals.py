@@ -1,9 +1,8 @@
 """Refusals: each says why, to the program in English (RFC 6749, 4.1.2.1 and 5.2), to admins on the
-program's page and once a day in the journal."""
+program's page, and that there was one once a day in the journal."""
 
 import sqlite3
 from contextlib import suppress
-from typing import NamedTuple
 
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import InvalidClientError
@@ -23,60 +22,67 @@ class ProgramRefused(OAuth2Error):  # type: ignore[misc]
 
     def __init__(self, error: str, sentence: str, status: int = 400) -> None:
         super().__init__(running().sentences[sentence], error=error, status_code=status)
+        self.sentence = sentence
 
 
-class Refusal(NamedTuple):
-    """The last one of a program, as its page shows it."""
+# Of what Authlib refuses by itself. It quotes what was sent, and that may be anything.
+SENTENCES = {
+    "unsupported_response_type": "openid-response-type",
+    "invalid_grant": "openid-grant",
+    "login_required": "openid-sign-in",
+}
 
-    at: int
-    why: str  # in English; the page translates it, where it is a sentence of ours
-    address: str  # where the program wanted to return to, if a member brought that
-    is_by_member: bool
 
-    @property
-    def seconds(self) -> int:
-        """Since then."""
-        return now() - self.at
+def name_sentence(error: OAuth2Error) -> str:
+    if isinstance(error, ProgramRefused):
+        return error.sentence
+    return SENTENCES.get(error.error, "openid-request")
+
+
+def describe_error(error: OAuth2Error) -> str:
+    """In English, as programs are told."""
+    return running().sentences[name_sentence(error)]
 
 
 def note_refusal(client: Client | None, error: OAuth2Error, address: str = "") -> None:
-    """In memory. Strangers can send refusals, so they replace one only once a minute, and never
-    write down an address."""
+    """Strangers can send refusals: so one is replaced once a minute, or by a member's for another
+    reason; an address is written down only if a member brought it; and nobody waits for a lock."""
     if client is None:
         return
-    program_id, name = client.row["program_id"], client.row["name"]
-    known, is_by_member = running().refusals.get(program_id), is_brought_by_user(client)
-    if known and not is_by_member and known.at > now() - MINUTE:
+    program_id, why = client.row["program_id"], name_sentence(error)
+    known = find_refusal(program_id)
+    is_member = may_ask(client)
+    is_news = known is None or known["seconds"] >= MINUTE or (is_member and known["why"] != why)
+    if not is_news:
         return
-    why = error.get_error_description() or error.error
-    running().refusals[program_id] = Refusal(
-        now(), why, address[:200] if is_by_member else "", is_by_member
-    )
-    with suppress(sqlite3.OperationalError):  # locked: the page says it
-        record_once_a_day(name)
-
-
-def is_brought_by_user(client: Client) -> bool:
-    """Whether it's a member who asks, and one who may."""
-    member = current_member()
-    return member is not None and bool(
-        fetch_row(
-            "SELECT 1 FROM may_use WHERE program_id = ? AND author_id = ?",
-            (client.row["program_id"], member.id),
+    with suppress(sqlite3.OperationalError), transaction(waits=False) as db:
+        db.execute(
+            "INSERT OR REPLACE INTO openid_refusals VALUES (?, ?, ?, ?)",
+            (program_id, now(), why, address.partition("?")[0][:200] if is_member else ""),
         )
-    )
+        record_once_a_day(client.row["name"])
+
+
+def may_ask(client: Client) -> bool:
+    """Whether it's a member, and one who may use the program."""
+    member = current_member()
+    sql = "SELECT 1 FROM may_use WHERE program_id = ? AND author_id = ?"
+    return member is not None and bool(fetch_row(sql, (client.row["program_id"], member.id)))
 
 
 def record_once_a_day(name: str) -> None:
     sql = "SELECT 1 FROM journal WHERE event = 'openid_refused' AND subject = ? AND at > ?"
     if fetch_row(sql, (name, now() - DAY)) is None:
-        with transaction():
-            record("openid_refused", None, name)
+        record("openid_refused", None, name)
 
 
-def find_refusal(program_id: int) -> Refusal | None:
-    found: Refusal | None = running().refusals.get(program_id)
-    return found
+def find_refusal(program_id: int) -> sqlite3.Row | None:
+    """The last one of a program, as its page shows it: why (the name of a sentence), how many
+    seconds ago, and for which address."""
+    return fetch_row(
+        "SELECT why, ? - at AS seconds, address FROM openid_refusals WHERE program_id = ?",
+        (now(), program_id),
+    )
 
 
 def explain_wrong_client() -> tuple[Client | None, OAuth2Error]:

@@ -5,7 +5,6 @@ import re
 import secrets
 import sqlite3
 from collections.abc import Callable
-from functools import partial
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -22,7 +21,7 @@ from foundation.storage.database import count_rows, fetch_row, get_db
 from foundation.storage.digests import random_digest
 from foundation.storage.journal import record
 from foundation.storage.outbox import find_failing, make_due
-from foundation.typed.mistakes import Mistake, parse_line
+from foundation.typed.mistakes import Mistake
 from foundation.web.forms import Form
 from foundation.web.notices import notify
 from foundation.web.sessions import acting
@@ -40,11 +39,15 @@ Parse = Callable[[str, bool], str]  # of an address, and whether it may have a l
 CLAIM = ("claim", "claim_of_members", "claim_of_admins")
 FIELDS = (*ADDRESSES, "local_names", "email", "pkce", "ignores_login", *CLAIM, "once")
 EMAILS = ("none", "unverified", "verified")
-# What tokens say by the standards, and what we say ourselves.
+# Of those that are registered for tokens (OpenID Connect, RFC 7519 and others), what an app may
+# take for something that we know.
 TAKEN_CLAIMS = {
     "iss", "sub", "aud", "exp", "iat", "nbf", "jti", "auth_time", "nonce", "acr", "amr", "azp",
-    "at_hash", "c_hash", "sid", "events", "name", "preferred_username", "groups", "email",
-    "email_verified",
+    "at_hash", "c_hash", "s_hash", "sid", "events", "toe", "txn", "name", "given_name",
+    "family_name", "middle_name", "nickname", "preferred_username", "profile", "picture", "website",
+    "email", "email_verified", "gender", "birthdate", "zoneinfo", "locale", "phone_number",
+    "phone_number_verified", "address", "updated_at", "groups", "scope", "client_id", "cnf", "act",
+    "may_act", "sub_jwk", "sub_id", "active", "token_introspection",
 }  # fmt: skip
 
 
@@ -88,8 +91,8 @@ def find_last_sign_in(program_id: int) -> sqlite3.Row | None:
 def count_signed_in(program_id: int) -> int:
     """Members with a device that signed in to it and isn't out."""
     return count_rows(
-        "SELECT count(DISTINCT author_id) FROM openid_sessions"
-        " WHERE program_id = ? AND session_digest != ''",
+        "SELECT count(DISTINCT openid_sessions.author_id) FROM openid_sessions"
+        " JOIN sessions ON id_digest = session_digest WHERE program_id = ?",
         (program_id,),
     )
 
@@ -157,12 +160,13 @@ def read_addresses(form: Form, field: str, parse: Parse, with_local_names: bool)
 
 
 def read_claim(form: Form) -> None:
-    name = form.values["claim"].strip()
-    if not re.fullmatch(r"[A-Za-z0-9_.:/-]{0,80}", name) or name in TAKEN_CLAIMS:
+    """A name and what it says, or neither."""
+    name, of_members, of_admins = (" ".join(form.values[field].split()) for field in CLAIM)
+    is_name = re.fullmatch(r"[A-Za-z0-9_.:/-]{1,80}", name) and name not in TAKEN_CLAIMS
+    are_lines = all(len(one) <= 80 and one.isprintable() for one in (of_members, of_admins))
+    if (name or of_members or of_admins) and not (is_name and of_members and are_lines):
         form.refuse(Mistake("claim", "openid-claim"))
-    form.values["claim"] = name
-    for field in CLAIM[1:]:
-        form.read(field, partial(parse_line, field, longest=80, unreadable="openid-claim"))
+    form.values |= dict(zip(CLAIM, (name, of_members, of_admins), strict=True))
 
 
 def make_client(program: sqlite3.Row, form: Form) -> ResponseReturnValue:
@@ -171,6 +175,8 @@ def make_client(program: sqlite3.Row, form: Form) -> ResponseReturnValue:
     client_id, secret = f"{program['name']}-{secrets.token_hex(4)}", secrets.token_urlsafe(32)
     with acting() as db:
         sent_forms.refuse_if_made(request.path, form.values["once"])
+        if find_openid_client(program["id"]):  # in another tab, meanwhile
+            raise Mistake("form", "made-already")
         db.execute(
             "INSERT INTO openid_clients (program_id, client_id, secret_digest, redirects,"
             " needs_pkce, email, logout_address) VALUES (?, ?, ?, '', 1, 'none', '')",
@@ -197,7 +203,7 @@ def store_settings(program: sqlite3.Row, form: Form) -> None:
         (
             program["id"], values["redirects"], values["after_sign_out"], values["logout"],
             values["local_names"] == "yes", values["pkce"] != "no",
-            values["ignores_login"] == "yes", *(values[field].strip() for field in CLAIM),
+            values["ignores_login"] == "yes", *(values[field] for field in CLAIM),
             email if email in (*EMAILS, "old") else "unverified",
         ),
     )  # fmt: skip
@@ -238,6 +244,8 @@ def show_secret(program: sqlite3.Row, secret: str) -> ResponseReturnValue:
 def forget_what_it_sends(name: str) -> ResponseReturnValue:
     """It sent PKCE or a nonce once, and need not go on."""
     program = require_named(name)
+    if find_openid_client(program["id"]) is None:
+        abort(404)
     with acting() as db:
         sql = "UPDATE openid_clients SET sends_challenge = 0, sends_nonce = 0 WHERE program_id = ?"
         db.execute(sql, (program["id"],))
@@ -249,6 +257,8 @@ def forget_what_it_sends(name: str) -> ResponseReturnValue:
 @admin_bp.post("/admin/programs/<name>/openid/try")
 def try_now(name: str) -> ResponseReturnValue:
     """To tell the program of sign-outs that it didn't take yet."""
-    make_due(receiver_of(require_named(name)["id"]))
+    program = require_named(name)
+    with acting():
+        make_due(receiver_of(program["id"]))
     notify("done-openid-try")
     return redirect(url_for(".set_up", name=name), 303)

@@ -148,8 +148,8 @@ def where_to_confirm(member: Member, within: int = CONFIRMED_FOR) -> str | None:
 
 def where_to_prove(member: Member) -> str | None:
     """Where to prove to a program who sits here; None: no passkey of theirs proves it."""
-    proves = any(is_proof(row["created_at"]) for row in find_passkeys(member.id))
-    return "/passkeys/confirm" if proves and find_host() else None
+    here = [row for row in find_passkeys(member.id) if row["host"] == find_host()]
+    return "/passkeys/confirm" if any(is_proof(row["created_at"]) for row in here) else None
 
 
 def is_proof(added_at: int) -> bool:

@@ -1,5 +1,6 @@
 """Adding a passkey, signing in and confirming with one."""
 
+import json
 import secrets
 import sqlite3
 from typing import Any
@@ -35,6 +36,7 @@ from features.passkeys.json_api import (
 )
 from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, transaction
+from foundation.storage.digests import digest_session
 from foundation.storage.journal import record_sparingly
 from foundation.web.feature import find_title
 from foundation.web.guards import read_next, with_next
@@ -131,8 +133,7 @@ def confirm_passkey() -> ResponseReturnValue:
     found = use_passkey("confirm", member)
     if isinstance(found, str):
         return refuse_in_json(found)
-    is_proved = session.get("proved_at") == session["passkey_confirmed_at"]
-    if not is_proved and find_title(read_json_next()):
+    if session.get("proved_at") != session["passkey_confirmed_at"] and find_title(read_json_next()):
         return refuse_in_json("passkey-new")  # or the program would ask again and again
     return respond_with_next("/account")
 
@@ -212,6 +213,9 @@ def record_use(
         if session_id:
             added_by = fresh["added_by"]
             sign_in_as(owner, session_id, "passkey", "passkey_used", added_by=added_by)
+            if not is_proof(fresh["created_at"]):
+                sql = "UPDATE sessions SET data = ? WHERE id_digest = ?"
+                db.execute(sql, (json.dumps({"is_unproved": True}), digest_session(session_id)))
         else:
             note_confirmation(fresh["created_at"])
     return owner

@@ -6,12 +6,15 @@ from urllib.parse import urlsplit
 
 from foundation.typed.mistakes import Mistake
 
-MAX_ADDRESS = 500
+MAX_ADDRESS = 300
 # Networks at home (RFC 1918, RFC 4193), and what names end with there (RFC 6762, RFC 8375).
 PRIVATE = [
     ipaddress.ip_network(net)
     for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 ]
+# Browsers decode %2e in a host, and other programs read other signs in their own way.
+LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HOST = re.compile(rf"(?:{LABEL}(?:\.{LABEL})*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
 LOCAL_ENDS = (".local", ".lan", ".internal", ".home.arpa")
 
 
@@ -55,23 +58,26 @@ def parse_web_address(field: str, text: str, with_local_names: bool) -> str:
     if scheme == "http" and is_local_name(host):
         if with_local_names:
             return address
-        raise Mistake(field, "address-local", about=address)
-    raise Mistake(field, "address-https" if scheme == "http" else "address-whole", about=address)
+        raise Mistake(field, "address-local", about=address[:80])
+    raise Mistake(
+        field, "address-https" if scheme == "http" else "address-whole", about=address[:80]
+    )
 
 
 def split_address(field: str, address: str) -> tuple[str, str]:
     """Its host and scheme. Raises Mistake for what no address here may be."""
-    if not re.fullmatch(rf"[!-~]{{1,{MAX_ADDRESS}}}", address):
-        raise Mistake(field, "address-whole", about=address[:80])
+    if len(address) > MAX_ADDRESS:
+        raise Mistake(field, "address-long")
+    if not re.fullmatch("[!-~]*", address):
+        raise Mistake(field, "address-signs", about=address[:80])
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise Mistake(field, "address-whole", about=address[:80]) from None
     if re.search(r"[\\<>\"'#*]", address) or "@" in parts.netloc:
-        raise Mistake(field, "address-signs", about=address)
-    labels = [] if read_ip(host) else host.rstrip(".").split(".")
-    is_host = all(0 < len(label) < 64 for label in labels) and parts.netloc[-1:] != ":"
+        raise Mistake(field, "address-signs", about=address[:80])
+    is_host = HOST.fullmatch(parts.netloc) and (read_ip(host) or parts.netloc[:1] != "[")
     if parts.scheme in ("http", "https") and not (is_host and port != 0):
-        raise Mistake(field, "address-whole", about=address)
+        raise Mistake(field, "address-whole", about=address[:80])
     return host, parts.scheme

@@ -82,11 +82,16 @@ def this_digest() -> str:
     return digest_session(this_session().sid)
 
 
-def find_last_proof() -> int:
+def find_auth_time() -> int:
     """When this device signed in, or its owner last proved to be there."""
     row = fetch_row("SELECT created_at FROM sessions WHERE id_digest = ?", (this_digest(),))
     began: int = row["created_at"] if row else 0
     return max(began, int(session.get("proved_at", 0)))
+
+
+def find_last_proof() -> int:
+    """The same, where the sign-in itself proved something."""
+    return int(session.get("proved_at", 0)) if session.get("is_unproved") else find_auth_time()
 
 
 def is_still_signed_in(db: sqlite3.Connection) -> bool:

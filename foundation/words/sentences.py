@@ -62,8 +62,9 @@ SENTENCES = {
     " addresses such as http://192.168.1.5.",
     "address-local": "{name}: a name that is known only at home. Tick “Names of my own network”"
     " below.",
-    "address-signs": "{name}: an address may have no @ before the host, and none of * # < > \\ and"
-    " quotation marks.",
+    "address-signs": "{name}: an address may have no @ before the host, no spaces, accents and"
+    " quotation marks, and none of * # < > \\.",
+    "address-long": "That address is too long. We take 300 letters.",
     "day-unreadable": "We can't read that day. Write it like 2026-12-31.",
     "day-over": "That day is over (in UTC). Choose today or a later one.",
     "day-for-admin": "Admins can't be guests. Leave the last day empty.",
