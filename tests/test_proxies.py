@@ -52,6 +52,18 @@ PAGE = f"{WIKI}/page?a=1&b=%2F"
 Headers = list[tuple[str, str]]
 
 
+def read_body(asked: BaseHTTPRequestHandler) -> bytes:
+    """Also one that comes in chunks."""
+    if asked.headers.get("Transfer-Encoding") != "chunked":
+        return asked.rfile.read(int(asked.headers.get("Content-Length") or 0))
+    body = b""
+    while size := int(asked.rfile.readline(), 16):
+        body += asked.rfile.read(size)
+        asked.rfile.readline()
+    asked.rfile.readline()
+    return body
+
+
 class Wiki(BaseHTTPRequestHandler):
     """The guarded program. It answers with all that it was told."""
 
@@ -65,19 +77,9 @@ class Wiki(BaseHTTPRequestHandler):
         elif self.path == "/events":
             self.send_events()
         else:
-            self.answer(self.read_body())
+            self.answer(read_body(self))
 
     do_POST = do_PUT = do_PROPFIND = do_REPORT = do_MKCOL = do_DELETE = do_LOCK = do_GET
-
-    def read_body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
 
     def answer(self, body: bytes) -> None:
         asked = {
