@@ -44,7 +44,7 @@ endef
 .DEFAULT_GOAL = demo
 
 demo: install
-	@exec $(BIN)/python -m simulator
+	@exec $(BIN)/python -m simulator $(PORT)
 
 setup: install
 	@$(BIN)/python -m tools.setup

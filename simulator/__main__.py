@@ -1,5 +1,6 @@
-"""`make demo`: the simulator and the program on a temporary database, with Ada invited. To choose
-the ports (the program's, the phones'): `python -m simulator 8000 8001`."""
+"""`make demo`: the simulator, the program on a temporary database, with Ada invited, and a wiki
+that it guards. `make demo PORT=9000` takes that port and the next two; each can be named:
+`python -m simulator 9000 9001 9002` (the program's, the phones', the wiki's)."""
 
 import logging
 import os
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import requests
+from flask import Flask
 from werkzeug.serving import make_server
 
 from foundation.typed.settings import SETTINGS
@@ -21,6 +23,7 @@ from foundation.typed.settings import SETTINGS
 from .page import create_page
 from .server import serving
 from .vonage import Vonage
+from .wiki import create_wiki
 
 ROOT = Path(__file__).parent.parent
 ADA, GRACE, MALLORY = "12025550100", "12025550101", "12025550166"
@@ -99,15 +102,28 @@ def flask(command: list[str], settings: dict[str, str]) -> None:
     subprocess.run([sys.executable, "-m", "flask", *command], cwd=ROOT, env=settings, check=True)
 
 
-def say_where_to_click(app_url: str, phones_url: str) -> None:
+def serve_in_background(port: int, app: Flask) -> None:
+    server = make_server("127.0.0.1", port, app, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def find_ports(wishes: list[int]) -> list[int]:
+    """The program's, the phones', the wiki's."""
+    first = wishes[0] if wishes else 8000
+    return [find_port(wish) for wish in [*wishes, *range(first, first + 3)[len(wishes) :]]]
+
+
+def say_where_to_click(app_url: str, phones_url: str, wiki_url: str) -> None:
     print(f"""
   The phones   {phones_url}
   The group    {app_url}
+  The wiki     {wiki_url}
 
   Now: open the phones, and reply "{INVITE_CODE}" from Ada's (+{ADA}).
   The PIN arrives there; enter it at {app_url}/signup with the username ada.
   Then invite Grace's phone, +{GRACE}, and sign in with it in a private window.
-  A second private window is another device: add it at {app_url}/devices. Passkeys work, too.
+  Our wiki is open to both of them, and to nobody else: remove Grace, and her next click is refused.
+  A second private window is another device: add it at {app_url}/account. Passkeys work, too.
 
   Nobody invited Mallory's phone: see what a reply from it does. On the page with the phones
   you can also delay or lose texts, reply without the word, and forge webhooks.
@@ -121,20 +137,21 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     vonage = Vonage(signature_secret=secrets.token_hex(16))
     vonage.sends_receipts = True
-    port, phones_port = map(find_port, [int(word) for word in sys.argv[1:]] or [8000, 8001])
-    app_url, phones_url = f"http://localhost:{port}", f"http://localhost:{phones_port}"
+    ports = find_ports([int(word) for word in sys.argv[1:]])
+    app_url, phones_url, wiki_url = (f"http://localhost:{port}" for port in ports)
     cast = {ADA: "Ada", GRACE: "Grace", MALLORY: "Mallory"}
     page = create_page(vonage, f"{app_url}/answer", app_url, INVITE_CODE, cast)
-    phones = make_server("127.0.0.1", phones_port, page, threaded=True)
-    threading.Thread(target=phones.serve_forever, daemon=True).start()
+    serve_in_background(ports[1], page)
+    serve_in_background(ports[2], create_wiki(f"{app_url}/auth?redirect=1&program=wiki"))
     with tempfile.TemporaryDirectory() as folder, serving(vonage, Path(folder)) as server:
         settings = demo_settings(vonage, server.host, server.certificate, app_url)
         flask(["init-db"], settings)
-        app = start_app(port, settings)
+        app = start_app(ports[0], settings)
         try:
             wait_until_up(app, app_url)
             flask(["invite", f"+{ADA}", "--username", "ada"], settings)
-            say_where_to_click(app_url, phones_url)
+            flask(["program", "add", "wiki", "Our wiki", wiki_url], settings)
+            say_where_to_click(app_url, phones_url, wiki_url)
             app.wait()
         except KeyboardInterrupt:
             print("\nThe demo is over. Nothing was kept.")

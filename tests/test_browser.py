@@ -59,7 +59,7 @@ CAPTIONS = [
     "1. Ada invites a number",
     "2. Grace texts the word back",
     "3. Number, PIN and name, once",
-    "4. The device is the key",
+    "4. In, and in the wiki, too",
 ]
 PICTURE = """body { display: flex; justify-content: space-around; margin: 1rem 0; }
     figure { margin: 0; text-align: center; font: 600 1.2rem/3rem system-ui, sans-serif }
@@ -94,8 +94,8 @@ def chromium() -> Iterator[Browser]:
 class Stage:
     """A group, the phones on the simulator's page, and a browser window for each person."""
 
-    def __init__(self, browser: Browser, phones: str, group: str) -> None:
-        self.browser, self.phones, self.group = browser, phones, group
+    def __init__(self, browser: Browser, phones: str, group: str, wiki: str = "") -> None:
+        self.browser, self.phones, self.group, self.wiki = browser, phones, group, wiki
         self.complaints: list[str] = []
         self.expected = {422}  # statuses of pages that are no complaint: a form that was refused
         self.seen: set[str] = set()
@@ -226,10 +226,9 @@ class Stage:
 @pytest.fixture
 def stage(chromium: Browser) -> Iterator[Stage]:
     with demo() as told:
-        phones, group = (re.search(rf"{it} +(\S+)", told) for it in ("The phones", "The group"))
-        assert phones
-        assert group
-        stage = Stage(chromium, phones[1], group[1])
+        names = ("The phones", "The group", "The wiki")
+        addresses = [re.findall(rf"{name} +(\S+)", told)[0] for name in names]
+        stage = Stage(chromium, *addresses)
         stage.database = re.findall(r"the database (\S+) is ready", told)[0]
         yield stage
         stage.close()
@@ -239,7 +238,7 @@ def stage(chromium: Browser) -> Iterator[Stage]:
 def demo() -> Iterator[str]:
     """`make demo`; what it prints."""
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "simulator", str(find_port()), str(find_port())],
+        [sys.executable, "-u", "-m", "simulator", *(str(find_port()) for _ in range(3))],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -300,9 +299,15 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     press(grace, "Not now", "link")
     assert grace.get_by_role("heading", level=1).inner_text() == "Hello, grace"
     assert grace.get_by_role("heading", name="1 friend").is_visible()
-    stage.snap(grace, "journey-4")
     stage.look(grace, "home")
+    press(grace, "Our wiki", "link")
+    assert grace.get_by_text("Hello grace").is_visible()
+    grace.get_by_label("What everybody here should know").fill("Club night is on Tuesday.")
+    press(grace, "Save")
+    stage.snap(grace, "journey-4")
+    stage.look(grace, "wiki")
     stage.compose()
+    grace.goto(stage.group)
 
     stage.pass_a_minute()
     stage.invite(ada, GRACE, "grace")
@@ -334,6 +339,9 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     stage.look(ada, "members-remove")
     press(ada, "Remove grace")
     stage.look(ada, "members-removed")
+    reader = grace.context.new_page()
+    reader.goto(stage.wiki)  # the next click of somebody who was removed
+    assert reader.url.startswith(f"{stage.group}/signup")
     press(grace, "Add another device")  # while the page is still open
     assert grace.url.startswith(f"{stage.group}/signup")
 
