@@ -23,7 +23,7 @@ from foundation.typed.settings import SETTINGS
 from .page import create_page
 from .server import serving
 from .vonage import Vonage
-from .wiki import create_wiki
+from .wiki import Visits, create_wiki
 
 ROOT = Path(__file__).parent.parent
 ADA, GRACE, MALLORY = "12025550100", "12025550101", "12025550166"
@@ -140,9 +140,10 @@ def main() -> None:
     ports = find_ports([int(word) for word in sys.argv[1:]])
     app_url, phones_url, wiki_url = (f"http://localhost:{port}" for port in ports)
     cast = {ADA: "Ada", GRACE: "Grace", MALLORY: "Mallory"}
-    page = create_page(vonage, f"{app_url}/answer", app_url, INVITE_CODE, cast)
+    visits = Visits()
+    page = create_page(vonage, f"{app_url}/answer", app_url, INVITE_CODE, cast, visits)
     serve_in_background(ports[1], page)
-    serve_in_background(ports[2], create_wiki(f"{app_url}/auth?redirect=1&program=wiki"))
+    serve_in_background(ports[2], create_wiki(f"{app_url}/auth?redirect=1&program=wiki", visits))
     with tempfile.TemporaryDirectory() as folder, serving(vonage, Path(folder)) as server:
         settings = demo_settings(vonage, server.host, server.certificate, app_url)
         flask(["init-db"], settings)

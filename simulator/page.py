@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 
 from foundation.vonage.client import signature
 
 from .vonage import Text, Vonage
+from .wiki import Visits
 
 DAY = 86_400
 LATE = 15  # seconds that a delayed text takes
@@ -86,15 +88,22 @@ class Props(NamedTuple):
     app_url: str
     code: str  # the word that friends reply
     names: dict[str, str]  # of the phones on the page, by number
+    visits: Visits | None  # at the wiki's door; None: there is no wiki, and so no journey
 
 
 def create_page(
-    vonage: Vonage, webhook: str, app_url: str, code: str = "", cast: dict[str, str] | None = None
+    vonage: Vonage,
+    webhook: str,
+    app_url: str,
+    code: str = "",
+    cast: dict[str, str] | None = None,
+    visits: Visits | None = None,
 ) -> Flask:
     page = Flask(__name__)
     page.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1"]  # no other site may play with it
-    page.extensions["props"] = Props(vonage, webhook, app_url, code, dict(cast or {}))
+    page.extensions["props"] = Props(vonage, webhook, app_url, code, dict(cast or {}), visits)
     page.register_blueprint(stage)
+    page.template_filter("with_copies")(mark_pins)
     page.template_filter("clock")(lambda at: time.strftime("%H:%M:%S", time.localtime(at)))
     return page
 
@@ -102,6 +111,43 @@ def create_page(
 def props() -> Props:
     found: Props = current_app.extensions["props"]
     return found
+
+
+def mark_pins(words: Markup) -> Markup:
+    """A PIN is copied by a tap."""
+    button = r'<button type="button" class="copy" data-copy="\1">\1</button>'
+    return Markup(re.sub(r"\b(\d{6})\b", button, str(words)))
+
+
+class Step(NamedTuple):
+    """Of the journey that the page leads through."""
+
+    words: str
+    is_done: bool
+
+
+def find_steps() -> list[Step]:
+    """From Ada's first reply to Grace's last click."""
+    vonage, visits = props().vonage, props().visits
+    phones = {name: phone for phone, name in props().names.items()}
+    if visits is None:
+        return []
+    ada, grace, texts = phones["Ada"], phones["Grace"], list(vonage.texts)
+    replied = {text.phone for text in texts if text.is_reply}
+    texted = {text.phone for text in texts if not text.is_reply}
+    return [
+        Step(f"Reply {props().code} from Ada's phone", ada in replied),
+        Step("Sign in as ada, with the PIN that arrives there", ada in vonage.checked),
+        Step("Invite Grace's phone, on the page Admin", grace in texted),
+        Step("Reply from it, and sign in as grace in a private window", grace in vonage.checked),
+        Step("Open Our wiki there", bool(visits.readers)),
+        Step("Remove grace, and click in her wiki once more", visits.was_somebody_refused),
+    ]
+
+
+def find_results() -> dict[str, int | None]:
+    """What the group answered to each trick, most lately, by the trick's label."""
+    return {one.why: one.status for one in list(props().vonage.deliveries) if one.why}
 
 
 def find_threads() -> dict[str, list[Text]]:
@@ -122,6 +168,7 @@ def phones() -> ResponseReturnValue:
     word = props().code
     replies = {word: word, "STOP": "STOP", "Hello?": "Hello?", "A long text": LONG + word}
     known = props()._asdict() | {"threads": find_threads(), "tricks": TRICKS, "replies": replies}
+    known |= {"steps": find_steps(), "results": find_results()}
     return render_template("phones.html", **known, wire=read_wire(), now=time.time())
 
 

@@ -189,6 +189,7 @@ class Vonage:
         self.requests: list[Request] = []
         self.deliveries: list[Delivery] = []
         self.verifications: dict[str, Verification] = {}
+        self.checked: set[str] = set()  # numbers that gave a right PIN
         self.faults: dict[str, list[Fault]] = {}
         self.lock = threading.Lock()
 
@@ -354,6 +355,7 @@ class Vonage:
         request_id, running = self.find_running(request)
         if code == running.pin:
             del self.verifications[request_id]
+            self.checked.add(running.phone)
             return Answer.of(200, {"request_id": request_id, "status": "completed"})
         running.wrong += 1
         if running.wrong < self.wrong_pins_allowed:

@@ -1,6 +1,8 @@
 """The demo's wiki: a program of its own on a port of its own, which knows its readers by `/auth`
 alone. It asks at each click, as the web servers of deploy/ do for a real one."""
 
+from dataclasses import dataclass, field
+
 import requests
 from flask import Flask, Response, g, redirect, render_template, request
 from flask.typing import ResponseReturnValue
@@ -9,7 +11,15 @@ MAX_TEXT = 2_000
 PASSED_ON = ("Cookie", "Accept", "Sec-Fetch-Mode", "User-Agent")
 
 
-def create_wiki(auth_url: str) -> Flask:
+@dataclass
+class Visits:
+    """What happened at the wiki's door."""
+
+    readers: set[str] = field(default_factory=set)
+    was_somebody_refused: bool = False  # after there was a reader
+
+
+def create_wiki(auth_url: str, visits: Visits) -> Flask:
     """`auth_url`: such as http://localhost:8000/auth?redirect=1&program=wiki"""
     app = Flask(__name__)
     text = {"words": "", "by": ""}
@@ -21,7 +31,9 @@ def create_wiki(auth_url: str) -> Flask:
         answer = requests.get(auth_url, headers=told, allow_redirects=False, timeout=10)
         g.member = answer.headers.get("Remote-User", "")
         if answer.status_code == 200 and g.member:
+            visits.readers.add(g.member)
             return None
+        visits.was_somebody_refused = bool(visits.readers)
         where = answer.headers.get("Location")
         return redirect(where, 303) if where else Response(status=answer.status_code)
 

@@ -276,6 +276,7 @@ def test_what_goes_over_the_wire_is_shown_without_the_secret_address(
     shown = client.get("/").text
     assert "<code>POST /answer/...</code>" in shown
     assert re.search(r'Forge a reply: <code>POST /answer</code>\s+<strong class="bad">401<', shown)
+    assert re.search(r'id="trick-unsigned" data-live>[^<]+<strong class="good">401<', shown)
     assert group.token() not in shown
 
 

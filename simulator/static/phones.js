@@ -28,5 +28,13 @@ document.addEventListener("submit", async (event) => {
   refresh();
 });
 
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(button.dataset.copy);
+  button.classList.add("copied");
+  setTimeout(() => button.classList.remove("copied"), 1500);
+});
+
 for (const thread of document.querySelectorAll(".thread")) thread.scrollTop = thread.scrollHeight;
 setInterval(() => refresh().catch(() => {}), 1000);
