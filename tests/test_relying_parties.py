@@ -15,7 +15,17 @@ import pytest
 import requests
 from playwright.sync_api import Page
 
-from .conftest import ADA, GRACE, ROOT, Group, Served, find_port, require_executable, wait_for
+from .conftest import (
+    ADA,
+    GRACE,
+    ROOT,
+    Group,
+    Served,
+    find_port,
+    require_executable,
+    sentence,
+    wait_for,
+)
 from .test_browser import House, chromium, house, press  # noqa: F401 - fixtures
 from .test_proxies import running
 
@@ -286,12 +296,19 @@ def test_its_pages(house: House, local: Group) -> None:
     set_up(local, "https://club.example.org/callback")
     ada = house.let_in(ADA, "ada")
     ada.goto(f"{house.group}/admin/programs/club")
-    house.look(ada, "openid")
-    press(ada, "Change it, or make a new secret", "link")
+    house.look(ada, "openid-app")
+    with ada.expect_navigation():
+        ada.get_by_role("link", name="OpenID Connect").click()
     house.look(ada, "openid-set-up")
-    ada.get_by_label("Redirect addresses").fill("club.example.org")
-    press(ada, "Save and show a new secret")
+    ada.get_by_label("Redirect URIs").fill("http://club.local/callback")
+    press(ada, "Save")
     house.look(ada, "openid-wrong")
-    ada.get_by_label("Redirect addresses").fill("https://club.example.org/callback")
-    press(ada, "Save and show a new secret")
+    ada.get_by_label("Names of my own network").check()
+    press(ada, "Save")
+    assert ada.get_by_text(sentence("done-program-changed")).is_visible()
+    press(ada, "Make a new secret", "link")
+    house.look(ada, "openid-new-secret")
+    press(ada, "Make a new secret")
     house.look(ada, "openid-made")
+    ada.goto(f"{house.group}/admin/programs/club/proxy?server=nginx")
+    house.look(ada, "app-behind-a-proxy")
