@@ -125,13 +125,12 @@ def container(
 
 
 def start_caddy(stack: ExitStack, folder: Path, upstream: int) -> Proxy:
-    """With the file that compose.yaml mounts; Debian's Caddy is older than the one it names."""
+    """With the file that compose.yaml mounts."""
     port, log = find_port(), folder / "caddy.log"
     here = f"local_certs\n\tskip_install_trust\n\tadmin off\n\tstorage file_system {folder}/caddy"
     here += f"\n\thttps_port {port}\n\thttp_port {find_port()}"
     changes = {
         "{\n\t# The address": f"{{\n\t{here}\n\t# The address",
-        "request_buffers 64KiB": "buffer_requests",
         "{$BASE_URL}": GROUP,
         "{$UPSTREAM:group:8000}": f"127.0.0.1:{upstream}",
     }
