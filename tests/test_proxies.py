@@ -637,6 +637,13 @@ def test_where_a_visitor_is_comes_from_the_proxy(guarded: Guarded, proxy: Proxy)
     ]
 
 
+def test_no_body_is_announced_by_another_name(guarded: Guarded, proxy: Proxy) -> None:
+    """Or an app could take the next request for a part of this one."""
+    forged = [("Transfer_Encoding", "chunked"), ("Content_Length", "5")]
+    answer = guarded.visitor(proxy, GRACE, "grace").ask(PAGE, forged)
+    assert answer.told("transfer-encoding", "content-length") == []
+
+
 def test_what_clients_need_gets_through(guarded: Guarded, proxy: Proxy) -> None:
     needed = [("X-Auth-Token", "t"), ("Authorization", "Bearer b"), ("api_access_token", "u")]
     answer = guarded.visitor(proxy, GRACE, "grace").ask(PAGE, needed)
