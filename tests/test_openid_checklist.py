@@ -1,6 +1,8 @@
-"""The modules of the OpenID Foundation's test plan for providers (the basic profile), each played
-here under its name. It is our own playing of them, and no run of the Foundation's suite."""
+"""The modules of the OpenID Foundation's test plans for providers (the basic profile, and one of
+back-channel logout), each played here under its name. It is our own playing of them, and no run of
+the Foundation's suite."""
 
+import json
 import time
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
@@ -12,7 +14,7 @@ from foundation.words.clock import DAY
 
 from .authenticator import Passkey
 from .conftest import ADA, Browser, Group
-from .test_openid import BACK, Program, told
+from .test_openid import BACK, BARE, Program, told
 from .test_passkeys import add, use
 from .test_programs import register
 
@@ -123,13 +125,30 @@ def refresh_token(group: Group, ada: Browser, program: Program) -> None:
     assert program.ask("/openid/token", ("other", program.secret)).status_code in (400, 401)
 
 
+def without_nonce(group: Group, ada: Browser, program: Program) -> None:
+    """And, as the suite asks, without PKCE."""
+    register(ada, "plain")
+    plain = Program(group, ada, "plain", pkce="no")
+    code = plain.code(ada, **BARE, nonce=None)
+    tokens = plain.exchange(code, code_verifier="").get_json()
+    assert "nonce" not in plain.read_id(tokens)
+
+
+def backchannel_rp_initiated_logout(group: Group, ada: Browser, program: Program) -> None:
+    claims = program.read_id(tokens := program.tokens(ada))
+    form = {"id_token_hint": tokens["id_token"], "post_logout_redirect_uri": BACK}
+    assert f'url={BACK}"' in ada.post("/openid/logout", **form).text
+    told = json.loads(group.one("SELECT ids FROM outbox WHERE event = 'signed-out'"))
+    assert told == {"sub": claims["sub"], "sid": claims["sid"]}
+
+
 MODULES: dict[str, Module] = {
     "oidcc-server": signs_in(),
     "oidcc-response-type-missing": is_told("unsupported_response_type", response_type=None),
     "oidcc-userinfo-get": userinfo_by("get"),
     "oidcc-userinfo-post-header": userinfo_by("post header"),
     "oidcc-userinfo-post-body": userinfo_by("post body"),
-    "oidcc-ensure-request-without-nonce-succeeds-for-code-flow": signs_in(nonce=None),
+    "oidcc-ensure-request-without-nonce-succeeds-for-code-flow": without_nonce,
     "oidcc-scope-profile": scope_brings("openid profile", "name", "preferred_username"),
     "oidcc-scope-email": scope_brings("openid email", "email", "email_verified"),
     "oidcc-scope-address": scope_brings("openid address"),
@@ -163,6 +182,7 @@ MODULES: dict[str, Module] = {
     ),
     "oidcc-refresh-token": refresh_token,
     "oidcc-ensure-request-with-valid-pkce-succeeds": signs_in(),
+    "oidcc-backchannel-rp-initiated-logout": backchannel_rp_initiated_logout,
 }
 
 
@@ -170,4 +190,5 @@ MODULES: dict[str, Module] = {
 def test_basic_profile(group: Group, name: str) -> None:
     ada = group.join(ADA, "ada", bound=True)
     register(ada, "photos")
-    MODULES[name](group, ada, Program(group, ada, email="unverified"))
+    logout = "https://photos.example.org/logout"
+    MODULES[name](group, ada, Program(group, ada, email="unverified", logout=logout))

@@ -41,7 +41,7 @@ server default {{
 """
 
 
-def read_recipe(heading: str) -> list[str]:
+def read_blocks(heading: str) -> list[str]:
     """The blocks to copy, below a heading that begins like that; blank lines divide them."""
     text = (ROOT / "docs" / "programs.md").read_text()
     section = re.split(rf"^## {heading}", text, flags=re.M)[1].split("\n## ")[0]
@@ -74,7 +74,7 @@ class Radius:
 @pytest.fixture
 def radius(served: Served, tmp_path: Path) -> Iterator[Radius]:
     freeradius, port = require_executable("freeradius"), find_port()
-    module, authorize, authenticate = read_recipe("Wi-Fi")
+    module, authorize, authenticate = read_blocks("Wi-Fi")
     module = module.replace("http://127.0.0.1:8000", served.url)
     names = {"module": module, "authorize": authorize, "authenticate": authenticate}
     config = RADIUS.format(folder=tmp_path, port=port, **names)
@@ -108,7 +108,7 @@ def test_radius_lets_members_in_by_app_password(
 def test_chat_lets_members_in_by_app_password(served: Served, local: Group, tmp_path: Path) -> None:
     """ejabberd says before each question how long it is, in two bytes; 0, 2, 0, 1 is yes."""
     script = tmp_path / "ask-trusted-group"
-    program = read_recipe("Chat: ejabberd")[1:]
+    program = read_blocks("Chat: ejabberd")[1:]
     script.write_text("\n".join(program).replace("http://127.0.0.1:8000", served.url))
     local.command("program", "add", "chat", "Chat", "https://chat.example.org")
     grace = local.join(GRACE, "grace")
@@ -139,7 +139,7 @@ def test_wireguard_forgets_who_is_out(served: Served, local: Group, tmp_path: Pa
         folder.mkdir()
     (members / "grace").write_text("gracekey=")
     (members / "ada").write_text("adakey=")
-    (tmp_path / "follow").write_text(read_recipe("WireGuard")[0])
+    (tmp_path / "follow").write_text(read_blocks("WireGuard")[0])
     scripts = {"flask": f'exec {sys.executable} -m flask "$@"', "wg": f'echo "$*" >> {told}'}
     for name, line in scripts.items():
         (tools / name).write_text(f"#!/bin/sh\n{line}\n")
