@@ -57,7 +57,7 @@ test: .venv/tests-installed .venv/npm-installed
 	@$(find_chromium)
 	$(BIN)/pytest -m "not slow" -n auto --dist worksteal --cov --cov-report=term-missing --cov-fail-under=95
 
-test-slow: .venv/tests-installed .venv/npm-installed .venv/synapse-installed .venv/oldest-pip-installed
+test-slow: .venv/tests-installed .venv/npm-installed .venv/synapse-installed .venv/allauth-installed .venv/oldest-pip-installed
 	$(BIN)/pytest -m slow -rs --capture=tee-sys
 
 lint: .venv/tests-installed
@@ -74,7 +74,7 @@ translations: $(INSTALLED)
 
 # Each list by itself, in its own folder, so that no path of this machine gets into it.
 lock: .venv/lock-installed
-	for list in requirements tests/requirements bench/requirements tests/lock tests/synapse tests/oldest_pip; do \
+	for list in requirements tests/requirements bench/requirements tests/lock tests/synapse tests/allauth tests/oldest_pip; do \
 		(cd $$(dirname $$list) && CUSTOM_COMPILE_COMMAND="make lock" $(CURDIR)/.venv/lock/bin/pip-compile --quiet \
 			--upgrade --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 			--no-emit-trusted-host --output-file $$(basename $$list).txt $$(basename $$list).in) || exit 1; \
@@ -135,10 +135,11 @@ $(INSTALLED): requirements.txt
 	.venv/lock/bin/python -m pip check --disable-pip-version-check
 	@touch $@
 
-.venv/synapse-installed: $(INSTALLED) tests/synapse.txt
-	$(PYTHON) -m venv .venv/synapse
-	.venv/synapse/bin/python $(PIP_INSTALL) -r tests/synapse.txt
-	.venv/synapse/bin/python -m pip check --disable-pip-version-check
+# Programs whose packages don't go with ours have an environment each.
+.venv/synapse-installed .venv/allauth-installed: .venv/%-installed: $(INSTALLED) tests/%.txt
+	$(PYTHON) -m venv .venv/$*
+	.venv/$*/bin/python $(PIP_INSTALL) -r tests/$*.txt
+	.venv/$*/bin/python -m pip check --disable-pip-version-check
 	@touch $@
 
 .venv/oldest-pip-installed: $(INSTALLED) tests/oldest_pip.txt

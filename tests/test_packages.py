@@ -19,8 +19,8 @@ from tools.licences import PAGE, read_locked, text_of_page
 
 from .conftest import ROOT, require_executable
 
-LISTS = ["requirements", "tests/requirements", "tests/lock", "tests/synapse", "tests/oldest_pip"]
-LISTS += ["bench/requirements"]
+LISTS = ["requirements", "tests/requirements", "tests/lock", "tests/synapse", "tests/allauth"]
+LISTS += ["tests/oldest_pip", "bench/requirements"]
 # What each folder may import: what its own list names, and those before it.
 NAMED_IN = {
     "program": ("requirements",),

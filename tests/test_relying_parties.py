@@ -259,6 +259,86 @@ def test_synapse(house: House, local: Group, synapse: str) -> None:
     wait_for(lambda: not may_chat())
 
 
+# A site that says who is there; run with its port, its database and its OpenID Connect app.
+DJANGO = """
+import json, sys
+import django
+from django.conf import settings
+
+port, database, app = sys.argv[1:]
+parts = ["", ".account", ".socialaccount", ".socialaccount.providers.openid_connect"]
+settings.configure(
+    ALLOWED_HOSTS=["localhost"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": database}},
+    INSTALLED_APPS=[f"django.contrib.{n}" for n in ("auth", "contenttypes", "sessions", "messages")]
+    + [f"allauth{part}" for part in parts],
+    LOGIN_REDIRECT_URL="/",
+    MIDDLEWARE=[
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "allauth.account.middleware.AccountMiddleware",
+    ],
+    ROOT_URLCONF=__name__,
+    SECRET_KEY="of a test, and of nothing else",
+    SOCIALACCOUNT_LOGIN_ON_GET=True,
+    SOCIALACCOUNT_PROVIDERS={"openid_connect": {"APPS": [json.loads(app)]}},
+    TEMPLATES=[{
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }],
+    USE_TZ=True,
+)
+django.setup()
+from django.core.management import call_command
+from django.http import HttpResponse
+from django.urls import include, path
+
+urlpatterns = [
+    path("accounts/", include("allauth.urls")),
+    path("", lambda request: HttpResponse(f"Hello {request.user.username or 'stranger'}")),
+]
+call_command("migrate", verbosity=0)
+call_command("runserver", f"localhost:{port}", "--noreload")
+"""
+
+
+@pytest.fixture
+def site_of_allauth(served: Served, local: Group, tmp_path: Path) -> Iterator[str]:
+    """The address of a site with django-allauth. It sends neither PKCE nor a nonce, and would send
+    an e-mail to an address that isn't verified."""
+    python, port = ROOT / ".venv" / "allauth" / "bin" / "python", find_port()
+    if not python.exists():
+        require_executable("django-allauth")
+    url = f"http://localhost:{port}"
+    client = set_up(local, f"{url}/accounts/oidc/club/login/callback/", pkce="no", email="verified")
+    about = {"provider_id": "club", "name": "Club", "client_id": client.id, "secret": client.secret}
+    about_json = json.dumps(about | {"settings": {"server_url": served.url}})
+    (tmp_path / "site.py").write_text(DJANGO)
+    site = [str(tmp_path / "site.py"), str(port), str(tmp_path / "site.db"), about_json]
+    with running([str(python), *site], port, tmp_path / "site.log"):
+        yield url
+
+
+@pytest.mark.slow
+def test_django_allauth(house: House, local: Group, site_of_allauth: str) -> None:
+    """Its own session goes on when somebody is removed; nobody signs in again."""
+    house.expected.add(404)
+    local.invite(GRACE)
+    local.text(GRACE)
+    grace, sign_in = house.window().new_page(), f"{site_of_allauth}/accounts/oidc/club/login/"
+    grace.goto(sign_in)
+    sign_up(grace, local.vonage.pin_of(GRACE))
+    grace.wait_for_url(f"{site_of_allauth}/")
+    assert grace.locator("body").inner_text() == "Hello grace"
+
+    assert local.command("remove", "grace").exit_code == 0
+    grace.context.clear_cookies(name="sessionid")  # as when its session has ended
+    grace.goto(sign_in)
+    assert grace.url.startswith(f"{house.group}/signup")
+
+
 def sign_up(page: Page, pin: str) -> None:
     page.get_by_text("I was invited").click()
     page.get_by_label("Your phone number").fill(f"+{GRACE}")
