@@ -74,6 +74,15 @@ TRICKS = [
 # The page ----------------------------------------------------------------------------------------
 
 stage = Blueprint("stage", __name__)
+
+
+@stage.before_request
+def refuse_other_sites() -> None:
+    """No other site may play with it."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+        abort(403)
+
+
 LONG = (
     "Thank you for the invite! I have been looking forward to this for such a long time that one"
     " text is not enough to say how much, and so this one comes in two parts. The word? It's "
@@ -100,7 +109,7 @@ def create_page(
     visits: Visits | None = None,
 ) -> Flask:
     page = Flask(__name__)
-    page.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1"]  # no other site may play with it
+    page.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1"]
     page.extensions["props"] = Props(vonage, webhook, app_url, code, dict(cast or {}), visits)
     page.register_blueprint(stage)
     page.template_filter("with_copies")(mark_pins)

@@ -54,7 +54,10 @@ END:VCALENDAR
 """
 # The program wants its name in another header than the wiki does.
 AS_X_REMOTE_USER = (
-    ('proxy_set_header X-Remote-User "";', "proxy_set_header X-Remote-User $member;"),
+    (
+        "proxy_set_header Remote-User $member;",
+        "proxy_set_header Remote-User $member; proxy_set_header X-Remote-User $member;",
+    ),
     ("copy_headers Remote-User", "copy_headers Remote-User>X-Remote-User"),
 )
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 
@@ -19,6 +20,9 @@ run_dir = {folder}
 libdir = /usr/lib/freeradius
 correct_escapes = true
 modules {{
+    always reject {{
+        rcode = reject
+    }}
 {module}
 }}
 server default {{
@@ -99,7 +103,13 @@ def test_radius_lets_members_in_by_app_password(
     grace = local.join(GRACE, "grace")
     password = make(grace, "wifi", "phone")
     assert radius.lets_in("grace", password)
-    for username, wrong in (("grace", "aaaa"), ("ada", password), ("", password), ("grace", "")):
+    others = (
+        ("ada", password),
+        ("", password),
+        (" Grace ", password),
+        ("%{User-Password}", password),
+    )
+    for username, wrong in (("grace", "aaaa"), ("grace", ""), *others):
         assert not radius.lets_in(username, wrong), username
     assert local.command("remove", "grace").exit_code == 0
     assert not radius.lets_in("grace", password)
@@ -115,19 +125,17 @@ def test_chat_lets_members_in_by_app_password(served: Served, local: Group, tmp_
     password = make(grace, "chat", "phone")
 
     def answers(*questions: str) -> list[int]:
-        asked = b"".join(len(q).to_bytes(2, "big") + q.encode() for q in questions)
+        every = [question.encode(errors="surrogateescape") for question in questions]
+        asked = b"".join(len(one).to_bytes(2, "big") + one for one in every)
         told = subprocess.run([sys.executable, script], input=asked, capture_output=True)
         assert len(told.stdout) == 4 * len(questions), told.stderr
         return [*told.stdout[3::4]]
 
     host = "chat.example.org"
     right, wrong = f"auth:grace:{host}:{password}", f"auth:grace:{host}:a:b"
-    assert answers(right, wrong, f"isuser:grace:{host}", f"auth:ada:{host}:{password}") == [
-        1,
-        0,
-        1,
-        0,
-    ]
+    others = (f"isuser:grace:{host}", f"auth:ada:{host}:{password}")
+    assert answers(right, wrong, *others) == [1, 0, 1, 0]
+    assert answers("auth:grace:h", "auth", "auth:grace:h:\udcff", right) == [0, 0, 0, 1]
     assert local.command("remove", "grace").exit_code == 0
     assert answers(right) == [0]
 
@@ -135,6 +143,7 @@ def test_chat_lets_members_in_by_app_password(served: Served, local: Group, tmp_
 def test_wireguard_forgets_who_is_out(served: Served, local: Group, tmp_path: Path) -> None:
     local.join(GRACE, "grace")
     tools, members, told = tmp_path / "bin", tmp_path / "members", tmp_path / "told"
+    last = members / ".last"
     for folder in (tools, members):
         folder.mkdir()
     (members / "grace").write_text("gracekey=")
@@ -146,12 +155,29 @@ def test_wireguard_forgets_who_is_out(served: Served, local: Group, tmp_path: Pa
         (tools / name).chmod(0o700)
     environment = served.environment() | {"PATH": f"{tools}:{os.environ['PATH']}"}
     command = ["sh", str(tmp_path / "follow"), "wg0", str(members)]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
-    try:
+
+    @contextmanager
+    def following() -> Iterator[None]:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+        try:
+            wait_for(lambda: last.exists() and last.read_text())
+            yield
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait(timeout=20)
+
+    with following():
         assert local.command("remove", "grace").exit_code == 0
         wait_for(lambda: not (members / "grace").exists())
-        assert told.read_text() == "set wg0 peer gracekey= remove\n"
-        assert (members / "ada").exists()
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=20)
+    local.join(GRACE, "grace", bound=True)  # back again, with a new key
+    (members / "grace").write_text("newkey=")
+    for _ in range(60):
+        local.command("program", "add", "x", "x", "https://x.example.org")
+        local.command("program", "remove", "x")
+    local.join("12025550177", "zoe")
+    (members / "zoe").write_text("zoekey=")
+    local.command("remove", "zoe")  # while nobody follows
+    with following():
+        wait_for(lambda: not (members / "zoe").exists())
+    assert told.read_text() == "set wg0 peer gracekey= remove\nset wg0 peer zoekey= remove\n"
+    assert (members / "grace").read_text() == "newkey="

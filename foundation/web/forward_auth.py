@@ -1,6 +1,7 @@
 """`GET /auth`: what a proxy asks before it hands a request on to another program."""
 
 import functools
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -32,8 +33,9 @@ MayPass = Callable[[Flask, WSGIEnvironment, sqlite3.Row], Verdict | None]
 
 class ForwardAuth:
     """200 with `Remote-User`, or 401. `/auth?redirect=1`, for proxies that hand our answer on to
-    the visitor, is a 303 to the sign-up page instead of the 401. With the 200 come the visitor's
-    `Cookie` and `Authorization` without what is ours, for proxies that can't pick them apart.
+    the visitor, is a 303 to the sign-up page instead of the 401. With `copy=1`, for those that
+    can't pick them apart, the visitor's `Cookie` and `Authorization` come back without what is
+    ours.
 
     Only the cookie decides, or what a feature knows of, and whatever fails is a no. It is answered
     before Flask begins, because a proxy asks for every picture on a page.
@@ -82,16 +84,22 @@ class ForwardAuth:
             refusal = may_pass(self.app, environ, row)
             if refusal is not None:
                 return refusal
-        return "200 OK", {"Remote-User": row["username"]} | self.leave_ours_out(environ)
+        copied = self.leave_ours_out(environ) if asks_for(environ, "copy=1") else {}
+        return "200 OK", {"Remote-User": row["username"]} | copied
 
     def leave_ours_out(self, environ: WSGIEnvironment) -> dict[str, str]:
         """Of what the visitor sent, what the program may see."""
         pairs = [pair.strip() for pair in environ.get("HTTP_COOKIE", "").split(";")]
-        theirs = [one for one in pairs if one.partition("=")[0].rstrip() not in self.own_cookies]
+        theirs = [pair for pair in pairs if not self.holds_ours(pair)]
         given = environ.get("HTTP_AUTHORIZATION", "")
-        is_password = given[:5].lower() == "basic"
+        is_password = any(part.strip()[:5].lower() == "basic" for part in given.split(","))
         kept = {"Cookie": "; ".join(theirs), "Authorization": "" if is_password else given}
         return {name: value for name, value in kept.items() if value}
+
+    def holds_ours(self, pair: str) -> bool:
+        """Also behind a separator that only some programs know."""
+        names = re.findall(r"[^\s=;,]+(?=\s*=)", pair)
+        return not self.own_cookies.isdisjoint(names)
 
     def refuse(self, environ: WSGIEnvironment) -> Verdict:
         """Somebody who is not signed in asks. Programs send a password only when they are asked to;
@@ -140,8 +148,12 @@ class ForwardAuth:
         )
 
 
+def asks_for(environ: WSGIEnvironment, what: str) -> bool:
+    return what in environ.get("QUERY_STRING", "").split("&")
+
+
 def wants_redirect(environ: WSGIEnvironment) -> bool:
-    return "redirect=1" in environ.get("QUERY_STRING", "").split("&")
+    return asks_for(environ, "redirect=1")
 
 
 def read_program(environ: WSGIEnvironment) -> str | None:

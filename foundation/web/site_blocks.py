@@ -27,9 +27,9 @@ WEB_SERVERS = {
         "Traefik",
         "traefik.yaml",
         (
-            r"^  routers:\n", r"^    wiki:\n" + BELOW,
-            r"^  middlewares:\n", r"^    wiki-members:\n" + BELOW,
-            r"^  services:\n", r"^    wiki:\n" + BELOW + r"\Z",
+            r"^http:\n", r"^  routers:\n", r"^    app-wiki:\n" + BELOW,
+            r"^  middlewares:\n", r"^    app-wiki-members:\n" + BELOW,
+            r"^  services:\n", r"^    app-wiki:\n" + BELOW + r"\Z",
         ),
     ),
 }  # fmt: skip
@@ -43,5 +43,4 @@ def write_site(folder: Path, server: WebServer, name: str, names: dict[str, str]
     block = "".join(part[0] for part in found if part)
     for sample, real in names.items():
         block = block.replace(sample, real)
-    block = block.replace("program=wiki", f"program={name}")
-    return re.sub(r"\bwiki(?=:|-members|$)", name, block, flags=re.M)
+    return block.replace("program=wiki", f"program={name}").replace("app-wiki", f"app-{name}")
