@@ -121,17 +121,16 @@ def show_programs(form: Form, status: int = 200) -> ResponseReturnValue:
     return render_template("programs/overview.html", form=form, programs=found), status
 
 
-COUNT_CHOSEN = (
-    "(SELECT count(*) FROM program_members JOIN authors ON authors.id = author_id"
-    " WHERE program_id = programs.id AND (ends_at IS NULL OR ends_at > unixepoch())) AS chosen"
-)
+def count_people(table: str, name: str) -> str:
+    """SQL for how many of a program's people in that table are still here, as a column."""
+    return (
+        f"(SELECT count(*) FROM {table} JOIN authors ON authors.id = author_id"
+        f" WHERE program_id = programs.id AND (ends_at IS NULL OR ends_at > unixepoch())) AS {name}"
+    )
 
 
-COUNT_ASKERS = (
-    "(SELECT count(*) FROM program_askers JOIN authors ON authors.id = author_id"
-    " WHERE program_id = programs.id AND NOT for_all"
-    " AND (ends_at IS NULL OR ends_at > unixepoch())) AS askers"
-)
+COUNT_CHOSEN = count_people("program_members", "chosen")
+COUNT_ASKERS = count_people("program_askers", "askers")
 
 
 def add_program(wanted: NewProgram, actor: str | None) -> None:
@@ -163,11 +162,7 @@ def program(name: str) -> ResponseReturnValue:
     found, form = require_program(name), Form("title", "address", "who")
     if request.method != "POST":
         return show_program(found, Form("username"))
-    title = form.read("title", parse_title)
-    address = form.read("address", parse_address)
-    if form.mistakes:
-        return render_template("programs/title.html", program=found, form=form), 422
-    return change_program(found, title, address, form.values["who"] == "all")
+    return change_title(found, form, form.values["who"] == "all")
 
 
 @admin_bp.post("/admin/programs/<name>/who")
@@ -204,11 +199,15 @@ def title_and_address(name: str) -> ResponseReturnValue:
     if request.method != "POST":
         form.values = {"title": found["title"], "address": found["address"]}
         return render_template("programs/title.html", program=found, form=form)
+    return change_title(found, form, None)
+
+
+def change_title(found: sqlite3.Row, form: Form, is_for_all: bool | None) -> ResponseReturnValue:
     title = form.read("title", parse_title)
     address = form.read("address", parse_address)
     if form.mistakes:
         return render_template("programs/title.html", program=found, form=form), 422
-    return change_program(found, title, address, None)
+    return change_program(found, title, address, is_for_all)
 
 
 def find_askers(program_id: int) -> list[sqlite3.Row]:

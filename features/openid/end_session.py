@@ -11,7 +11,7 @@ from joserfc.jwk import KeySet
 from app import logout
 from features.openid.clients import Client
 from features.openid.endpoints import ask_again_by_get, with_query
-from features.openid.keys import find_public_keys, read_id_token
+from features.openid.keys import BAD_TOKEN, find_key_set
 from features.openid.provider import server
 from features.openid.room import bp
 from foundation.web.guards import for_machines, is_cross_site
@@ -23,7 +23,7 @@ class Ending(EndSessionEndpoint):  # type: ignore[misc]
     member."""
 
     def get_server_jwks(self) -> KeySet:
-        return KeySet.import_key_set({"keys": find_public_keys()})
+        return find_key_set()
 
     def get_algorithms(self) -> list[str]:
         return ["RS256"]
@@ -59,12 +59,9 @@ class WayOn(NamedTuple):
 def find_way_on() -> WayOn:
     """Back to the program, if it says who it is, and an address of its own; otherwise to our start
     page."""
-    hint = request.values.get("id_token_hint", "")
-    if hint and not read_id_token(hint):
-        return WayOn("", "/", "/")
     try:
         asked = Ending(server).validate_request(server.create_oauth2_request(None))
-    except (OAuth2Error, ValueError):
+    except (OAuth2Error, *BAD_TOKEN):
         return WayOn("", "/", "/")
     client: Client | None = asked.client
     if client is None:

@@ -91,13 +91,21 @@ def find_public_keys() -> list[dict[str, Any]]:
     return [json.loads(row["public"]) for row in rows]
 
 
+def find_key_set() -> KeySet:
+    """The same, to check with."""
+    return KeySet.import_key_set({"keys": find_public_keys()})
+
+
+# What reading a token may raise: joserfc takes a header for what it should be.
+BAD_TOKEN = (JoseError, ValueError, TypeError, LookupError, AttributeError)
+
+
 def read_id_token(text: str) -> dict[str, Any]:
     """The claims of one of ours, even an expired one; of anything else none."""
     try:
-        keys = KeySet.import_key_set({"keys": find_public_keys()})
-        return dict(jwt.decode(text, keys, algorithms=["RS256"]).claims)
-    except (JoseError, ValueError, TypeError, LookupError, AttributeError):
-        return {}  # joserfc takes a header for what it should be
+        return dict(jwt.decode(text, find_key_set(), algorithms=["RS256"]).claims)
+    except BAD_TOKEN:
+        return {}
 
 
 @command(bp, "rotate-key")

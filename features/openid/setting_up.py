@@ -189,8 +189,8 @@ def make_client(program: sqlite3.Row, form: Form) -> ResponseReturnValue:
 
 
 def store_settings(program: sqlite3.Row, form: Form) -> None:
-    """In the caller's transaction. Its secret and client id stay. What a program
-    has sent so far counts no longer, once it may leave PKCE out."""
+    """In the caller's transaction. Its secret and client id stay. What a program has sent so far
+    counts no longer, where an admin changes whether it may leave PKCE out."""
     values, email = form.values, form.values["email"]
     get_db().execute(
         "UPDATE openid_clients SET redirects = ?2, after_sign_out = ?3, logout_address = ?4,"
