@@ -74,7 +74,7 @@ translations: $(INSTALLED)
 
 # Each list by itself, in its own folder, so that no path of this machine gets into it.
 lock: .venv/lock-installed
-	for list in requirements tests/requirements bench/requirements tests/lock tests/synapse tests/allauth tests/oldest_pip; do \
+	for list in requirements tests/requirements tests/lock tests/synapse tests/allauth tests/oldest_pip; do \
 		(cd $$(dirname $$list) && CUSTOM_COMPILE_COMMAND="make lock" $(CURDIR)/.venv/lock/bin/pip-compile --quiet \
 			--upgrade --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 			--no-emit-trusted-host --output-file $$(basename $$list).txt $$(basename $$list).in) || exit 1; \
@@ -87,10 +87,10 @@ pictures: .venv/tests-installed .venv/npm-installed
 	ALL_TESTS_MUST_RUN=1 $(BIN)/pytest tests/test_browser.py
 	cp tests/screenshots/journey-light.png tests/screenshots/journey-dark.png docs/
 
-bench: .venv/bench-installed
+bench: .venv/tests-installed
 	$(BIN)/python -m bench
 
-soak: .venv/bench-installed
+soak: .venv/tests-installed
 	$(BIN)/python -m bench.soak
 
 install: $(INSTALLED) .venv/translated
@@ -150,8 +150,3 @@ $(INSTALLED): requirements.txt
 .venv/npm-installed: $(INSTALLED) tests/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
 	else echo "npm is missing, so the validator and Lighthouse are skipped (apt-get install npm)."; fi
-
-.venv/bench-installed: .venv/tests-installed bench/requirements.txt
-	$(INSTALL) -r bench/requirements.txt
-	@$(CHECK)
-	@touch $@

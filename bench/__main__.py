@@ -1,5 +1,5 @@
 """`make bench`: how fast the served program is beside what Flask can do at best, how large, and how
-its cost grows. Writes RESULTS.md and growth.png beside this file. Needs wrk."""
+its cost grows. Writes RESULTS.md beside this file. Needs wrk."""
 
 import argparse
 import os
@@ -15,15 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from .growth import draw_growth, measure_large
+from .growth import measure_growth, measure_large
 from .languages import measure_languages
-from .servers import ROOT, Load, granian, gunicorn, running
+from .servers import ROOT, Load, granian, running
 from .world import World
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
-BARE, STOCK = "bench.rivals:create_bare", "bench.rivals:create_stock"
-CALLABLE = "bench.rivals:create_callable"
+BARE, CALLABLE = "bench.bare:create_flask", "bench.bare:create_callable"
 
 
 class Line(NamedTuple):
@@ -61,19 +60,16 @@ def lines_of(cases: dict[str, Callable[[], Load]], to: str, rounds: int) -> Iter
         )
 
 
-def read_pages(world: World, threads: int, seconds: float, rounds: int) -> Iterator[Line]:
+def read_pages(world: World, seconds: float, rounds: int) -> Iterator[Line]:
     """Reading, against a bare Flask route on the same server."""
     cookie = ("-H", f"Cookie: {world.cookie}")
     with ExitStack() as stack:
-        ours = stack.enter_context(world.served(threads))
-        bare = stack.enter_context(running(granian(BARE, threads), {}))
-        least = stack.enter_context(running(granian(CALLABLE, threads), {}))
+        ours = stack.enter_context(world.served())
+        bare = stack.enter_context(running(granian(BARE), {}))
+        least = stack.enter_context(running(granian(CALLABLE), {}))
         cases: dict[str, Callable[[], Load]] = {
             "a bare WSGI callable": lambda: least.load("/", seconds=seconds),
             "a bare Flask route": lambda: bare.load("/", seconds=seconds),
-            "a bare Flask route with ten names in a template": lambda: bare.load(
-                "/rendered", seconds=seconds
-            ),
             "`GET /auth`, signed in": lambda: ours.load("/auth", *cookie, seconds=seconds),
             "`GET /auth`, signed out": lambda: ours.load("/auth", seconds=seconds),
             "a page of one's own, signed in": lambda: ours.load(
@@ -82,27 +78,8 @@ def read_pages(world: World, threads: int, seconds: float, rounds: int) -> Itera
             "`GET /`, signed in, ten members": lambda: ours.load("/", *cookie, seconds=seconds),
             "`GET /account`": lambda: ours.load("/account", *cookie, seconds=seconds),
             "`GET /`, signed out": lambda: ours.load("/", seconds=seconds),
-            "`GET /static/style.css`": lambda: ours.load("/static/style.css", seconds=seconds),
         }
-        if threads > 1:
-            cases |= rivals(world, stack, threads, seconds)
         yield from lines_of(cases, "a bare Flask route", rounds)
-
-
-def rivals(
-    world: World, stack: ExitStack, threads: int, seconds: float
-) -> dict[str, Callable[[], Load]]:
-    stock_settings = {"STOCK_DATABASE": str(world.folder / "stock.db")}
-    stock = stack.enter_context(running(granian(STOCK, threads), stock_settings))
-    stocked = ("-H", f"Cookie: {world.sign_in_at(stock)}")
-    unicorn = stack.enter_context(running(gunicorn(BARE, threads), {}))
-    ours = stack.enter_context(world.served(threads, gunicorn))
-    cookie = ("-H", f"Cookie: {world.cookie}")
-    return {
-        "Flask-Session's SQLAlchemy store": lambda: stock.load("/who", *stocked, seconds=seconds),
-        "a bare Flask route, gunicorn": lambda: unicorn.load("/", seconds=seconds),
-        "`GET /auth`, gunicorn": lambda: ours.load("/auth", *cookie, seconds=seconds),
-    }
 
 
 A_FORM = "a bare Flask route that reads a form"
@@ -111,8 +88,8 @@ A_FORM = "a bare Flask route that reads a form"
 def write_pages(world: World, seconds: float, rounds: int) -> Iterator[Line]:
     """What writes, and durably: each sign-up and each webhook is on the disk before its answer."""
     with ExitStack() as stack:
-        ours = stack.enter_context(world.served(8))
-        bare = stack.enter_context(running(granian(BARE, 8), {}))
+        ours = stack.enter_context(world.served())
+        bare = stack.enter_context(running(granian(BARE), {}))
         refused = ("-s", str(HERE / "refused.lua"))
         texted = ("-s", str(HERE / "texted.lua"))
         yield from lines_of(
@@ -151,7 +128,7 @@ def table(lines: list[Line]) -> str:
 
 
 def hold_slow_checks(world: World) -> str:
-    with world.served(8) as ours:
+    with world.served() as ours:
         quiet = world.auth(ours, seconds=4)
         with world.slow_checks(ours, 8):
             busy = world.auth(ours, seconds=4)
@@ -164,14 +141,14 @@ def hold_slow_checks(world: World) -> str:
 def measure_size() -> list[str]:
     """Of a group of ten, and not of the thousands of messages that other measurements leave: SQLite
     maps the database into the process."""
-    with filled(10, 10) as world, world.served(8) as ours:
+    with filled(10, 10) as world, world.served() as ours:
         cookie = ("-H", f"Cookie: {world.cookie}")
         for path in ("/auth", "/", "/account", "/admin"):
             ours.load(path, *cookie, seconds=3)
         world.sign_up_many(ours, 200)
         facts = [f"Start until both workers answer: {ours.started_in:.2f} s."]
         facts += [f"The largest process, after load: {ours.largest():.0f} MiB."]
-    with filled(10, 10) as world, world.served(8) as ours:
+    with filled(10, 10) as world, world.served() as ours:
         world.sign_up_many(ours, 1)
         ours.load("/", "-H", f"Cookie: {world.cookie}", seconds=1)
         facts += [f"All processes together, after one journey: {ours.whole():.0f} MiB."]
@@ -204,7 +181,8 @@ def describe_machine() -> str:
     cores = len(os.sched_getaffinity(0))
     return (
         f"{datetime.now(UTC):%-d %B %Y}, commit {commit.stdout.strip()}, {cores} cores of {cpu},"
-        f" Python {platform.python_version()}. Two workers; wrk on the same cores, 8 connections."
+        f" Python {platform.python_version()}. Two workers of 8 threads; wrk on the same"
+        " cores, 8 connections."
     )
 
 
@@ -217,14 +195,13 @@ def main() -> None:
     seconds, rounds = (1, 1) if quick else (3, 5)
     parts = [f"# How fast\n\n{describe_machine()}"]
     with filled(10, 10) as world:
-        parts += ["## Reading, 8 threads a worker", table([*read_pages(world, 8, seconds, rounds)])]
-        parts += ["## Reading, 1 thread a worker", table([*read_pages(world, 1, seconds, rounds)])]
-        parts += ["## Writing, 8 threads a worker", table([*write_pages(world, seconds, rounds)])]
+        parts += ["## Reading", table([*read_pages(world, seconds, rounds)])]
+        parts += ["## Writing", table([*write_pages(world, seconds, rounds)])]
         parts += ["## In other languages", measure_languages(world)]
         parts += ["## Waiting, size, start", hold_slow_checks(world), *measure_size()]
     parts += ["## A large group", measure_large(filled, seconds)]
     if not quick:
-        parts += ["## How the cost grows", "![growth.png](growth.png)", draw_growth(filled)]
+        parts += ["## How the cost grows", measure_growth(filled)]
     text = "\n\n".join(parts) + "\n"
     print(text)
     if not quick:

@@ -1,13 +1,9 @@
-"""How the cost grows with what is stored: a plot, and the figures behind it."""
+"""How the cost grows with what is stored."""
 
 import statistics
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-
-import matplotlib
-from matplotlib import pyplot
-from matplotlib.axes import Axes
 
 from .world import World
 
@@ -16,28 +12,15 @@ Filled = Callable[[int, int], AbstractContextManager[World]]  # sessions, member
 Points = dict[int, float]
 
 
-def draw_growth(filled: Filled) -> str:
-    """Draw growth.png; return its figures as a table."""
-    matplotlib.use("Agg")
+def measure_growth(filled: Filled) -> str:
+    """A table."""
     curves = {
         "`/auth` a second, by sessions": measure_auth(filled, [10**n for n in range(7)]),
         "whole sign-ups a second, by members": measure_sign_ups(filled, [10, 10**3, 10**5]),
         "`/admin`, ms, by members": measure_admin(filled, [10, 100, 10**3, 10**4]),
     }
-    figure, panels = pyplot.subplots(1, len(curves), figsize=(12, 3.6), layout="constrained")
-    for panel, (title, points) in zip(panels, curves.items(), strict=True):
-        draw(panel, title.replace("`", ""), points)
-    figure.savefig(HERE / "growth.png", dpi=110)
     rows = [f"| {title} | {say(points)} |" for title, points in curves.items()]
     return "\n".join(["| what | figures |", "| --- | --- |", *rows])
-
-
-def draw(panel: Axes, title: str, points: Points) -> None:
-    panel.plot([*points], [*points.values()], marker="o", color="#0b6e5f")
-    panel.set_xscale("log")
-    panel.set_ylim(bottom=0, top=max(points.values()) * 1.2)
-    panel.set_title(title, fontsize=10)
-    panel.grid(alpha=0.3)
 
 
 def say(points: Points) -> str:
@@ -49,7 +32,7 @@ def measure_auth(filled: Filled, sizes: list[int]) -> Points:
     measured in turn, five times."""
     with ExitStack() as stack:
         worlds = {size: stack.enter_context(filled(size, 100)) for size in sizes}
-        servers = {size: stack.enter_context(world.served(8)) for size, world in worlds.items()}
+        servers = {size: stack.enter_context(world.served()) for size, world in worlds.items()}
         seen: dict[int, list[float]] = {size: [] for size in sizes}
         for _ in range(5):
             for size, world in worlds.items():
@@ -65,7 +48,7 @@ def measure_auth(filled: Filled, sizes: list[int]) -> Points:
 def measure_sign_ups(filled: Filled, sizes: list[int]) -> Points:
     points = {}
     for members in sizes:
-        with filled(10, members) as world, world.served(8) as ours:
+        with filled(10, members) as world, world.served() as ours:
             world.sign_up_many(ours, 20)
             points[members] = world.sign_up_many(ours, 150).per_second
     return points
@@ -75,7 +58,7 @@ def measure_admin(filled: Filled, sizes: list[int]) -> Points:
     """Milliseconds until the whole page is there."""
     points = {}
     for members in sizes:
-        with filled(members * 2, members) as world, world.served(8) as ours:
+        with filled(members * 2, members) as world, world.served() as ours:
             points[members] = world.time_page(ours, "/admin")
     return points
 
@@ -96,7 +79,7 @@ def measure_large(filled: Filled, seconds: float) -> str:
     """What a group has that never tidied up."""
     with filled(20_000, 10_000) as world:
         world.fill_more(10_000, 500_000)
-        with world.served(8) as ours:
+        with world.served() as ours:
             pages = [f"`{path}` {world.time_page(ours, path):.1f}" for path in PAGES]
             refused = ours.load("/login", "-s", str(HERE / "refused.lua"), seconds=seconds)
     return (

@@ -16,6 +16,7 @@ import requests
 from tests.conftest import find_port
 
 ROOT = Path(__file__).parent.parent
+THREADS = "8"  # of each worker
 
 
 class Load(NamedTuple):
@@ -73,21 +74,16 @@ def milliseconds(text: str) -> float:
     return float(text.rstrip("usm")) * units[text.lstrip("0123456789.")]
 
 
-def ours(factory: str, threads: int) -> list[str]:
+def ours(factory: str) -> list[str]:
     """As `make serve` starts it."""
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "serve", "--port", "{port}"]
-    return [*command, "--threads", str(threads), factory]
+    return [*command, "--threads", THREADS, factory]
 
 
-def granian(factory: str, threads: int) -> list[str]:
+def granian(factory: str) -> list[str]:
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--factory"]
-    command += ["--workers", "2", "--blocking-threads", str(threads), "--log-level", "error"]
+    command += ["--workers", "2", "--blocking-threads", THREADS, "--log-level", "error"]
     return [*command, "--workers-kill-timeout", "5", "--port", "{port}", factory]
-
-
-def gunicorn(factory: str, threads: int) -> list[str]:
-    command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", str(threads)]
-    return [*command, "--log-level", "error", "--bind", "127.0.0.1:{port}", f"{factory}()"]
 
 
 @contextmanager

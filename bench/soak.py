@@ -197,7 +197,7 @@ class Soak:
         with ExitStack() as stack, log.open("wb") as output:
             stack.callback(self.over.set)
             while (left := minutes * 60 - (time.monotonic() - began)) > 30:
-                command = ours("wsgi:create_app", 8)
+                command = ours("wsgi:create_app")
                 with running(command, self.world.settings, self.port, output) as served:
                     self.seen.counts["starts"] += 1
                     if self.seen.counts["starts"] == 1:
@@ -233,7 +233,7 @@ class Soak:
     def look_for_the_lost(self) -> Iterator[str]:
         """Everybody who got in is in, nobody who was removed is, and each number has an invite or a
         member."""
-        with running(ours("wsgi:create_app", 8), self.world.settings, self.port):
+        with running(ours("wsgi:create_app"), self.world.settings, self.port):
             for name, cookie in self.seen.members.items():
                 if self.who_is(cookie) != name:
                     yield f"{name} is out"

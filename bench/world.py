@@ -6,7 +6,7 @@ import sqlite3
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,12 +56,9 @@ class World:
             yield cls(folder, vonage, settings)
 
     @contextmanager
-    def served(
-        self, threads: int, server: Callable[[str, int], list[str]] = ours
-    ) -> Iterator[Running]:
+    def served(self) -> Iterator[Running]:
         """BASE_URL names another port where two run at once; no page that is measured minds."""
-        command = server("bench.clubhouse:create_clubhouse", threads)
-        with running(command, self.settings) as served:
+        with running(ours("bench.clubhouse:create_clubhouse"), self.settings) as served:
             yield served
 
     def fill(self, sessions: int, members: int) -> None:
@@ -190,11 +187,6 @@ class World:
         yield
         for thread in pressing:
             thread.join()
-
-    def sign_in_at(self, stock: Running) -> str:
-        """The cookie of a session at the rival's."""
-        answer = requests.get(f"{stock.url}/sign-in", timeout=10)
-        return f"session={answer.cookies['session']}"
 
 
 def digest_of(session: int) -> str:

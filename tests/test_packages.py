@@ -20,12 +20,12 @@ from tools.licences import PAGE, read_locked, text_of_page
 from .conftest import ROOT, require_executable
 
 LISTS = ["requirements", "tests/requirements", "tests/lock", "tests/synapse", "tests/allauth"]
-LISTS += ["tests/oldest_pip", "bench/requirements"]
+LISTS += ["tests/oldest_pip"]
 # What each folder may import: what its own list names, and those before it.
 NAMED_IN = {
     "program": ("requirements",),
     "tests": ("requirements", "tests/requirements"),
-    "bench": ("requirements", "tests/requirements", "bench/requirements"),
+    "bench": ("requirements", "tests/requirements"),
 }
 
 
