@@ -57,7 +57,7 @@ test: .venv/tests-installed .venv/npm-installed
 	@$(find_chromium)
 	$(BIN)/pytest -m "not slow" -n auto --dist worksteal --cov --cov-report=term-missing --cov-fail-under=95
 
-test-slow: .venv/tests-installed .venv/npm-installed .venv/synapse-installed .venv/allauth-installed .venv/oldest-pip-installed
+test-slow: .venv/tests-installed .venv/npm-installed .venv/synapse-installed .venv/allauth-installed .venv/oldest-pip-installed .venv/apps-installed
 	$(BIN)/pytest -m slow -rs --capture=tee-sys
 
 lint: .venv/tests-installed
@@ -150,3 +150,11 @@ $(INSTALLED): requirements.txt
 .venv/npm-installed: $(INSTALLED) tests/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
 	else echo "npm is missing, so the validator and Lighthouse are skipped (apt-get install npm)."; fi
+
+# No package runs a script, except those that compile what Actual Budget needs.
+NODE = $$(dirname $$(dirname $$(readlink -f $$(command -v node))))
+.venv/apps-installed: $(INSTALLED) tests/apps/package-lock.json
+	@if command -v npm >/dev/null; then echo "Installing the apps that are signed in to, about three minutes ..." \
+		&& npm ci --prefix tests/apps --ignore-scripts --no-audit --no-fund --loglevel=error \
+		&& npm_config_nodedir=$(NODE) npm rebuild --prefix tests/apps --loglevel=error better-sqlite3 bcrypt && touch $@; \
+	else echo "npm is missing, so Actual Budget, Node-RED, MeshCentral and Auth.js are skipped (apt-get install npm)."; fi
