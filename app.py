@@ -1311,8 +1311,14 @@ def end_sessions(
         sessions = [row["id_digest"] for row in fetch_rows(sql, (json.dumps([*author_ids]),))]
     for ended in hooks("ended"):
         ended(author_ids, sessions, why)
-    sql = "DELETE FROM sessions WHERE id_digest IN (SELECT value FROM json_each(?))"
-    return get_db().execute(sql, (json.dumps([*sessions]),)).rowcount
+    digests, these = json.dumps([*sessions]), "id_digest IN (SELECT value FROM json_each(?1))"
+    get_db().execute(  # an admin may look for who wasn't here for long
+        "UPDATE authors SET last_seen_at = max(ifnull(last_seen_at, 0), (SELECT max(seen_at)"
+        f" FROM sessions WHERE author_id = authors.id AND {these})) WHERE removed_at IS NULL"
+        f" AND id IN (SELECT author_id FROM sessions WHERE {these})",
+        (digests,),
+    )
+    return get_db().execute(f"DELETE FROM sessions WHERE {these}", (digests,)).rowcount
 
 
 def end_expired_sessions() -> None:

@@ -11,6 +11,7 @@ CREATE TABLE authors (
     invited_by INTEGER REFERENCES authors ON DELETE SET NULL,  -- NULL: from the command line
     joined_at INTEGER NOT NULL,
     ends_at INTEGER,  -- a guest's last second; NULL: not a guest
+    last_seen_at INTEGER,  -- on a device that is signed out since; NULL: on none
     removed_at INTEGER  -- the row stays, so nobody can take over the name
 ) STRICT;
 

@@ -19,6 +19,7 @@ from foundation.web.additions import (
     find_kinds,
     find_news,
     may_vouch,
+    record_ends,
 )
 from foundation.web.feature import Feature
 from foundation.web.notices import notify
@@ -83,7 +84,9 @@ def not_mine(kind: str, short_id: str) -> ResponseReturnValue:
     with acting():
         additions = find_additions(member)
         one = require_news(kind, short_id, additions)
-        end_all(member, [one, *find_all_from(one, additions)])
+        ends = [one, *find_all_from(one, additions)]
+        end_all(member, ends)
+        record_ends(member, ends)
     notify("done-ended")
     return redirect("/", 303)
 

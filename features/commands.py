@@ -18,7 +18,9 @@ from foundation.cli.source_files import write_served
 from foundation.running import hooks, running
 from foundation.storage.database import (
     checkpoint,
+    count_rows,
     database_path,
+    fetch_rows,
     get_db,
     is_database_older,
     require_current_database,
@@ -83,12 +85,18 @@ def webhook_url_command() -> None:
 @command(commands, "prune")
 def prune_command() -> None:
     """Delete what has expired. The server does so itself at each invite, sign-in and renewal."""
-    with transaction() as db:
-        before = db.total_changes
+    with transaction():
+        before = count_all_rows()
         prune()
-        deleted = db.total_changes - before
+        deleted = before - count_all_rows()
     checkpoint()
     click.echo(f"{deleted} expired rows are deleted.")
+
+
+def count_all_rows() -> int:
+    sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    tables = [row["name"] for row in fetch_rows(sql)]
+    return sum(count_rows(f"SELECT count(*) FROM {table}", ()) for table in tables)
 
 
 # Serving ------------------------------------------------------------------------------------------

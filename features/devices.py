@@ -57,7 +57,6 @@ def require_device(device_id: str, member: Member) -> sqlite3.Row:
 
 def end_devices(member: Member, digests: Collection[str]) -> None:
     end_sessions([member.id], "ended", digests)
-    record("device_ended", member.username)
 
 
 @bp.get("/devices/<device_id>/end")
@@ -79,6 +78,7 @@ def end_device(device_id: str) -> ResponseReturnValue:
     with acting():
         digest = require_device(device_id, member)["id_digest"]
         end_devices(member, find_chain(digest, find_additions(member)))
+        record("device_ended", member.username)
     notify("done-device-ended")
     return redirect("/account", 303)
 
@@ -110,6 +110,8 @@ DEVICES = Addition(
     name="device",
     is_known="is_known OR expires_at <= :now",  # over, and not gone: others were added from it
     began="began",
+    used_at="seen_at",
+    ended="device_ended",
 )
 
 feature = Feature(

@@ -279,17 +279,22 @@ def choose(name: str) -> ResponseReturnValue:
 
 def choose_member(found: sqlite3.Row, username: str, actor: str | None) -> bool:
     """False: nobody has that name."""
-    with acting() as db:
+    with acting():
         member = fetch_row(
             f"SELECT id FROM authors WHERE username = ?2 AND {IS_MEMBER}", (now(), username)
         )
         if member is None:
             return False
-        sql = "INSERT OR IGNORE INTO program_members VALUES (?, ?)"
-        if db.execute(sql, (found["id"], member["id"])).rowcount:
-            record("program_members_changed", actor, found["name"])
-        drop_asker(found["id"], member["id"])
+        let_in(found, member["id"], actor)
     return True
+
+
+def let_in(found: sqlite3.Row, author_id: int, actor: str | None) -> None:
+    """In the caller's transaction."""
+    sql = "INSERT OR IGNORE INTO program_members VALUES (?, ?)"
+    if get_db().execute(sql, (found["id"], author_id)).rowcount:
+        record("program_members_changed", actor, found["name"])
+    drop_asker(found["id"], author_id)
 
 
 @admin_bp.post(f"/admin/programs/<name>/askers/{ROW_ID}/drop")
@@ -310,14 +315,43 @@ def drop_asker(program_id: int, author_id: int) -> None:
 @admin_bp.post(f"/admin/programs/<name>/members/{ROW_ID}/drop")
 def drop_member(name: str, row_id: int) -> ResponseReturnValue:
     found = require_program(name)
-    with acting() as db:
-        before = find_users(found["id"])
-        sql = "DELETE FROM program_members WHERE program_id = ? AND author_id = ?"
-        if db.execute(sql, (found["id"], row_id)).rowcount:
-            announce_lost_access(found["id"], before)
-            record("program_members_changed", require_member().username, name)
+    with acting():
+        let_out(found, row_id, require_member().username)
     notify("done-member-dropped")
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
+
+
+def let_out(found: sqlite3.Row, author_id: int, actor: str | None) -> None:
+    """In the caller's transaction."""
+    before = find_users(found["id"])
+    sql = "DELETE FROM program_members WHERE program_id = ? AND author_id = ?"
+    if get_db().execute(sql, (found["id"], author_id)).rowcount:
+        announce_lost_access(found["id"], before)
+        record("program_members_changed", actor, found["name"])
+
+
+def change_programs_of(author_id: int, actor: str) -> None:
+    """As they are ticked on the member's page. An app that wasn't there yet stays as it is."""
+    shown, ticked = (set(request.form.getlist(name)) for name in ("programs_shown", "programs"))
+    for found in find_programs_for(author_id):
+        if found["name"] not in shown or found["for_all"]:
+            continue
+        if found["name"] in ticked and not found["is_chosen"]:
+            let_in(found, author_id, actor)
+        elif found["name"] not in ticked and found["is_chosen"]:
+            let_out(found, author_id, actor)
+
+
+@bp.app_template_global()
+def find_programs_for(author_id: int) -> list[sqlite3.Row]:
+    """All, each with whether it is for that member."""
+    return fetch_rows(
+        "SELECT programs.*, EXISTS (SELECT 1 FROM program_members AS chosen"
+        " WHERE program_id = programs.id AND chosen.author_id = ?1) AS is_chosen, EXISTS"
+        " (SELECT 1 FROM may_use WHERE program_id = programs.id AND may_use.author_id = ?1)"
+        " AS may_use FROM programs ORDER BY title, id LIMIT 100",
+        (author_id,),
+    )
 
 
 def find_users(program_id: int) -> set[int]:
@@ -530,7 +564,8 @@ feature = Feature(
         "program_members_changed, no actor": "The command line changed who may use {subject}",
     },
     admin_pages={"/admin/programs": "Apps"},
-    slots={"home": "programs/_home.html"},
+    slots={"home": "programs/_home.html", "member": "programs/_of_member.html"},
+    change_member=change_programs_of,
     find_title=find_title_by_address,
     ended=drop_from_programs,
     may_pass=may_pass,

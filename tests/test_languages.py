@@ -352,7 +352,7 @@ def test_plurals_have_their_forms(app: Flask, language: str, said: list[str]) ->
 
 @pytest.mark.parametrize(
     ("count", "said"),
-    [(1, "Auf 1 Gerät angemeldet"), (2, "Auf 2 Geräten angemeldet")],
+    [(1, "1 Zugang<"), (2, "2 Zugänge<")],
 )
 def test_a_template_has_plurals_too(
     settings: dict[str, str], vonage: Vonage, count: int, said: str

@@ -121,7 +121,7 @@ POSTS += [
     f"/admin/programs/x{more}"
     for more in ("", "/remove", "/members", "/members/1/drop", "/who", "/title")
 ]
-POSTS += ["/join/wait", "/members/1/forget"]
+POSTS += ["/join/wait", "/members/1/forget", "/members/1", "/members/1/ways/<kind>/<short_id>"]
 POSTS += [f"/admin/programs/x/openid{more}" for more in ("", "/secret", "/allow", "/try")]
 POSTS += ["/admin/programs/x/askers/1/drop", "/programs/x/ask"]
 POSTS += ["/news/<kind>/<short_id>", "/news/<kind>/<short_id>/mine"]

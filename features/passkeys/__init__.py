@@ -41,12 +41,11 @@ feature = Feature(
     slots={
         "account": "passkeys/_list.html",
         "logout": "passkeys/_stays.html",
-        "member": "passkeys/_count.html",
         "door": "passkeys/_door.html",
         "sign_out_everywhere": "passkeys/_sign_out.html",
         "welcome": "passkeys/_welcome.html",
     },
-    additions={"passkey": Addition("passkeys", end_passkeys)},
+    additions={"passkey": Addition("passkeys", end_passkeys, ended="passkey_removed")},
     ways_in=WAYS_IN,
     prune=prune_challenges,
     ended=drop_passkeys,

@@ -3,13 +3,13 @@
 import sqlite3
 from collections.abc import Collection
 
-from flask import abort, g, has_request_context, redirect, render_template, request
+from flask import abort, has_request_context, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_member
 from features.passkeys.ceremony import find_passkeys
 from features.passkeys.room import bp, find_host
-from foundation.storage.database import fetch_row, fetch_rows, get_db
+from foundation.storage.database import fetch_row, get_db
 from foundation.storage.journal import record_sparingly
 from foundation.typed.mistakes import Mistake, parse_line
 from foundation.web.feature import Why
@@ -25,16 +25,6 @@ MAX_NAME = 40
 def end_passkeys(member: Member, ids: list[str]) -> None:
     sql = "DELETE FROM passkeys WHERE id = ? AND author_id = ?"
     get_db().executemany(sql, [(row_id, member.id) for row_id in ids])
-    record_sparingly("passkey_removed", member.username)
-
-
-@bp.app_template_global()
-def count_passkeys(author_id: int) -> int:
-    """For lists of members: one statement, however many are asked about."""
-    if "passkey_counts" not in g:
-        rows = fetch_rows("SELECT author_id, count(*) AS count FROM passkeys GROUP BY author_id")
-        g.passkey_counts = {row["author_id"]: row["count"] for row in rows}
-    return int(g.passkey_counts.get(author_id, 0))
 
 
 @bp.app_template_global()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from foundation.running import hooks
 from foundation.storage.database import fetch_rows, get_db
+from foundation.storage.journal import record_sparingly
 from foundation.web.sessions import Member, this_digest
 from foundation.words.clock import DAY, now
 
@@ -23,11 +24,14 @@ class Addition(NamedTuple):
     name: str = "name"
     is_known: str = "is_known"
     began: str = "''"  # how a device was signed in
+    used_at: str = "used_at"
+    ended: str = ""  # the event when its owner ends one; "": none
 
     def select(self, kind: str) -> str:
         return (
             f"SELECT '{kind}' AS kind, CAST({self.id} AS TEXT) AS id, {self.name} AS name,"
-            f" created_at AS added_at, added_by, {self.is_known} AS is_known, {self.began} AS began"
+            f" created_at AS added_at, {self.used_at} AS used_at, added_by,"
+            f" {self.is_known} AS is_known, {self.began} AS began"
             f" FROM {self.table} WHERE author_id = :member"
         )
 
@@ -142,6 +146,15 @@ def may_be_pair(one: sqlite3.Row, other: sqlite3.Row) -> bool:
 
 
 def end_all(member: Member, ends: Sequence[sqlite3.Row]) -> None:
+    """In the caller's transaction. The journal's lines are the caller's, too."""
     for kind, addition in find_kinds().items():
         if ids := [one["id"] for one in ends if one["kind"] == kind]:
             addition.end(member, ids)
+
+
+def record_ends(member: Member, ends: Sequence[sqlite3.Row]) -> None:
+    """Their owner has ended these."""
+    kinds = {one["kind"] for one in ends}
+    for event in sorted(it.ended for kind, it in find_kinds().items() if kind in kinds):
+        if event:
+            record_sparingly(event, member.username)

@@ -70,6 +70,9 @@ class Feature(NamedTuple):
     # Its part in `end_sessions` of app.py, in the caller's transaction, before the sessions are
     # deleted: the members' ids, the digests of their sessions that end (or none), and why.
     ended: Callable[[Collection[int], Collection[str], Why], None] | None = None
+    # An admin has saved a member's page: the member's id, and the admin's name. In the caller's
+    # transaction.
+    change_member: Callable[[int, str], None] | None = None
     # After members lost the right to use a program: its id and theirs, in the caller's transaction.
     access_lost: Callable[[int, list[int]], None] | None = None
     # Where a member has to confirm first, before something new can sign in as them; None: nowhere.

@@ -49,6 +49,11 @@ def ways_in_values() -> dict[str, object]:
     return {"now": now(), "host": urlsplit(current_app.config["BASE_URL"]).hostname}
 
 
+def find_ways(author_id: int) -> list[sqlite3.Row]:
+    sql = f"SELECT * FROM ({' UNION ALL '.join(ways_in())}) WHERE author_id = :author_id"
+    return fetch_rows(sql, ways_in_values() | {"author_id": author_id})
+
+
 def find_other_ways(
     ended: Collection[str] = (), removed: str | None = None, lasting: bool = True
 ) -> list[sqlite3.Row]:
@@ -57,9 +62,7 @@ def find_other_ways(
     `removed` is the id of a passkey that is about to go. The table is asked once for a page."""
     if "ways_in" not in g:
         member = current_member()
-        sql = f"SELECT * FROM ({' UNION ALL '.join(ways_in())}) WHERE author_id = :author_id"
-        values = ways_in_values() | {"author_id": member.id if member else None}
-        g.ways_in = fetch_rows(sql, values)
+        g.ways_in = find_ways(member.id) if member else []
     gone = (("device", this_digest()), ("passkey", removed))
     return [
         way
