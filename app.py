@@ -78,9 +78,9 @@ from foundation.web.flask_settings import configure_flask, wrap_wsgi
 from foundation.web.forms import Form
 from foundation.web.guards import for_machines, guard, read_next, with_next
 from foundation.web.invite_form import (
-    INVITE_FIELDS,
     NewInvite,
     asks_for_what_admins_do,
+    make_invite_form,
     read_new_invite,
 )
 from foundation.web.invite_lists import (
@@ -195,7 +195,7 @@ def require_vonage() -> None:
 @pages.post("/invite")
 def invite_friend() -> ResponseReturnValue:
     inviter = require_inviter()
-    form = Form(*INVITE_FIELDS)
+    form = make_invite_form()
     if not is_admin(inviter) and asks_for_what_admins_do(form):
         abort(403, "invites-by-admin")
     wanted = read_new_invite(form)
@@ -333,13 +333,14 @@ def insert_invite(wanted: NewInvite, inviter: Member | None) -> int:
     phone, at = wanted.phone, now()
     expires_at = at + current_app.config["INVITE_DAYS"] * DAY
     invite_id = insert_row(
-        "INSERT INTO whitelist (phone_digest, phone_hint, word_digest, username, who, ends_at,"
-        " invited_by, delivery, language, created_at, expires_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        "INSERT INTO whitelist (phone_digest, phone_hint, word_digest, username, who, circles,"
+        " ends_at, invited_by, delivery, language, created_at, expires_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
             phone and digest_phone(phone), phone and phone[-2:],
             None if phone else sent_forms.make_once(),  # until it has its word
-            wanted.username, wanted.who, wanted.ends_at, inviter and inviter.id,
+            wanted.username, wanted.who, json.dumps(wanted.circles),
+            wanted.ends_at, inviter and inviter.id,
             None if wanted.is_texted else "self", wanted.language, at,
             min(expires_at, wanted.ends_at or expires_at),
         ),
@@ -421,7 +422,7 @@ def invites() -> ResponseReturnValue:
     member = require_inviter()
     if is_admin(member) and request.path != "/admin":
         return redirect("/admin", 303)
-    form = Form(*INVITE_FIELDS)
+    form = make_invite_form()
     if "again" in request.args:
         form.values |= find_invite_to_repeat(member)
     return show_invites(form)
@@ -1147,13 +1148,15 @@ def complete_sign_in(attempt: Attempt, counted: CountedTry) -> SignedIn:
     with transaction():
         invite = fetch_row(
             "DELETE FROM whitelist WHERE id = ? AND username IS ? AND expires_at > ?"
-            " AND stopped_at IS NULL RETURNING invited_by, ends_at",
+            " AND stopped_at IS NULL RETURNING invited_by, ends_at, circles",
             (counted.invite_id, counted.bound_to, now()),
         )
         if invite is None:
             raise Mistake("form", "invite-withdrawn")
         author, event = find_or_create_author(counted, invite)
         session_id = attempt.session_id(counted.request_id)
+        for joined in hooks("joined"):
+            joined(author.id, json.loads(invite["circles"]))
         sign_in_as(author, session_id, "pin", event, counted.invite_id)
         write_receipt(attempt, counted, author.id)
     return SignedIn(author.id, session_id)

@@ -31,6 +31,7 @@ CREATE TABLE whitelist (
     word_digest TEXT UNIQUE,  -- of its own word; NULL: it was made for a number
     username TEXT,  -- the only name this invite is good for; NULL: any new name
     who TEXT,  -- the inviter's own, such as "Grace from chess"
+    circles TEXT NOT NULL DEFAULT '[]',  -- JSON: the names of those that the member will be in
     ends_at INTEGER,  -- when the member's stay will end; NULL: it won't
     invited_by INTEGER REFERENCES authors ON DELETE SET NULL,
     message_ids TEXT NOT NULL DEFAULT '{}',  -- JSON: Vonage's id of each part of the text, and its outcome or null

@@ -32,7 +32,7 @@ KINDS = {
     "devices": (
         "signed_", "device_", "other_devices_ended", "passkey_", "app_password_",
     ),
-    "apps": ("program_", "openid_"),
+    "apps": ("program_", "openid_", "circle_"),
     "refused": (
         "text_refused", "text_undelivered", "pin_refused", "pin_wrong", "hint_refused",
         "help_refused", "word_", "webhook_", "budget_reached", "device_refused", "passkey_counter",

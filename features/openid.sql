@@ -14,8 +14,9 @@ CREATE TABLE openid_clients (
     sends_challenge INTEGER NOT NULL DEFAULT 0,  -- 1: though it needn't, it has sent one, and must go on
     sends_nonce INTEGER NOT NULL DEFAULT 0,  -- the same
     claim TEXT NOT NULL DEFAULT '',  -- the name of one more; may be empty
-    claim_of_members TEXT NOT NULL DEFAULT '',  -- what it says
-    claim_of_admins TEXT NOT NULL DEFAULT ''  -- empty: the same
+    claim_outside TEXT NOT NULL DEFAULT '',  -- what it says
+    claim_inside TEXT NOT NULL DEFAULT '',  -- what it says of the admins or of a circle's members; empty: the same
+    claim_circle TEXT NOT NULL DEFAULT 'admins'  -- of which
 ) STRICT;
 
 -- On which devices somebody signed in to a program. Without a reference to the session, because the

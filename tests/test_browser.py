@@ -830,6 +830,43 @@ def test_programs_are_set_up_and_used(house: House) -> None:
     house.look(ada, "program-remove")
 
 
+def test_circles(house: House) -> None:
+    ada, grace = house.let_in(ADA, "ada"), house.local.join(GRACE, "grace", bound=True)
+    assert grace.username() == "grace"
+    ada.goto(f"{house.group}/admin/members")
+    press(ada, "Circles", "link")
+    house.look(ada, "circles-none")
+    ada.get_by_label("Title").fill("家族")
+    press(ada, "Make a circle")
+    house.look(ada, "circles-wrong")
+    ada.get_by_label("Title").fill("Family")
+    press(ada, "Make a circle")
+    ada.get_by_label("Username").fill("grace")
+    press(ada, "Add")
+    house.look(ada, "circle")
+    house.write("INSERT INTO circles (name, title) VALUES ('chess', 'The chess club of the town')")
+    ada.goto(f"{house.group}/admin/circles")
+    house.look(ada, "circles")
+    ada.goto(f"{house.group}/admin/programs")
+    for label, text in (("Short name", "wiki"), ("Title", "Wiki"), ("Address", "https://w.org")):
+        ada.get_by_label(label).fill(text)
+    ada.get_by_label("Only some members").check()
+    press(ada, "Add")
+    ada.get_by_role("checkbox", name="May use it Family").check()
+    ada.get_by_role("checkbox", name="The app is told The chess club of the town").check()
+    ada.locator("form", has_text="The app is told").get_by_role("button", name="Save").click()
+    ada.get_by_role("status").wait_for()
+    house.look(ada, "app-for-a-circle")
+    ada.goto(f"{house.group}/admin/members")
+    open_member(ada, "grace")
+    house.look(ada, "member-in-a-circle")
+    ada.goto(f"{house.group}/admin")
+    ada.get_by_text("More", exact=True).click()
+    house.look(ada, "invite-with-circles")
+    ada.goto(f"{house.group}/admin/circles/family/remove")
+    house.look(ada, "circle-remove")
+
+
 def test_forty_members_with_long_names(house: House) -> None:
     ada = house.let_in(ADA, "ada")
     for n in range(40):

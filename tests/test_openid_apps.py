@@ -249,21 +249,21 @@ def test_nobody_new_gets_mail_for_the_host(group: Group, ada: Browser, name: str
 
 def test_one_claim_more(group: Group, ada: Browser) -> None:
     register(ada, "photos")
-    claim = {"claim": "immich_role", "claim_of_members": "user", "claim_of_admins": "admin"}
+    claim = {"claim": "immich_role", "claim_outside": "user", "claim_inside": "admin"}
     photos = Program(group, ada, **claim)
     grace = group.join(GRACE, "grace")
     assert photos.read_id(photos.tokens(ada))["immich_role"] == "admin"
     tokens = photos.tokens(grace)
     assert photos.userinfo(tokens).get_json()["immich_role"] == "user"
-    ada.post(PAGE, redirects=BACK, claim="role", claim_of_members="member")
+    ada.post(PAGE, redirects=BACK, claim="role", claim_outside="member")
     assert photos.userinfo(photos.tokens(ada)).get_json()["role"] == "member"
 
 
 @pytest.mark.parametrize(
     "claim",
     [{"claim": "sub"}, {"claim": "groups"}, {"claim": "a b"}, {"claim": "x" * 81}]
-    + [{"claim": "role", "claim_of_members": "x" * 81}, {"claim": "phone_number"}]
-    + [{"claim": "role"}, {"claim_of_members": "user"}, {"claim_of_admins": "admin"}],
+    + [{"claim": "role", "claim_outside": "x" * 81}, {"claim": "phone_number"}]
+    + [{"claim": "role"}, {"claim_outside": "user"}, {"claim_inside": "admin"}],
 )
 def test_no_claim_takes_the_place_of_another(
     group: Group, ada: Browser, claim: dict[str, str]
@@ -440,12 +440,12 @@ def test_what_is_saved_is_shown_again(group: Group, ada: Browser, photos: Progra
         "ignores_login": "yes",
         "email": "verified",
         "claim": "role",
-        "claim_of_members": "user",
-        "claim_of_admins": "admin",
+        "claim_outside": "user",
+        "claim_inside": "admin",
     }
     assert ada.post(PAGE, **saved).status_code == 303
     page = ada.get(PAGE).text
-    for field in ("logout", "claim", "claim_of_members", "claim_of_admins"):
+    for field in ("logout", "claim", "claim_outside", "claim_inside"):
         assert re.search(rf'name="{field}" value="{re.escape(saved[field])}"', page), field
     for field in ("redirects", "after_sign_out"):
         assert f">{saved[field]}</textarea>" in page

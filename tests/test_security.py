@@ -123,6 +123,8 @@ POSTS += [
 ]
 POSTS += ["/join/wait", "/members/1/forget", "/members/1", "/members/1/ways/<kind>/<short_id>"]
 POSTS += [f"/admin/programs/x/openid{more}" for more in ("", "/secret", "/allow", "/try")]
+POSTS += [f"/admin/circles{more}" for more in ("", "/x", "/x/remove", "/x/members")]
+POSTS += ["/admin/circles/x/members/1/drop", "/admin/programs/x/circles"]
 POSTS += ["/admin/programs/x/askers/1/drop", "/programs/x/ask"]
 POSTS += ["/news/<kind>/<short_id>", "/news/<kind>/<short_id>/mine"]
 OF_PROGRAMS = {f"/openid/{what}" for what in ("token", "userinfo", "authorize", "logout")}

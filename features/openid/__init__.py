@@ -5,6 +5,7 @@ is answered here. Needs the feature `programs`."""
 from features.openid import end_session, endpoints, keys  # noqa: F401 - routes and a command
 from features.openid.endpoints import find_title_by_client
 from features.openid.logouts import (
+    note_changed_groups,
     note_ended_sessions,
     note_lost_access,
     note_undelivered,
@@ -61,6 +62,7 @@ feature = Feature(
     prune=prune_openid,
     ended=note_ended_sessions,
     access_lost=note_lost_access,
+    groups_changed=note_changed_groups,
     write_message=write_logout,
     undelivered=note_undelivered,
     not_in_backups=("openid_codes", "openid_tokens", "openid_sessions"),

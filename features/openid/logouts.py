@@ -92,6 +92,20 @@ def note_lost_access(program_id: int, authors: Iterable[int]) -> None:
             get_db().execute(sql, (program_id, author_id))
 
 
+def note_changed_groups(program_id: int, authors: Iterable[int]) -> None:
+    """It is told of these members' circles, and those have changed. It learns the new ones when
+    they sign in again, or by a refresh, so it goes on being told what comes later."""
+    for author_id in authors:
+        rows = fetch_rows(
+            "SELECT sid, session_digest FROM openid_sessions"
+            " WHERE program_id = ? AND author_id = ?",
+            (program_id, author_id),
+        )
+        devices = {row["sid"] for row in rows if row["session_digest"]}
+        for sid in sorted(devices) or [""] * bool(rows):
+            tell_program(program_id, author_id, sid)
+
+
 def find_ended_guests() -> set[int]:
     """Those that once signed in to a program."""
     rows = fetch_rows(

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from features.openid.room import issuer
-from foundation.storage.database import fetch_row, transaction
+from foundation.running import hooks
+from foundation.storage.database import fetch_row, get_db, transaction
 from foundation.typed.hosts import is_loopback, read_ip
+from foundation.web.groups import ADMINS, find_groups
 from foundation.web.sessions import (
     IS_MEMBER,
     Member,
@@ -24,12 +26,13 @@ class Person(NamedTuple):
     author_id: int
     username: str
     public_id: str
-    email: str  # what the program is told: none, unverified or verified
-    is_chosen: bool
+    program: str  # its name
+    email: str  # what it is told: none, unverified or verified
     is_email_old: bool  # see openid.sql
-    claim: str
-    claim_of_members: str
-    claim_of_admins: str
+    claim: str  # the name of one more; may be empty
+    claim_outside: str
+    claim_inside: str
+    claim_circle: str
     ends_at: int | None  # a guest's last second
 
     def shorten(self, seconds: int) -> int:
@@ -40,10 +43,10 @@ class Person(NamedTuple):
 def find_person(session_digest: str, program_id: int) -> Person | None:
     """Asked at each use of a code or a token, so somebody who is out is out at once."""
     row = fetch_row(
-        "SELECT authors.id, username, public_id, email, EXISTS (SELECT 1 FROM program_members"
-        " AS chosen WHERE chosen.program_id = ?3 AND chosen.author_id = authors.id),"
-        " is_email_old, claim, claim_of_members, claim_of_admins, ends_at, seen_at"
+        "SELECT authors.id, username, public_id, programs.name, email, is_email_old, claim,"
+        " claim_outside, claim_inside, claim_circle, ends_at, seen_at"
         " FROM sessions JOIN authors ON authors.id = sessions.author_id"
+        " JOIN programs ON programs.id = ?3"
         " JOIN may_use ON may_use.author_id = authors.id AND may_use.program_id = ?3"
         " JOIN openid_clients ON openid_clients.program_id = ?3"
         f" WHERE id_digest = ?2 AND sessions.expires_at > ?1 AND {IS_MEMBER}",
@@ -53,7 +56,7 @@ def find_person(session_digest: str, program_id: int) -> Person | None:
         return None
     if is_renewal_due(row) and not renew_used_device(session_digest):
         return None
-    return Person(*row[:10])
+    return Person(*row[:11])
 
 
 def renew_used_device(session_digest: str) -> bool:
@@ -67,21 +70,29 @@ def renew_used_device(session_digest: str) -> bool:
 def describe_person(person: Person, scope: str) -> dict[str, Any]:
     """The claims."""
     is_of_admins = is_admin(Member(*person[:2]))
-    groups = ["members"] + (["admins"] if is_of_admins else [])
-    groups += ["chosen"] if person.is_chosen else []
+    facts = (person.author_id, is_of_admins, person.program, hooks("find_groups"))
     claims: dict[str, Any] = {
         "sub": person.public_id,
         "preferred_username": person.username,
         "name": person.username,
-        "groups": groups,
+        "groups": find_groups(get_db(), *facts),
     }
     if person.claim:
-        of_admins = person.claim_of_admins or person.claim_of_members
-        claims[person.claim] = of_admins if is_of_admins else person.claim_of_members
+        is_inside = is_of_admins if person.claim_circle == ADMINS else is_in_circle(person)
+        claims[person.claim] = (is_inside and person.claim_inside) or person.claim_outside
     if person.email != "none" and "email" in scope.split():
         claims["email"] = make_email(person.username, person.public_id, person.is_email_old)
         claims["email_verified"] = person.email == "verified"
     return claims
+
+
+def is_in_circle(person: Person) -> bool:
+    """In the one that the program's claim is about. The program need not be told of it."""
+    sql = (
+        "SELECT 1 FROM circle_members JOIN circles ON circles.id = circle_id"
+        " WHERE name = ? AND author_id = ?"
+    )
+    return fetch_row(sql, (person.claim_circle, person.author_id)) is not None
 
 
 def make_email(username: str, public_id: str, is_old: bool) -> str:

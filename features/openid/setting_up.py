@@ -23,6 +23,7 @@ from foundation.storage.journal import record
 from foundation.storage.outbox import find_failing, make_due
 from foundation.typed.mistakes import Mistake
 from foundation.web.forms import Form
+from foundation.web.groups import ADMINS
 from foundation.web.notices import notify
 from foundation.web.sessions import acting
 from foundation.words.clock import DAY, now
@@ -36,8 +37,17 @@ ADDRESSES = {
     "logout": parse_logout,
 }
 Parse = Callable[[str, bool], str]  # of an address, and whether it may have a local name
-CLAIM = ("claim", "claim_of_members", "claim_of_admins")
-FIELDS = (*ADDRESSES, "local_names", "email", "pkce", "ignores_login", *CLAIM, "once")
+CLAIM = ("claim", "claim_outside", "claim_inside")
+FIELDS = (
+    *ADDRESSES,
+    "local_names",
+    "email",
+    "pkce",
+    "ignores_login",
+    *CLAIM,
+    "claim_circle",
+    "once",
+)
 EMAILS = ("none", "unverified", "verified")
 # Of those that are registered for tokens (OpenID Connect, RFC 7519 and others), what an app may
 # take for something that we know.
@@ -144,8 +154,10 @@ def require_named(name: str) -> sqlite3.Row:
 def describe_client(known: sqlite3.Row | None) -> dict[str, str]:
     """As the form has it."""
     if known is None:
-        return dict.fromkeys(FIELDS, "") | {"email": "unverified"}
-    values = {field: known[field] for field in ("redirects", "after_sign_out", *CLAIM)}
+        return dict.fromkeys(FIELDS, "") | {"email": "unverified", "claim_circle": ADMINS}
+    values = {
+        field: known[field] for field in ("redirects", "after_sign_out", *CLAIM, "claim_circle")
+    }
     values |= {"logout": known["logout_address"], "pkce": "" if known["needs_pkce"] else "no"}
     values["local_names"] = "yes" if known["takes_local_names"] else ""
     values["ignores_login"] = "yes" if known["ignores_login"] else ""
@@ -161,12 +173,15 @@ def read_addresses(form: Form, field: str, parse: Parse, with_local_names: bool)
 
 def read_claim(form: Form) -> None:
     """A name and what it says, or neither."""
-    name, of_members, of_admins = (" ".join(form.values[field].split()) for field in CLAIM)
+    name, outside, inside = (" ".join(form.values[field].split()) for field in CLAIM)
     is_name = re.fullmatch(r"[A-Za-z0-9_.:/-]{1,80}", name) and name not in TAKEN_CLAIMS
-    are_lines = all(len(one) <= 80 and one.isprintable() for one in (of_members, of_admins))
-    if (name or of_members or of_admins) and not (is_name and of_members and are_lines):
+    are_lines = all(len(one) <= 80 and one.isprintable() for one in (outside, inside))
+    if (name or outside or inside) and not (is_name and outside and are_lines):
         form.refuse(Mistake("claim", "openid-claim"))
-    form.values |= dict(zip(CLAIM, (name, of_members, of_admins), strict=True))
+    form.values |= dict(zip(CLAIM, (name, outside, inside), strict=True))
+    sql = "SELECT 1 FROM circles WHERE name = ? AND removed_at IS NULL"
+    if not fetch_row(sql, (form.values["claim_circle"],)):
+        form.values["claim_circle"] = ADMINS
 
 
 def make_client(program: sqlite3.Row, form: Form) -> ResponseReturnValue:
@@ -195,7 +210,7 @@ def store_settings(program: sqlite3.Row, form: Form) -> None:
     get_db().execute(
         "UPDATE openid_clients SET redirects = ?2, after_sign_out = ?3, logout_address = ?4,"
         " takes_local_names = ?5, needs_pkce = ?6, ignores_login = ?7, claim = ?8,"
-        " claim_of_members = ?9, claim_of_admins = ?10,"
+        " claim_outside = ?9, claim_inside = ?10, claim_circle = ?12,"
         " sends_challenge = sends_challenge AND needs_pkce = ?6,"
         " sends_nonce = sends_nonce AND needs_pkce = ?6,"
         " email = CASE ?11 WHEN 'old' THEN email ELSE ?11 END,"
@@ -204,7 +219,7 @@ def store_settings(program: sqlite3.Row, form: Form) -> None:
             program["id"], values["redirects"], values["after_sign_out"], values["logout"],
             values["local_names"] == "yes", values["pkce"] != "no",
             values["ignores_login"] == "yes", *(values[field] for field in CLAIM),
-            email if email in (*EMAILS, "old") else "unverified",
+            email if email in (*EMAILS, "old") else "unverified", values["claim_circle"],
         ),
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from features.programs.pages import (
     NewProgram,
     add_program,
     delete_program,
+    find_circles_of,
     parse_address,
     parse_program_name,
     parse_title,
@@ -62,6 +63,8 @@ def list_command() -> None:
     """List the apps, each with who may use it."""
     for row in fetch_rows(f"SELECT *, {COUNT_CHOSEN} FROM programs ORDER BY name"):
         count = f"{row['chosen']} chosen member" + ("" if row["chosen"] == 1 else "s")
+        if names := [one["name"] for one in find_circles_of(row["id"]) if one["may_use"]]:
+            count += f" and the circle{'' if len(names) == 1 else 's'} {', '.join(names)}"
         whom = "all members" if row["for_all"] else count
         click.echo(f"{row['name']}: {row['title']}, {row['address']}, for {whom}")
 

@@ -16,14 +16,14 @@ from features.programs.room import (
     require_program,
 )
 from features.programs.who import (
-    announce_lost_access,
     choose_member,
     drop_asker,
     find_askers,
     find_chosen,
-    find_users,
     let_out,
+    telling_programs,
 )
+from foundation.storage.database import fetch_rows
 from foundation.storage.journal import record
 from foundation.typed.hosts import parse_web_address
 from foundation.typed.mistakes import Mistake
@@ -157,14 +157,12 @@ def change_program(
     found: sqlite3.Row, title: str | None, address: str | None, is_for_all: bool | None
 ) -> ResponseReturnValue:
     """None: it stays, whatever another admin has made of it meanwhile."""
-    with acting() as db:
-        before = find_users(found["id"])
+    with acting() as db, telling_programs([found["id"]]):
         db.execute(
             "UPDATE programs SET title = coalesce(?, title), address = coalesce(?, address),"
             " host = coalesce(?, host), for_all = coalesce(?, for_all) WHERE id = ?",
             (title, address, address and host_of(address), is_for_all, found["id"]),
         )
-        announce_lost_access(found["id"], before)
         record("program_changed", require_member().username, found["name"])
     notify("done-program-changed")
     return redirect(url_for("programs.admin_programs.program", name=found["name"]), 303)
@@ -172,6 +170,7 @@ def change_program(
 
 def show_program(found: sqlite3.Row, adding: Form, status: int = 200) -> ResponseReturnValue:
     lists = {"chosen": find_chosen(found["id"]), "askers": find_askers(found["id"])}
+    lists |= {"circles": find_circles_of(found["id"])}
     return render_template("programs/program.html", program=found, adding=adding, **lists), status
 
 
@@ -226,7 +225,7 @@ def delete_program(name: str, actor: str | None) -> bool:
     return gone
 
 
-# Who may use one ----------------------------------------------------------------------------------
+# Who may use one, and whom it is told of ----------------------------------------------------------
 
 
 @admin_bp.post("/admin/programs/<name>/members")
@@ -258,3 +257,37 @@ def drop_member(name: str, row_id: int) -> ResponseReturnValue:
         let_out(found, row_id, require_member().username)
     notify("done-member-dropped")
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
+
+
+@admin_bp.post("/admin/programs/<name>/circles")
+def change_circles_of_program(name: str) -> ResponseReturnValue:
+    """Two columns of ticks. A circle that wasn't there yet stays as it is, and so does who may use
+    it where everybody may."""
+    found, form = require_program(name), Form("username")
+    shown, may_use, is_told = (set(request.form.getlist(box)) for box in BOXES)
+    if len(is_told) > MAX_TOLD:
+        form.refuse(Mistake("circles", "circles-told"))
+        return show_program(found, form, 422)
+    with acting() as db, telling_programs([found["id"]]):
+        for one in find_circles_of(found["id"]):
+            opens = one["may_use"] if found["for_all"] else one["name"] in may_use
+            row = (found["id"], one["id"], opens, one["name"] in is_told)
+            if one["name"] in shown:
+                db.execute("INSERT OR REPLACE INTO program_circles VALUES (?, ?, ?, ?)", row)
+        record("program_members_changed", require_member().username, name)
+    notify("done-program-changed")
+    return redirect(url_for("programs.admin_programs.program", name=name), 303)
+
+
+BOXES = ("circles_shown", "may_use", "is_told")
+MAX_TOLD = 40  # their names have to fit into the headers that proxies take
+
+
+def find_circles_of(program_id: int) -> list[sqlite3.Row]:
+    """All circles, each with what it means to that app."""
+    return fetch_rows(
+        "SELECT circles.*, ifnull(may_use, 0) AS may_use, ifnull(is_told, 0) AS is_told"
+        " FROM circles LEFT JOIN program_circles ON circle_id = circles.id AND program_id = ?"
+        " WHERE removed_at IS NULL ORDER BY title, id",
+        (program_id,),
+    )

@@ -1,7 +1,8 @@
 """Who may use an app."""
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 
 from flask import request
 
@@ -10,6 +11,7 @@ from foundation.running import hooks
 from foundation.storage.database import fetch_row, fetch_rows, get_db
 from foundation.storage.journal import record
 from foundation.web.feature import Why
+from foundation.web.groups import CHOSEN
 from foundation.web.paging import Page, fetch_page
 from foundation.web.sessions import IS_MEMBER, acting
 from foundation.words.clock import now
@@ -37,11 +39,10 @@ def let_in(found: sqlite3.Row, author_id: int, actor: str | None) -> None:
 
 def let_out(found: sqlite3.Row, author_id: int, actor: str | None) -> None:
     """In the caller's transaction."""
-    before = find_users(found["id"])
-    sql = "DELETE FROM program_members WHERE program_id = ? AND author_id = ?"
-    if get_db().execute(sql, (found["id"], author_id)).rowcount:
-        announce_lost_access(found["id"], before)
-        record("program_members_changed", actor, found["name"])
+    with telling_programs([found["id"]], author_id):
+        sql = "DELETE FROM program_members WHERE program_id = ? AND author_id = ?"
+        if get_db().execute(sql, (found["id"], author_id)).rowcount:
+            record("program_members_changed", actor, found["name"])
 
 
 def drop_asker(program_id: int, author_id: int) -> None:
@@ -72,25 +73,47 @@ def find_chosen(program_id: int) -> Page:
     )
 
 
-def find_users(program_id: int) -> set[int]:
-    """The members who may use it."""
+@contextmanager
+def telling_programs(program_ids: Iterable[int], author_id: int | None = None) -> Iterator[None]:
+    """What the block changes, these programs are told, in the caller's transaction: that somebody
+    may no longer use them, and that somebody is in other circles than they were told. `author_id`:
+    it can be no other member's."""
+    before = {one: (find_users(one, author_id), find_told(one, author_id)) for one in program_ids}
+    yield
+    for program_id, (users, told) in before.items():
+        left = find_users(program_id, author_id)
+        changed = {member for member, _ in told ^ find_told(program_id, author_id)}
+        for hook, members in (("access_lost", users - left), ("groups_changed", changed & left)):
+            for announce in hooks(hook) if members else []:
+                announce(program_id, sorted(members))
+
+
+def find_users(program_id: int, author_id: int | None) -> set[int]:
+    """The members who may use it; of all, or of that one."""
     rows = fetch_rows(
         "SELECT author_id FROM may_use JOIN authors ON authors.id = author_id"
-        f" WHERE program_id = ?2 AND {IS_MEMBER}",
-        (now(), program_id),
+        f" WHERE program_id = ?2 AND author_id = coalesce(?3, author_id) AND {IS_MEMBER}",
+        (now(), program_id, author_id),
     )
     return {row["author_id"] for row in rows}
 
 
-def announce_lost_access(program_id: int, before: set[int]) -> None:
-    lost = sorted(before - find_users(program_id))
-    for access_lost in hooks("access_lost") if lost else []:
-        access_lost(program_id, lost)
+def find_told(program_id: int, author_id: int | None) -> set[tuple[int, int]]:
+    """Who is in which of the circles that it's told of."""
+    rows = fetch_rows(
+        "SELECT author_id, circle_id FROM program_circles JOIN circle_members USING (circle_id)"
+        " WHERE is_told AND program_id = ?1 AND author_id = coalesce(?2, author_id)",
+        (program_id, author_id),
+    )
+    return {(row["author_id"], row["circle_id"]) for row in rows}
+
+
+BELONGING = ("program_members", "program_askers", "circle_members")
 
 
 def drop_from_programs(author_ids: Collection[int], sessions: Collection[str], why: Why) -> None:
     """Somebody who comes back under the name has to be chosen again."""
-    for table in ("program_members", "program_askers") if why in ("removed", "returned") else ():
+    for table in BELONGING if why in ("removed", "returned") else ():
         sql = f"DELETE FROM {table} WHERE author_id = ?"
         get_db().executemany(sql, [(author_id,) for author_id in author_ids])
 
@@ -105,7 +128,10 @@ def find_programs_for(author_id: int) -> list[sqlite3.Row]:
         "SELECT programs.*, EXISTS (SELECT 1 FROM program_members AS chosen"
         " WHERE program_id = programs.id AND chosen.author_id = ?1) AS is_chosen, EXISTS"
         " (SELECT 1 FROM may_use WHERE program_id = programs.id AND may_use.author_id = ?1)"
-        " AS may_use FROM programs ORDER BY title, id LIMIT 100",
+        " AS may_use, (SELECT group_concat(circles.title, ', ') FROM program_circles"
+        " JOIN circle_members USING (circle_id) JOIN circles ON circles.id = circle_id"
+        " WHERE may_use AND program_id = programs.id AND circle_members.author_id = ?1)"
+        " AS by_circles FROM programs ORDER BY title, id LIMIT 100",
         (author_id,),
     )
 
@@ -120,3 +146,19 @@ def change_programs_of(author_id: int, actor: str) -> None:
             let_in(found, author_id, actor)
         elif found["name"] not in ticked and found["is_chosen"]:
             let_out(found, author_id, actor)
+
+
+# What apps are told -------------------------------------------------------------------------------
+
+
+def find_groups_for(db: sqlite3.Connection, author_id: int, program: str) -> list[str]:
+    """Nobody else's business: "chosen", and those circles that the app's page ticks."""
+    rows = db.execute(
+        "SELECT ?3 AS name FROM programs JOIN program_members ON program_id = programs.id"
+        " WHERE name = ?2 AND author_id = ?1 UNION ALL SELECT circles.name FROM programs"
+        " JOIN program_circles ON program_id = programs.id JOIN circle_members USING (circle_id)"
+        " JOIN circles ON circles.id = circle_id"
+        " WHERE programs.name = ?2 AND author_id = ?1 AND is_told",
+        (author_id, program, CHOSEN),
+    )
+    return sorted(row["name"] for row in rows)

@@ -12,11 +12,12 @@ from foundation.words.clock import DAY
 
 Described = tuple[sqlite3.Row, str]
 
-# Events whose subject is an app. Of all others it is a member, or is to be one.
+# Events whose subject is an app, or a circle. Of all others it is a member, or is to be one.
 ABOUT_APPS = (
     "program_added", "program_changed", "program_removed", "program_members_changed",
     "program_asked", "app_password_made", "app_password_ended", "openid_set_up",
-    "openid_new_secret", "openid_refused", "openid_logout_failed",
+    "openid_new_secret", "openid_refused", "openid_logout_failed", "circle_added",
+    "circle_changed", "circle_removed", "circle_members_changed",
 )  # fmt: skip
 
 # Each line, with who the invite was for while it is open, and who it became.

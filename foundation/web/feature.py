@@ -18,6 +18,7 @@ from foundation.storage.sent_forms import make_once
 from foundation.web.additions import Addition
 from foundation.web.forward_auth import FindCaller, MayPass
 from foundation.web.friends import count_friends, find_newest_friends
+from foundation.web.groups import FindGroups
 from foundation.web.guards import with_next
 from foundation.web.invite_lists import count_needing
 from foundation.web.notices import take_notice
@@ -75,6 +76,11 @@ class Feature(NamedTuple):
     change_member: Callable[[int, str], None] | None = None
     # After members lost the right to use a program: its id and theirs, in the caller's transaction.
     access_lost: Callable[[int, list[int]], None] | None = None
+    # After what a program is told of members' groups has changed, the same.
+    groups_changed: Callable[[int, list[int]], None] | None = None
+    # Somebody signed in by an invite that carries circles: their id, and the circles' names. In the
+    # caller's transaction.
+    joined: Callable[[int, list[str]], None] | None = None
     # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
     # Takes how many seconds ago is recent enough, too.
     where_to_confirm: Callable[..., str | None] | None = None
@@ -83,6 +89,7 @@ class Feature(NamedTuple):
     # Its part in what /auth says, see forward_auth.py.
     find_caller: FindCaller | None = None
     may_pass: MayPass | None = None
+    find_groups: FindGroups | None = None  # and in what programs are told
     # The message for a row of the outbox that is for it; None: nothing is left to tell.
     write_message: Callable[[sqlite3.Row], Message | None] | None = None
     undelivered: Callable[[str], None] | None = None  # that receiver wasn't told, and won't be

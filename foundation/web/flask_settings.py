@@ -42,4 +42,5 @@ def wrap_wsgi(app: Flask) -> None:
     features = running(app).features
     callers = [feature.find_caller for feature in features if feature.find_caller]
     judges = [feature.may_pass for feature in features if feature.may_pass]
-    app.wsgi_app = ForwardAuth(app, callers, judges)  # type: ignore[method-assign]
+    groups = [feature.find_groups for feature in features if feature.find_groups]
+    app.wsgi_app = ForwardAuth(app, callers, judges, groups)  # type: ignore[method-assign]

@@ -14,6 +14,7 @@ from flask import Flask
 from foundation.running import running
 from foundation.storage.database import transaction
 from foundation.storage.digests import digest_session
+from foundation.web.groups import FindGroups, find_groups
 from foundation.web.guards import parse_next
 from foundation.web.responses import PRIVATE, security_headers
 from foundation.web.sessions import SessionTable, is_renewal_due, read_cookies
@@ -32,20 +33,24 @@ MayPass = Callable[[Flask, WSGIEnvironment, sqlite3.Row], Verdict | None]
 
 
 class ForwardAuth:
-    """200 with `Remote-User`, or 401. `/auth?redirect=1`, for proxies that hand our answer on to
-    the visitor, is a 303 to the sign-up page instead of the 401. With `copy=1`, for those that
-    can't pick them apart, the visitor's `Cookie` and `Authorization` come back without what is
-    ours.
+    """200 with `Remote-User` and `Remote-Groups`, or 401. `/auth?redirect=1`, for proxies that hand
+    our answer on to the visitor, is a 303 to the sign-up page instead of the 401. With `copy=1`,
+    for those that can't pick them apart, the visitor's `Cookie` and `Authorization` come back
+    without what is ours.
 
     Only the cookie decides, or what a feature knows of, and whatever fails is a no. It is answered
     before Flask begins, because a proxy asks for every picture on a page.
     """
 
     def __init__(
-        self, app: Flask, find_caller: Sequence[FindCaller], may_pass: Sequence[MayPass]
+        self,
+        app: Flask,
+        find_caller: Sequence[FindCaller],
+        may_pass: Sequence[MayPass],
+        find_groups: Sequence[FindGroups],
     ) -> None:
         self.app, self.wsgi_app = app, app.wsgi_app
-        self.find_caller, self.may_pass = find_caller, may_pass
+        self.find_caller, self.may_pass, self.find_groups = find_caller, may_pass, find_groups
         self.sessions = cast(SessionTable, app.session_interface)
         config = app.config
         names = ("SESSION", "VISITOR", "NOTICE", "LANGUAGE")
@@ -85,7 +90,10 @@ class ForwardAuth:
             if refusal is not None:
                 return refusal
         copied = self.leave_ours_out(environ) if asks_for(environ, "copy=1") else {}
-        return "200 OK", {"Remote-User": row["username"]} | copied
+        is_of_admins = row["username"] in self.app.config["ADMINS"]
+        facts = (row["author_id"], is_of_admins, read_program(environ), self.find_groups)
+        groups = ",".join(sorted(find_groups(running(self.app).connections.db, *facts)))
+        return "200 OK", {"Remote-User": row["username"], "Remote-Groups": groups} | copied
 
     def leave_ours_out(self, environ: WSGIEnvironment) -> dict[str, str]:
         """Of what the visitor sent, what the program may see."""

@@ -13,11 +13,19 @@ from foundation.vonage.inbound import fold_text
 from foundation.web.forms import Form
 
 INVITE_FIELDS = ("phone", "who", "username", "ends_on", "send", "language", "once")
+FOR_ADMINS = ("username", "ends_on", "circles")
+
+
+def make_invite_form() -> Form:
+    """`circles` has several values: names, which have no spaces."""
+    form = Form(*INVITE_FIELDS)
+    form.values["circles"] = " ".join(request.form.getlist("circles"))
+    return form
 
 
 def asks_for_what_admins_do(form: Form) -> bool:
     is_without_number = not is_texted(form) and not form.values["phone"].strip()
-    return bool(form.values["username"] or form.values["ends_on"] or is_without_number)
+    return is_without_number or any(form.values[field] for field in FOR_ADMINS)
 
 
 class NewInvite(NamedTuple):
@@ -29,6 +37,7 @@ class NewInvite(NamedTuple):
     ends_at: int | None = None  # a guest's last second
     is_texted: bool = True  # False: the inviter sends the words themselves
     language: str | None = None  # of the texts; None: the group's
+    circles: tuple[str, ...] = ()  # names
 
 
 def read_new_invite(form: Form) -> NewInvite:
@@ -40,6 +49,7 @@ def read_new_invite(form: Form) -> NewInvite:
         end_of_day(last_day) if last_day else None,
         is_texted(form),
         form.read("language", texts.parse_text_language) or None,
+        tuple(form.values["circles"].split()),
     )
     if wanted.username and not form.values["phone"].strip():
         form.refuse(Mistake("phone", "phone-for-name"))

@@ -1,5 +1,6 @@
 """Open invites as their inviters see them: all of them for admins, their own for other members."""
 
+import json
 import sqlite3
 from typing import Any
 
@@ -95,4 +96,5 @@ def find_invite_to_repeat(member: Member) -> dict[str, str]:
         "who": row["who"] or "",
         "ends_on": last_day_of(row["ends_at"]),
         "language": row["language"] or "",
+        "circles": " ".join(json.loads(row["circles"])),
     }
