@@ -1264,7 +1264,13 @@ def sign_in_as(
             event in ("joined", "rejoined"),  # the first device is no news
         ),
     )  # fmt: skip
+    note_seen(author.id)
     journal.record(event, author.username, invite_id=invite_id)
+
+
+def note_seen(author_id: int) -> None:
+    """When a member was here stays known after their last device is signed out."""
+    get_db().execute("UPDATE authors SET last_seen_at = ? WHERE id = ?", (now(), author_id))
 
 
 def replace_session_id(digest: str) -> None:
@@ -1291,9 +1297,11 @@ class MemberSessions(SessionTable):
         prune()  # first: what has expired cannot be renewed
         renewed = fetch_row(
             "UPDATE sessions SET seen_at = ?, expires_at = min(?, created_at + ?)"
-            " WHERE id_digest = ? AND expires_at > ? RETURNING 1",
+            " WHERE id_digest = ? AND expires_at > ? RETURNING author_id",
             (now(), unused_until(), longest_session(), digest, now()),
         )
+        if renewed:
+            note_seen(renewed["author_id"])
         return renewed is not None
 
     def store(self, digest: str, data: str) -> None:
@@ -1314,14 +1322,8 @@ def end_sessions(
         sessions = [row["id_digest"] for row in fetch_rows(sql, (json.dumps([*author_ids]),))]
     for ended in hooks("ended"):
         ended(author_ids, sessions, why)
-    digests, these = json.dumps([*sessions]), "id_digest IN (SELECT value FROM json_each(?1))"
-    get_db().execute(  # an admin may look for who wasn't here for long
-        "UPDATE authors SET last_seen_at = max(ifnull(last_seen_at, 0), (SELECT max(seen_at)"
-        f" FROM sessions WHERE author_id = authors.id AND {these})) WHERE removed_at IS NULL"
-        f" AND id IN (SELECT author_id FROM sessions WHERE {these})",
-        (digests,),
-    )
-    return get_db().execute(f"DELETE FROM sessions WHERE {these}", (digests,)).rowcount
+    sql = "DELETE FROM sessions WHERE id_digest IN (SELECT value FROM json_each(?))"
+    return get_db().execute(sql, (json.dumps([*sessions]),)).rowcount
 
 
 def end_expired_sessions() -> None:
@@ -1381,6 +1383,8 @@ def do_each_minute() -> None:
     """What the server does without anybody asking, see web/housekeeping.py."""
     with transaction():
         prune()
+        for do_more in hooks("each_minute"):
+            do_more()
     inbound.write_tallies()
     checkpoint()
 

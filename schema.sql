@@ -11,7 +11,7 @@ CREATE TABLE authors (
     invited_by INTEGER REFERENCES authors ON DELETE SET NULL,  -- NULL: from the command line
     joined_at INTEGER NOT NULL,
     ends_at INTEGER,  -- a guest's last second; NULL: not a guest
-    last_seen_at INTEGER,  -- on a device that is signed out since; NULL: on none
+    last_seen_at INTEGER,  -- at a sign-in, or once a day of use
     removed_at INTEGER  -- the row stays, so nobody can take over the name
 ) STRICT;
 
@@ -136,7 +136,8 @@ CREATE TABLE outbox (
     receiver TEXT NOT NULL,  -- the feature that writes the message, and for whom: "openid 3"
     event TEXT NOT NULL,
     ids TEXT NOT NULL,  -- JSON: what the message is made of at each try; no words, no addresses
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    refused INTEGER NOT NULL DEFAULT 0  -- how often its receiver found fault with it
 ) STRICT;
 
 CREATE INDEX outbox_of_receiver ON outbox (receiver, id);

@@ -13,7 +13,7 @@ from wsgiref.types import WSGIEnvironment
 from flask import Blueprint, Flask, abort, redirect, render_template
 from flask.typing import ResponseReturnValue
 
-from app import ROW_ID, require_member
+from app import ROW_ID, note_seen, require_member
 from foundation.running import running
 from foundation.storage import sent_forms
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
@@ -179,14 +179,15 @@ def find_caller(app: Flask, environ: WSGIEnvironment) -> sqlite3.Row | None:
         .fetchone()
     )
     if row and not 0 <= now() - row["used_at"] < DAY:
-        note_use(app, row["id"])
+        note_use(app, row["id"], row["author_id"])
     return row
 
 
-def note_use(app: Flask, row_id: int) -> None:
+def note_use(app: Flask, row_id: int, author_id: int) -> None:
     """Once a day. If the database is locked, it can wait for the next use."""
     with app.app_context(), suppress(sqlite3.OperationalError), transaction() as db:
         db.execute("UPDATE app_passwords SET used_at = ? WHERE id = ?", (now(), row_id))
+        note_seen(author_id)
 
 
 def read_basic(environ: WSGIEnvironment) -> tuple[str, str] | None:

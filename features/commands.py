@@ -18,9 +18,7 @@ from foundation.cli.source_files import write_served
 from foundation.running import hooks, running
 from foundation.storage.database import (
     checkpoint,
-    count_rows,
     database_path,
-    fetch_rows,
     get_db,
     is_database_older,
     require_current_database,
@@ -85,18 +83,12 @@ def webhook_url_command() -> None:
 @command(commands, "prune")
 def prune_command() -> None:
     """Delete what has expired. The server does so itself at each invite, sign-in and renewal."""
-    with transaction():
-        before = count_all_rows()
+    with transaction() as db:
+        before = db.total_changes
         prune()
-        deleted = before - count_all_rows()
+        deleted = db.total_changes - before
     checkpoint()
     click.echo(f"{deleted} expired rows are deleted.")
-
-
-def count_all_rows() -> int:
-    sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
-    tables = [row["name"] for row in fetch_rows(sql)]
-    return sum(count_rows(f"SELECT count(*) FROM {table}", ()) for table in tables)
 
 
 # Serving ------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ KINDS = {
         "left", "removed", "forgotten", "word_", "webhook_",
     ),
     "devices": (
-        "signed_", "device_", "other_devices_ended", "passkey_", "app_password_",
+        "signed_", "device_", "other_devices_ended", "passkey_", "app_password_", "way_ended",
     ),
     "apps": ("program_", "openid_", "circle_"),
     "refused": (

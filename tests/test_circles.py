@@ -3,6 +3,7 @@ told of some."""
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -33,10 +34,15 @@ def put_into(ada: Browser, circle: str, username: str) -> None:
 def tick(ada: Browser, program: str, *, may_use: str = "", is_told: str = "") -> None:
     """The two columns on the app's page; circles by name, with spaces between them."""
     page = ada.get(f"/admin/programs/{program}").text
-    every = re.findall(r'name="circles_shown" value="([^"]+)"', page)
-    ticks = {"circles_shown": every, "may_use": may_use.split(), "is_told": is_told.split()}
+    ticks: dict[str, Any] = {"may_use": may_use.split(), "is_told": is_told.split()}
+    ticks |= find_hidden(page)
     answer = ada.client.post(f"/admin/programs/{program}/circles", data=ticks)
     assert answer.location == f"/admin/programs/{program}"
+
+
+def find_hidden(page: str) -> dict[str, str]:
+    """What was ticked when the page was made."""
+    return dict(re.findall(r'name="(\w+_were)" value="([^"]*)"', page))
 
 
 def groups(browser: Browser, program: str) -> str | None:
@@ -125,19 +131,22 @@ def test_ticks_at_the_member(group: Group, ada: Browser, family: str) -> None:
     chess = make_circle(ada, "Chess")
     number = member_id(group, "grace")
 
-    def save(*circles: str, knows: tuple[str, ...] = (family, chess)) -> None:
-        ticks = {"circles": [*circles], "circles_shown": [*knows]}
+    def save(*circles: str, were: str = "") -> None:
+        ticks = {"circles": [*circles], "circles_were": were}
         assert ada.client.post(f"/members/{number}", data=ticks).status_code == 303
 
     def ticked() -> set[str]:
-        boxes = re.findall(r'<input type="checkbox"[^>]*>', ada.get(f"/members/{number}").text)
-        return {re.findall(r'value="(\w+)"', box)[0] for box in boxes if " checked" in box}
+        page = ada.get(f"/members/{number}").text
+        boxes = re.findall(r'<input type="checkbox"[^>]*>', page)
+        found = {re.findall(r'value="(\w+)"', box)[0] for box in boxes if " checked" in box}
+        assert set(find_hidden(page)["circles_were"].split()) == found
+        return found
 
     save(family)
     assert ticked() == {family}
-    save(chess, knows=(chess,))  # Family came while the page was open
+    save(chess)  # on a page from before that
     assert ticked() == {family, chess}
-    save(chess, "nothing")
+    save(chess, "nothing", were=f"{chess} {family}")
     assert ticked() == {chess}
 
 
@@ -269,11 +278,16 @@ def test_an_app_is_told_of_forty_at_most(group: Group, ada: Browser) -> None:
     names = [f"circle-{n}" for n in range(41)]
     for name in names:
         group.rows("INSERT INTO circles (name, title) VALUES (?1, ?1)", name)
-    ticks = {"circles_shown": names, "is_told": names}
-    answer = ada.client.post("/admin/programs/photos/circles", data=ticks)
-    assert (answer.status_code, shown("circles-told") in answer.text) == (422, True)
-    ticks["is_told"] = names[:40]
-    assert ada.client.post("/admin/programs/photos/circles", data=ticks).status_code == 303
+
+    def save(*told: str) -> int:
+        """On a page from before."""
+        answer = ada.client.post("/admin/programs/photos/circles", data={"is_told": [*told]})
+        assert (shown("circles-told") in answer.text) == (answer.status_code == 422)
+        return answer.status_code
+
+    assert save(*names) == 422
+    assert save(*names[:40]) == 303
+    assert save(names[40]) == 422
     assert group.one("SELECT sum(is_told) FROM program_circles") == 40
 
 
@@ -291,7 +305,7 @@ def test_who_loses_a_circle_loses_the_app_with_all_that_opens_it(
     number = member_id(group, "grace")
 
     if how == "member":
-        ada.post(f"/members/{number}", circles_shown=family)
+        ada.post(f"/members/{number}", circles_were=family)
     elif how == "circle":
         ada.post(f"/admin/circles/{family}/members/{number}/drop")
     elif how == "ticks":
@@ -346,11 +360,136 @@ def test_one_claim_more_for_a_circle(group: Group, ada: Browser, family: str) ->
     assert photos.read_id(photos.tokens(ada))["immich_role"] == "user"
 
 
-def test_an_unknown_circle_of_a_claim_is_the_admins(group: Group, ada: Browser) -> None:
+def test_a_claim_follows_its_circle(group: Group, ada: Browser, family: str) -> None:
+    """The app is told when it changes. Of a circle that is gone, nobody is: no admin, either."""
+    grace = group.join(GRACE, "grace")
+    put_into(ada, family, "grace")
+    register(ada, "photos")
+    claim = {"claim": "role", "claim_outside": "user", "claim_inside": "owner"}
+    claim |= {"claim_circle": family, "logout": "https://photos.example.org/logout"}
+    photos = Program(group, ada, **claim)
+    assert photos.read_id(photos.tokens(grace))["role"] == "owner"
+    ada.post(f"/admin/circles/{family}/remove")
+    assert group.one("SELECT count(*) FROM outbox") == 1
+    page = ada.get("/admin/programs/photos/openid").text
+    assert "<option selected>family</option>" in page
+    saved = ada.post("/admin/programs/photos/openid", redirects=photos.back, **claim)
+    assert saved.status_code == 303
+    for browser in (ada, grace):
+        assert photos.read_id(photos.tokens(browser))["role"] == "user"
+
+
+def test_a_claim_is_of_no_circle_that_never_was(group: Group, ada: Browser) -> None:
     register(ada, "photos")
     claim = {"claim": "role", "claim_outside": "user", "claim_inside": "admin"}
-    photos = Program(group, ada, **claim, claim_circle="nothing")
-    assert photos.read_id(photos.tokens(ada))["role"] == "admin"
+    back = "https://photos.example.org/callback"
+    wrong = {"redirects": back, "claim_circle": "nothing"}
+    answer = ada.post("/admin/programs/photos/openid", **claim, **wrong)
+    assert answer.status_code == 422
+    assert group.rows("SELECT * FROM openid_clients") == []
+
+
+# Two admins at once -------------------------------------------------------------------------------
+
+
+def test_a_stale_page_of_an_app_takes_nothing_away(group: Group, ada: Browser, family: str) -> None:
+    """It was made while the app was for all, and its first column could not be ticked."""
+    grace = group.join(GRACE, "grace")
+    put_into(ada, family, "grace")
+    register(ada, "photos", who="chosen")
+    tick(ada, "photos", may_use=family)
+    ada.post("/admin/programs/photos/who", who="all")
+    stale = find_hidden(ada.get("/admin/programs/photos").text)
+    ada.post("/admin/programs/photos/who", who="chosen")
+    make(grace, "photos", "Laptop")
+    before = group.one("SELECT count(*) FROM journal")
+
+    assert ada.post("/admin/programs/photos/circles", **stale).status_code == 303
+
+    assert groups(grace, "photos") == "members"
+    assert group.one("SELECT count(*) FROM app_passwords") == 1
+    assert group.one("SELECT count(*) FROM journal") == before  # nothing has changed
+
+
+def test_a_stale_page_of_a_member_takes_nothing_away(
+    group: Group, ada: Browser, family: str
+) -> None:
+    group.join(GRACE, "grace")
+    register(ada, "files", who="chosen")
+    number = member_id(group, "grace")
+    stale = find_hidden(ada.get(f"/members/{number}").text)
+    ada.post("/admin/programs/files/members", username="grace")
+
+    ada.post(f"/members/{number}", circles=family, **stale)
+
+    assert group.one("SELECT count(*) FROM program_members") == 1
+    assert group.one("SELECT count(*) FROM circle_members") == 1
+
+
+def test_one_save_that_swaps_a_tick_for_a_circle_loses_nothing(
+    group: Group, ada: Browser, family: str
+) -> None:
+    grace = group.join(GRACE, "grace")
+    register(ada, "files", who="chosen")
+    tick(ada, "files", may_use=family)
+    ada.post("/admin/programs/files/members", username="grace")
+    make(grace, "files", "Laptop")
+
+    ada.post(f"/members/{member_id(group, 'grace')}", programs_were="files", circles=family)
+
+    assert groups(grace, "files") == "members"
+    assert group.one("SELECT count(*) FROM app_passwords") == 1
+
+
+def test_an_app_is_told_when_somebody_is_no_longer_chosen(
+    group: Group, ada: Browser, family: str
+) -> None:
+    grace = group.join(GRACE, "grace")
+    put_into(ada, family, "grace")
+    register(ada, "photos", who="chosen")
+    photos = Program(group, ada, logout="https://photos.example.org/logout")
+    tick(ada, "photos", may_use=family)
+    ada.post("/admin/programs/photos/members", username="grace")
+    assert photos.read_id(photos.tokens(grace))["groups"] == ["members", "chosen"]
+
+    ada.post(f"/admin/programs/photos/members/{member_id(group, 'grace')}/drop")
+
+    assert group.one("SELECT count(*) FROM outbox") == 1
+
+
+def test_who_asked_and_got_in_by_a_circle_asks_no_longer(
+    group: Group, ada: Browser, family: str
+) -> None:
+    grace = group.join(GRACE, "grace")
+    register(ada, "photos", who="chosen")
+    tick(ada, "photos", may_use=family)
+    grace.post("/programs/photos/ask")
+    put_into(ada, family, "grace")
+    assert "asked to be let in" not in ada.get("/admin/programs/photos").text
+    assert "for 0 chosen members · Family" in words_of(ada.get("/admin/programs").text)
+
+
+def words_of(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+
+def test_a_hundred_apps_and_circles_can_be_saved(group: Group, ada: Browser) -> None:
+    group.join(GRACE, "grace")
+    for n in range(100):
+        name = f"{n:03d}-{'x' * 26}"
+        group.rows("INSERT INTO circles (name, title) VALUES (?1, ?1)", name)
+        group.rows(
+            "INSERT INTO programs (name, title, address, host, for_all, created_at)"
+            " VALUES (?1, ?1, 'https://x.example.org', 'x.example.org', 0, 0)",
+            name,
+        )
+    number = member_id(group, "grace")
+    every = [name for (name,) in group.rows("SELECT name FROM circles")]
+    for were in ("", " ".join(every)):
+        ticks: dict[str, Any] = {"programs": every, "circles": every}
+        ticks |= {"programs_were": were, "circles_were": were}
+        assert ada.client.post(f"/members/{number}", data=ticks).status_code == 303
+    assert group.one("SELECT count(*) FROM circle_members") == 100
 
 
 def test_groups_of_a_circle_in_a_token(group: Group, ada: Browser, family: str) -> None:

@@ -11,9 +11,12 @@ import time_machine
 from foundation.storage.authors import FORGOTTEN
 from foundation.words.clock import DAY
 
+from .authenticator import Passkey
 from .conftest import ADA, GRACE, MALLORY, Browser, Group
-from .test_app_passwords import make
+from .test_app_passwords import ask, make
 from .test_members import member_id
+from .test_passkeys import add as add_passkey
+from .test_passkeys import use
 from .test_programs import register
 
 
@@ -150,7 +153,45 @@ def test_this_device_is_signed_out_elsewhere(
     assert "this device" in page_of("ada")
     assert "/ways/" not in page_of("ada")
     short = group.one("SELECT substr(id_digest, 1, 16) FROM sessions")
-    assert ada.get(f"/members/{member_id(group, 'ada')}/ways/device/{short}").location == "/logout"
+    way = f"/members/{member_id(group, 'ada')}/ways/device/{short}"
+    assert ada.get(way).location == ada.post(way).location == "/logout"
+    assert ada.username() == "ada"
+
+
+def test_a_device_that_a_passkey_signed_in_ends_with_it(
+    group: Group, ada: Browser, grace: Browser, page_of: Callable[[str], str]
+) -> None:
+    """A thief's, perhaps."""
+    passkey, thief = Passkey(), group.browser()
+    assert add_passkey(grace, passkey).status_code == 200
+    assert use(thief, passkey).status_code == 200
+    (way,) = re.findall(r'"(/members/\d+/ways/passkey/\d+)"', page_of("grace"))
+    assert "This ends, too" in ada.get(way).text
+    ada.post(way)
+    assert (grace.username(), thief.username()) == ("grace", None)
+
+
+def test_a_guest_whose_stay_is_over_has_no_ticks(
+    group: Group, ada: Browser, grace: Browser, page_of: Callable[[str], str]
+) -> None:
+    """They would be gone when the stay is made longer."""
+    register(ada, "files", who="chosen")
+    assert 'name="programs"' in page_of("grace")
+    group.rows("UPDATE authors SET ends_at = 1000 WHERE username = 'grace'")
+    assert 'name="programs"' not in page_of("grace")
+    assert ada.post(f"/members/{member_id(group, 'grace')}", programs="files").status_code == 404
+
+
+def test_a_calendar_that_syncs_is_its_owner(group: Group) -> None:
+    with time_machine.travel("2026-01-01", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        register(ada, "files", title="Files")
+        password = make(group.join(GRACE, "grace"), "files", "Laptop")
+        for _ in range(10):
+            clock.shift(10 * DAY)
+            ask(group, "program=files", "grace", password)
+        ada = group.join(ADA, "ada", bound=True)
+        assert find_names(ada.get("/admin/members?show=away").text) == []
 
 
 @pytest.mark.parametrize("way", ["device/0123456789abcdef", "passkey/1", "nothing/1", "device/1"])
@@ -178,8 +219,8 @@ def test_ticks_say_which_apps_a_member_may_use(
         boxes = re.findall(r'<input type="checkbox"[^>]*>', page_of("grace"))
         return {re.findall(r'value="(\w+)"', box)[0] for box in boxes if " checked" in box}
 
-    def save(*programs: str, knows: tuple[str, ...] = ("money", "photos")) -> None:
-        ticks = {"programs": [*programs], "programs_shown": [*knows]}
+    def save(*programs: str, were: str = "") -> None:
+        ticks = {"programs": [*programs], "programs_were": were}
         answer = ada.client.post(f"/members/{number}?q=gr", data=ticks)
         assert answer.location == f"/members/{number}?q=gr"
 
@@ -187,9 +228,9 @@ def test_ticks_say_which_apps_a_member_may_use(
     save("money")
     assert ticked() == {"wiki", "money"}
     assert "Money" in grace.get("/").text
-    save("photos", knows=("photos",))  # Money came while the page was open
+    save("photos")  # on a page from before that
     assert ticked() == {"wiki", "money", "photos"}
-    save("money", "wiki", "nothing")
+    save("money", "wiki", "nothing", were="money photos")
     assert ticked() == {"wiki", "money"}
     changes = group.rows("SELECT subject FROM journal WHERE event = 'program_members_changed'")
     assert changes == [("money",), ("photos",), ("photos",)]
@@ -201,11 +242,11 @@ def test_letting_out_by_a_tick_ends_app_passwords_and_letting_in_settles_who_ask
     register(ada, "files", title="Files", who="chosen")
     number = member_id(group, "grace")
     grace.post("/programs/files/ask")
-    ada.post(f"/members/{number}", programs="files", programs_shown="files")
+    ada.post(f"/members/{number}", programs="files")
     assert group.one("SELECT count(*) FROM program_askers") == 0
     make(grace, "files", "Laptop")
 
-    ada.post(f"/members/{number}", programs_shown="files")
+    ada.post(f"/members/{number}", programs_were="files")
 
     assert group.one("SELECT count(*) FROM app_passwords") == 0
 

@@ -590,6 +590,12 @@ def put_into(group: Group, circle: str, name: str) -> None:
     )
 
 
+def test_the_names_drop_groups_for_blocks_from_before_there_were_any() -> None:
+    """nginx has one file of names for the blocks of all apps. One that says the groups is there,
+    too, wins over this."""
+    assert 'proxy_set_header Remote-Groups "";' in NAMES_FILE
+
+
 def test_forty_circles_fit_every_buffer(guarded: Guarded, proxy: Proxy) -> None:
     group, grace = guarded.group, guarded.visitor(proxy, GRACE, "grace")
     names = [f"circle-{n:02d}-{'x' * 20}" for n in range(40)]

@@ -27,8 +27,8 @@ from foundation.web.additions import (
     ID_LENGTH,
     end_all,
     find_additions,
+    find_all_from,
     find_ended_with,
-    find_kinds,
 )
 from foundation.web.notices import notify
 from foundation.web.paging import Page, fetch_page
@@ -52,9 +52,8 @@ def write_people() -> str:
     """SQL: those with :wanted in their name, guests whose last day is over, too. `last_seen` is 0
     where it isn't known."""
     return (
-        "SELECT authors.*, ends_at IS NULL OR ends_at > :now AS is_in, max(ifnull(last_seen_at, 0),"
-        " ifnull((SELECT max(seen_at) FROM sessions WHERE author_id = authors.id), 0))"
-        " AS last_seen,"
+        "SELECT authors.*, ends_at IS NULL OR ends_at > :now AS is_in,"
+        " ifnull(last_seen_at, 0) AS last_seen,"
         f" {count_ways_in('authors.id')} AS ways_in FROM authors"
         " WHERE removed_at IS NULL AND instr(username, :wanted)"
     )
@@ -130,16 +129,28 @@ def member_page(row_id: int) -> ResponseReturnValue:
         values_for("") | {"id": row_id},
     )
     ways = find_additions(Member(row_id, person["username"]))
-    own = {"facts": facts, "ways": ways, "this": this_digest(), "now": now()}
-    return render_template("members/member.html", person=person, **own)
+    return render_template(
+        "members/member.html",
+        person=person,
+        facts=facts,
+        ways=ways,
+        this=this_digest(),
+        is_in=is_in(person),
+        now=now(),
+    )
+
+
+def is_in(person: sqlite3.Row) -> bool:
+    """Not so when a guest's last day is over: who comes back then starts from nothing."""
+    return bool(not person["removed_at"] and (person["ends_at"] or now() + 1) > now())
 
 
 @admin_bp.post(f"/members/{ROW_ID}")
 def change_member_page(row_id: int) -> ResponseReturnValue:
     """What features ask there of a member, such as the apps."""
-    require_person(row_id)
     with acting():
-        require_person(row_id)  # not removed meanwhile
+        if not is_in(require_person(row_id)):
+            abort(404)
         for change_member in hooks("change_member"):
             change_member(row_id, require_member().username)
     notify("done-member-changed")
@@ -148,12 +159,12 @@ def change_member_page(row_id: int) -> ResponseReturnValue:
 
 @admin_bp.route(f"/members/{ROW_ID}/ways/<kind>/<short_id>", methods=["GET", "POST"])
 def end_way(row_id: int, kind: str, short_id: str) -> ResponseReturnValue:
-    """A device, a passkey or an app password, with what was added from it."""
+    """A device, a passkey or an app password."""
     person = require_person(row_id)
+    ends = find_ends(person, kind, short_id)
+    if ends[0]["id"] == this_digest():
+        return redirect("/logout", 303)
     if request.method != "POST":
-        ends = find_ends(person, kind, short_id)
-        if ends[0]["id"] == this_digest():
-            return redirect("/logout", 303)
         is_last = is_only_way(row_id, ends)
         page = {"person": person, "one": ends[0], "ends": ends[1:], "is_last": is_last}
         return render_template("members/end_way.html", **page)
@@ -166,14 +177,17 @@ def end_way(row_id: int, kind: str, short_id: str) -> ResponseReturnValue:
 
 
 def find_ends(person: sqlite3.Row, kind: str, short_id: str) -> list[sqlite3.Row]:
-    """It, and what ends with it."""
+    """It, and what ends with it: of a device, what was added from it; of a passkey, the devices
+    that it may have signed in."""
     additions = find_additions(Member(person["id"], person["username"]))
     asked = (kind, short_id)
     found = [one for one in additions if (one["kind"], one["id"][:ID_LENGTH]) == asked]
-    if not found or kind not in find_kinds():
+    if not found:
         abort(404)
-    with_it = find_ended_with(found[0]["id"], additions) if kind == "device" else []
-    return [found[0], *with_it]
+    one = found[0]
+    by_device = kind == "device"
+    ends = find_ended_with(one["id"], additions) if by_device else find_all_from(one, additions)
+    return [one, *ends]
 
 
 def is_only_way(author_id: int, ends: list[sqlite3.Row]) -> bool:

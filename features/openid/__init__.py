@@ -12,6 +12,7 @@ from features.openid.logouts import (
     prune_openid,
     write_logout,
 )
+from features.openid.people import find_claimed_circles
 from features.openid.room import bp
 from features.openid.setting_up import admin_bp
 from foundation.web.feature import Feature
@@ -63,6 +64,7 @@ feature = Feature(
     ended=note_ended_sessions,
     access_lost=note_lost_access,
     groups_changed=note_changed_groups,
+    find_claimed_circles=find_claimed_circles,
     write_message=write_logout,
     undelivered=note_undelivered,
     not_in_backups=("openid_codes", "openid_tokens", "openid_sessions"),

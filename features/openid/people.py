@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from features.openid.room import issuer
 from foundation.running import hooks
-from foundation.storage.database import fetch_row, get_db, transaction
+from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.typed.hosts import is_loopback, read_ip
 from foundation.web.groups import ADMINS, find_groups
 from foundation.web.sessions import (
@@ -90,9 +90,18 @@ def is_in_circle(person: Person) -> bool:
     """In the one that the program's claim is about. The program need not be told of it."""
     sql = (
         "SELECT 1 FROM circle_members JOIN circles ON circles.id = circle_id"
-        " WHERE name = ? AND author_id = ?"
+        " WHERE name = ? AND author_id = ? AND removed_at IS NULL"
     )
     return fetch_row(sql, (person.claim_circle, person.author_id)) is not None
+
+
+def find_claimed_circles() -> list[tuple[int, int]]:
+    """What a program is told of by its claim, it is told of when that changes, too."""
+    rows = fetch_rows(
+        "SELECT program_id, circles.id AS circle_id FROM openid_clients"
+        " JOIN circles ON name = claim_circle WHERE claim != ''"
+    )
+    return [(row["program_id"], row["circle_id"]) for row in rows]
 
 
 def make_email(username: str, public_id: str, is_old: bool) -> str:

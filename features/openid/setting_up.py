@@ -179,9 +179,10 @@ def read_claim(form: Form) -> None:
     if (name or outside or inside) and not (is_name and outside and are_lines):
         form.refuse(Mistake("claim", "openid-claim"))
     form.values |= dict(zip(CLAIM, (name, outside, inside), strict=True))
-    sql = "SELECT 1 FROM circles WHERE name = ? AND removed_at IS NULL"
-    if not fetch_row(sql, (form.values["claim_circle"],)):
-        form.values["claim_circle"] = ADMINS
+    form.values["claim_circle"] = form.values["claim_circle"] or ADMINS
+    circle = form.values["claim_circle"]  # one that was removed stays: nobody is in it
+    if circle != ADMINS and not fetch_row("SELECT 1 FROM circles WHERE name = ?", (circle,)):
+        form.refuse(Mistake("claim", "error"))
 
 
 def make_client(program: sqlite3.Row, form: Form) -> ResponseReturnValue:

@@ -3,19 +3,14 @@ say who may use which; home shows each member theirs. A proxy in front of one as
 `/auth?program=<name>`."""
 
 from features.programs import commands, pages  # noqa: F401 - their routes
-from features.programs.circles import change_circles_of, join_circles
+from features.programs.circles import change_member, join_circles
 from features.programs.home import find_title_by_address
 from features.programs.proxies import may_pass
 from features.programs.room import admin_bp, bp
-from features.programs.who import change_programs_of, drop_from_programs, find_groups_for
+from features.programs.who import drop_from_programs, find_groups_for
 from foundation.web.feature import Feature
 
 bp.register_blueprint(admin_bp)
-
-
-def change_member(author_id: int, actor: str) -> None:
-    change_programs_of(author_id, actor)
-    change_circles_of(author_id, actor)
 
 
 feature = Feature(

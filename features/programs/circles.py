@@ -1,7 +1,7 @@
 """Circles: named sets of members. Apps may be for them, and be told of them."""
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from flask import abort, redirect, render_template, request
 from flask.typing import ResponseReturnValue
@@ -9,7 +9,12 @@ from flask.typing import ResponseReturnValue
 from app import ROW_ID, require_member
 from features.programs.pages import parse_title
 from features.programs.room import admin_bp, bp
-from features.programs.who import telling_programs
+from features.programs.who import (
+    change_programs_of,
+    find_claimed,
+    read_ticks,
+    telling_programs,
+)
 from foundation.storage.database import fetch_row, fetch_rows, get_db
 from foundation.storage.journal import record
 from foundation.typed.mistakes import Mistake
@@ -121,6 +126,7 @@ def remove_circle(name: str) -> ResponseReturnValue:
     if request.method != "POST":
         return render_template("circles/remove.html", circle=found)
     with acting() as db, telling_programs(find_programs_of([found["id"]])):
+        require_circle(name)  # not removed meanwhile
         db.execute("UPDATE circles SET removed_at = ? WHERE id = ?", (now(), found["id"]))
         for table in ("circle_members", "program_circles"):
             db.execute(f"DELETE FROM {table} WHERE circle_id = ?", (found["id"],))
@@ -139,6 +145,7 @@ def take_in(name: str) -> ResponseReturnValue:
     username = form.read("username", parse_username)
     if not form.mistakes:
         with acting():
+            require_circle(name)
             sql = f"SELECT id FROM authors WHERE username = ?2 AND {IS_MEMBER}"
             member = fetch_row(sql, (now(), username))
             if member:
@@ -181,19 +188,28 @@ def note_change(done: sqlite3.Cursor, circle_id: int, actor: str | None) -> None
         record("circle_members_changed", actor, found["name"])
 
 
-def find_programs_of(circle_ids: Iterable[int]) -> set[int]:
+def find_programs_of(circle_ids: Collection[int]) -> set[int]:
     """The apps that are for them, or are told of them."""
     sql = "SELECT program_id FROM program_circles WHERE circle_id = ?"
-    return {row["program_id"] for one in circle_ids for row in fetch_rows(sql, (one,))}
+    ticked = {row["program_id"] for one in circle_ids for row in fetch_rows(sql, (one,))}
+    return ticked | {program for program, circle in find_claimed() if circle in circle_ids}
 
 
 def change_circles_of(author_id: int, actor: str) -> None:
-    """As they are ticked on the member's page. A circle that wasn't there yet stays as it is."""
-    shown, ticked = (set(request.form.getlist(name)) for name in ("circles_shown", "circles"))
-    offered = [one for one in find_circles(author_id) if one["name"] in shown]
-    into = {one["id"] for one in offered if one["name"] in ticked and not one["is_in"]}
-    out = {one["id"] for one in offered if one["name"] not in ticked and one["is_in"]}
+    """As they are ticked on the member's page."""
+    on, off = read_ticks("circles")
+    every = find_circles(author_id)
+    into = {one["id"] for one in every if one["name"] in on}
+    out = {one["id"] for one in every if one["name"] in off}
     change_circles(author_id, into, out, actor)
+
+
+def change_member(author_id: int, actor: str) -> None:
+    """Both at once: who gets by a circle what an app's own tick no longer gives, loses nothing."""
+    every = {row["id"] for row in fetch_rows("SELECT id FROM programs")}
+    with telling_programs(every, author_id):
+        change_programs_of(author_id, actor)
+        change_circles_of(author_id, actor)
 
 
 def join_circles(author_id: int, names: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Admins register apps, change and remove them, and say who may use them."""
 
+import json
 import re
 import sqlite3
 from pathlib import Path
@@ -21,9 +22,10 @@ from features.programs.who import (
     find_askers,
     find_chosen,
     let_out,
+    read_ticks,
     telling_programs,
 )
-from foundation.storage.database import fetch_rows
+from foundation.storage.database import count_rows, fetch_rows, get_db
 from foundation.storage.journal import record
 from foundation.typed.hosts import parse_web_address
 from foundation.typed.mistakes import Mistake
@@ -103,7 +105,8 @@ def programs() -> ResponseReturnValue:
 
 def show_programs(form: Form, status: int = 200) -> ResponseReturnValue:
     found = fetch_page(
-        f"SELECT *, {COUNT_CHOSEN}, {COUNT_ASKERS} FROM programs ORDER BY title, id", ()
+        f"SELECT *, {COUNT_CHOSEN}, {COUNT_ASKERS}, {CIRCLES_OF} FROM programs ORDER BY title, id",
+        (),
     )
     return render_template("programs/overview.html", form=form, programs=found), status
 
@@ -120,6 +123,10 @@ COUNT_CHOSEN = count_people("program_members", "chosen")
 
 
 COUNT_ASKERS = count_people("program_askers", "askers")
+CIRCLES_OF = (
+    "(SELECT group_concat(circles.title, ', ') FROM program_circles JOIN circles"
+    " ON circles.id = circle_id WHERE may_use AND program_id = programs.id) AS circles"
+)
 
 
 def add_program(wanted: NewProgram, actor: str | None) -> None:
@@ -261,26 +268,44 @@ def drop_member(name: str, row_id: int) -> ResponseReturnValue:
 
 @admin_bp.post("/admin/programs/<name>/circles")
 def change_circles_of_program(name: str) -> ResponseReturnValue:
-    """Two columns of ticks. A circle that wasn't there yet stays as it is, and so does who may use
-    it where everybody may."""
+    """Two columns of ticks."""
     found, form = require_program(name), Form("username")
-    shown, may_use, is_told = (set(request.form.getlist(box)) for box in BOXES)
-    if len(is_told) > MAX_TOLD:
-        form.refuse(Mistake("circles", "circles-told"))
+    ticks = {column: read_ticks(column) for column in ("may_use", "is_told")}
+    try:
+        with acting(), telling_programs([require_program(name)["id"]]):
+            if sum([set_ticks(found["id"], *one) for one in ticks.items()]):
+                record("program_members_changed", require_member().username, name)
+            if count_told(found["id"]) > MAX_TOLD:
+                raise Mistake("circles", "circles-told")
+    except Mistake as mistake:
+        form.refuse(mistake)
         return show_program(found, form, 422)
-    with acting() as db, telling_programs([found["id"]]):
-        for one in find_circles_of(found["id"]):
-            opens = one["may_use"] if found["for_all"] else one["name"] in may_use
-            row = (found["id"], one["id"], opens, one["name"] in is_told)
-            if one["name"] in shown:
-                db.execute("INSERT OR REPLACE INTO program_circles VALUES (?, ?, ?, ?)", row)
-        record("program_members_changed", require_member().username, name)
     notify("done-program-changed")
     return redirect(url_for("programs.admin_programs.program", name=name), 303)
 
 
-BOXES = ("circles_shown", "may_use", "is_told")
 MAX_TOLD = 40  # their names have to fit into the headers that proxies take
+
+
+def set_ticks(program_id: int, column: str, ticks: tuple[set[str], set[str]]) -> int:
+    """How many have changed, in one of the two columns."""
+    on, off = ticks
+    sql = (
+        "INSERT INTO program_circles (program_id, circle_id, may_use, is_told)"
+        " SELECT ?1, id, ?3 AND ?4 = 'may_use', ?3 AND ?4 = 'is_told' FROM circles"
+        " WHERE removed_at IS NULL AND name IN (SELECT value FROM json_each(?2))"
+        f" ON CONFLICT DO UPDATE SET {column} = ?3 WHERE {column} != ?3"
+    )
+    changes = (
+        get_db().execute(sql, (program_id, json.dumps([*names]), value, column))
+        for names, value in ((on, 1), (off, 0))
+    )
+    return sum(change.rowcount for change in changes)
+
+
+def count_told(program_id: int) -> int:
+    sql = "SELECT count(*) FROM program_circles WHERE is_told AND program_id = ?"
+    return count_rows(sql, (program_id,))
 
 
 def find_circles_of(program_id: int) -> list[sqlite3.Row]:

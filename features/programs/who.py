@@ -1,10 +1,11 @@
 """Who may use an app."""
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
-from flask import request
+from flask import g, request
 
 from features.programs.room import bp
 from foundation.running import hooks
@@ -31,10 +32,11 @@ def choose_member(found: sqlite3.Row, username: str, actor: str | None) -> bool:
 
 def let_in(found: sqlite3.Row, author_id: int, actor: str | None) -> None:
     """In the caller's transaction."""
-    sql = "INSERT OR IGNORE INTO program_members VALUES (?, ?)"
-    if get_db().execute(sql, (found["id"], author_id)).rowcount:
-        record("program_members_changed", actor, found["name"])
-    drop_asker(found["id"], author_id)
+    with telling_programs([found["id"]], author_id):
+        sql = "INSERT OR IGNORE INTO program_members VALUES (?, ?)"
+        if get_db().execute(sql, (found["id"], author_id)).rowcount:
+            record("program_members_changed", actor, found["name"])
+        drop_asker(found["id"], author_id)
 
 
 def let_out(found: sqlite3.Row, author_id: int, actor: str | None) -> None:
@@ -76,16 +78,25 @@ def find_chosen(program_id: int) -> Page:
 @contextmanager
 def telling_programs(program_ids: Iterable[int], author_id: int | None = None) -> Iterator[None]:
     """What the block changes, these programs are told, in the caller's transaction: that somebody
-    may no longer use them, and that somebody is in other circles than they were told. `author_id`:
-    it can be no other member's."""
+    may no longer use them, and that somebody is in other groups than they were told. `author_id`:
+    it can be no other member's. Inside another such block, that one tells."""
+    if "telling" in g:
+        yield
+        return
     before = {one: (find_users(one, author_id), find_told(one, author_id)) for one in program_ids}
-    yield
+    g.telling = True
+    try:
+        yield
+    finally:
+        del g.telling
     for program_id, (users, told) in before.items():
         left = find_users(program_id, author_id)
         changed = {member for member, _ in told ^ find_told(program_id, author_id)}
         for hook, members in (("access_lost", users - left), ("groups_changed", changed & left)):
             for announce in hooks(hook) if members else []:
                 announce(program_id, sorted(members))
+        for member in left - users:
+            drop_asker(program_id, member)
 
 
 def find_users(program_id: int, author_id: int | None) -> set[int]:
@@ -99,13 +110,21 @@ def find_users(program_id: int, author_id: int | None) -> set[int]:
 
 
 def find_told(program_id: int, author_id: int | None) -> set[tuple[int, int]]:
-    """Who is in which of the circles that it's told of."""
+    """Who is in which of the circles that it's told of; 0 stands for the chosen ones."""
+    claimed = [circle for program, circle in find_claimed() if program == program_id]
     rows = fetch_rows(
-        "SELECT author_id, circle_id FROM program_circles JOIN circle_members USING (circle_id)"
-        " WHERE is_told AND program_id = ?1 AND author_id = coalesce(?2, author_id)",
-        (program_id, author_id),
+        "SELECT author_id, circle_id FROM circle_members WHERE author_id = coalesce(?2, author_id)"
+        " AND (circle_id IN (SELECT value FROM json_each(?3)) OR circle_id IN"
+        " (SELECT circle_id FROM program_circles WHERE is_told AND program_id = ?1)) UNION ALL"
+        " SELECT author_id, 0 FROM program_members"
+        " WHERE program_id = ?1 AND author_id = coalesce(?2, author_id)",
+        (program_id, author_id, json.dumps(claimed)),
     )
     return {(row["author_id"], row["circle_id"]) for row in rows}
+
+
+def find_claimed() -> list[tuple[int, int]]:
+    return [pair for find in hooks("find_claimed_circles") for pair in find()]
 
 
 BELONGING = ("program_members", "program_askers", "circle_members")
@@ -137,15 +156,23 @@ def find_programs_for(author_id: int) -> list[sqlite3.Row]:
 
 
 def change_programs_of(author_id: int, actor: str) -> None:
-    """As they are ticked on the member's page. An app that wasn't there yet stays as it is."""
-    shown, ticked = (set(request.form.getlist(name)) for name in ("programs_shown", "programs"))
+    """As they are ticked on the member's page."""
+    on, off = read_ticks("programs")
     for found in find_programs_for(author_id):
-        if found["name"] not in shown or found["for_all"]:
+        if found["for_all"]:
             continue
-        if found["name"] in ticked and not found["is_chosen"]:
+        if found["name"] in on:
             let_in(found, author_id, actor)
-        elif found["name"] not in ticked and found["is_chosen"]:
+        elif found["name"] in off:
             let_out(found, author_id, actor)
+
+
+def read_ticks(boxes: str) -> tuple[set[str], set[str]]:
+    """Which of these boxes were ticked and unticked since the page was made; what another admin has
+    changed meanwhile, and what wasn't on the page yet, stays as it is."""
+    before = set(request.form.get(f"{boxes}_were", "").split())
+    ticked = set(request.form.getlist(boxes))
+    return ticked - before, before - ticked
 
 
 # What apps are told -------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ It lives in `features/<name>.py`, with `templates/<name>/`, its test and, where 
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -68,6 +68,7 @@ class Feature(NamedTuple):
     find_title: Callable[[str], str | None] | None = None
     additions: Mapping[str, Addition] = NOTHING  # what can be added to an account, by its kind
     prune: Callable[[], None] | None = None  # delete what has expired, in the caller's transaction
+    each_minute: Callable[[], None] | None = None  # what else the server does, the same
     # Its part in `end_sessions` of app.py, in the caller's transaction, before the sessions are
     # deleted: the members' ids, the digests of their sessions that end (or none), and why.
     ended: Callable[[Collection[int], Collection[str], Why], None] | None = None
@@ -78,8 +79,10 @@ class Feature(NamedTuple):
     access_lost: Callable[[int, list[int]], None] | None = None
     # After what a program is told of members' groups has changed, the same.
     groups_changed: Callable[[int, list[int]], None] | None = None
-    # Somebody signed in by an invite that carries circles: their id, and the circles' names. In the
-    # caller's transaction.
+    # Circles that programs are told of in their own way: (program's id, circle's id).
+    find_claimed_circles: Callable[[], list[tuple[int, int]]] | None = None
+    # Somebody signed in by an invite: their id, and the names of the circles that it carries. In
+    # the caller's transaction.
     joined: Callable[[int, list[str]], None] | None = None
     # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
     # Takes how many seconds ago is recent enough, too.
@@ -93,7 +96,10 @@ class Feature(NamedTuple):
     # The message for a row of the outbox that is for it; None: nothing is left to tell.
     write_message: Callable[[sqlite3.Row], Message | None] | None = None
     undelivered: Callable[[str], None] | None = None  # that receiver wasn't told, and won't be
-    check: Callable[[], str | None] | None = None  # for `flask doctor`: what is wrong
+    # How often a message is tried that its receiver finds fault with (4xx); None: 400 for a day.
+    tries_when_refused: int | None = None
+    # For `flask doctor`: whether something is well, and that in words.
+    check: Callable[[], Iterable[tuple[bool, str]]] | None = None
     not_in_backups: tuple[str, ...] = ()  # tables of its own that backups have without rows
 
     @property
