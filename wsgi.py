@@ -25,6 +25,7 @@ FEATURES: tuple[Feature, ...] = tuple(
         "programs",
         "app_passwords",
         "openid",
+        "notify",
         "journal",
     )
 )

@@ -65,10 +65,10 @@ def examine(fix: bool) -> bool:
     results = [report(check) for check in checks]
     for note in find_notes():
         click.echo(f"note   {note}")
-    troubles = [trouble for check in hooks("check") if (trouble := check())]
-    for trouble in troubles:
-        click.echo(f"wrong  {trouble}")
-    return all(results) and not troubles
+    checked = [(is_well, words) for check in hooks("check") for is_well, words in check()]
+    for is_well, words in checked:
+        click.echo(f"{'ok    ' if is_well else 'wrong '} {words}")
+    return all(results) and all(is_well for is_well, _ in checked)
 
 
 def find_notes() -> Iterator[str]:

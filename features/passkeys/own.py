@@ -1,7 +1,7 @@
 """What members see of their passkeys, and how passkeys end."""
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from flask import abort, has_request_context, redirect, render_template, request
 from flask.typing import ResponseReturnValue
@@ -124,13 +124,15 @@ def drop_passkeys(author_ids: Collection[int], sessions: Collection[str], why: W
         get_db().executemany(sql, [(digest,) for digest in sessions])
 
 
-def check_host() -> str | None:
-    """For `flask doctor`: what is wrong, or None."""
+def check_host() -> Iterator[tuple[bool, str]]:
+    """For `flask doctor`."""
     sql = "SELECT count(*) AS count FROM passkeys WHERE host IS NOT ?"
     row = fetch_row(sql, (find_host(),))
-    if row is None or not row["count"]:
-        return None
-    return (
-        f"{row['count']} passkeys were made for another host than BASE_URL's, and work only there."
-        " Their owners need another device, or an invite."
-    )
+    if row and row["count"]:
+        yield (
+            False,
+            (
+                f"{row['count']} passkeys were made for another host than BASE_URL's, and work only"
+                " there. Their owners need another device, or an invite."
+            ),
+        )

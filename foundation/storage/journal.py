@@ -103,7 +103,7 @@ def describe_event(line: sqlite3.Row, language: str) -> str:
     people = {"actor": line["actor"], "subject": subject}
     facts = {what: who and say_name(who, language) for what, who in people.items()}
     if "{reason}" in words:
-        facts["reason"] = say(line["detail"])
+        facts["reason"] = say(line["detail"], language=language)
     if "{count}" in words:
         facts["count"] = read_count(line)
     whom = ""

@@ -76,6 +76,14 @@ def settle(row: sqlite3.Row) -> None:
         db.execute(sql, (row["receiver"],))
 
 
+def count_refusal(row: sqlite3.Row) -> int:
+    """How often its receiver has found fault with it by now."""
+    sql = "UPDATE outbox SET refused = refused + 1 WHERE id = ? RETURNING refused"
+    with transaction() as db:
+        found = db.execute(sql, (row["id"],)).fetchone()
+    return int(found["refused"]) if found else 0
+
+
 def release(receiver: str) -> None:
     """The claim ends. A receiver that has been told all is forgotten."""
     with transaction() as db:

@@ -11,7 +11,7 @@ import click
 import phonenumbers
 from dotenv import dotenv_values, find_dotenv
 
-from foundation.typed.hosts import is_loopback, is_within
+from foundation.typed.hosts import is_loopback, is_within, parse_web_address
 from foundation.typed.keywords import CARRIER_KEYWORDS
 from foundation.typed.mistakes import Mistake
 from foundation.typed.phones import region_of
@@ -122,6 +122,19 @@ def parse_domain(text: str) -> str:
 def parse_contact(text: str) -> str:
     if not re.fullmatch(r"(mailto:[^@\s]+@|https://)[!-~]+", text):
         raise ValueError("must be a mailto: or https:// address")
+    return text
+
+
+def parse_receiver(text: str) -> str:
+    try:
+        return parse_web_address("", text, with_local_names=True)
+    except Mistake:
+        raise ValueError("must be an https:// address (http:// only at home)") from None
+
+
+def parse_hook_secret(text: str) -> str:
+    if len(text) < 32 or len(set(text)) < 8:
+        raise ValueError("must be 32 or more random characters")
     return text
 
 
@@ -245,6 +258,21 @@ SETTINGS = {
         "A domain above the host of `BASE_URL`, such as `example.org`: apps on its subdomains can"
         " then be guarded by this sign-in.",
     ),
+    "NOTIFY_URL": Setting(
+        parse_receiver,
+        "Where you want to be told what the group needs you for: an address of ntfy, or of Gotify"
+        " or Apprise with `format=gotify` or `format=apprise` in its query. `flask notify --test`"
+        " tries it.",
+    ),
+    "HOOK_URL": Setting(
+        parse_receiver,
+        "Where a program of yours wants to be told the same, as JSON, signed as Standard Webhooks"
+        " says.",
+    ),
+    "HOOK_SECRET": Setting(
+        parse_hook_secret,
+        "What that is signed with: 32 or more random characters, or `whsec_` and base64.",
+    ),
     "SECURITY_CONTACT": Setting(
         parse_contact,
         "Where somebody who finds a hole can reach you, as `mailto:` or `https://` address. It is"
@@ -303,6 +331,8 @@ def find_contradictions(settings: Mapping[str, Any]) -> Iterator[str]:
     """Settings that are right alone but contradict each other."""
     if settings.get("SESSION_MAX_DAYS", 4000) < settings.get("SESSION_DAYS", 1):
         yield "SESSION_MAX_DAYS must not be less than SESSION_DAYS"
+    if settings.get("HOOK_URL") and not settings.get("HOOK_SECRET", True):
+        yield "HOOK_SECRET is missing: what goes to HOOK_URL is signed with it"
     url, domain = urlsplit(settings.get("BASE_URL", "")), settings.get("COOKIE_DOMAIN")
     host = url.hostname
     if domain and host and not (url.scheme == "https" and is_within(host, domain)):

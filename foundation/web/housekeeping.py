@@ -71,6 +71,11 @@ def tell(app: Flask, receiver: str) -> None:
         outbox.release(receiver)
 
 
+def is_refusal(failure: str) -> bool:
+    """The same message would be refused again: not so when the receiver is only busy."""
+    return failure.startswith("HTTP 4") and failure not in ("HTTP 408", "HTTP 425", "HTTP 429")
+
+
 def write_message(row: sqlite3.Row) -> Message | None:
     """By the feature whose receiver it is."""
     feature = find_feature(row["receiver"])
@@ -84,11 +89,13 @@ def find_feature(receiver: str) -> Feature | None:
 
 def is_given_up(row: sqlite3.Row, failure: str) -> bool:
     """A receiver that doesn't answer is told again for a week; one that finds fault with the
-    message (400), for a day."""
-    lifetime = DAY if failure == "HTTP 400" else outbox.OUTBOX_LIFETIME
-    if row["created_at"] > now() - lifetime:
-        return False
+    message (400), for a day, or as often as the feature says."""
     feature = find_feature(row["receiver"])
+    if feature and feature.tries_when_refused and is_refusal(failure):
+        if outbox.count_refusal(row) < feature.tries_when_refused:
+            return False
+    elif row["created_at"] > now() - (DAY if failure == "HTTP 400" else outbox.OUTBOX_LIFETIME):
+        return False
     if feature and feature.undelivered:
         with transaction():
             feature.undelivered(row["receiver"])

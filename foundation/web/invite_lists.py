@@ -55,9 +55,27 @@ def find_invites_to_show(member: Member) -> dict[str, Any]:
     }
 
 
-def list_values(member: Member) -> dict[str, object]:
+def find_all_needing() -> list[sqlite3.Row]:
+    """Of all inviters."""
+    return fetch_rows(f"{INVITES} AND {NEEDS_YOU} LIMIT {MAX_NEEDING}", list_values(None))
+
+
+def find_trouble(invite: sqlite3.Row) -> str:
+    """The name of the sentence that says why it needs somebody."""
+    if invite["stopped_at"]:
+        return "replied-stop"
+    if invite["replied"]:
+        return "replied-late" if invite["replied"] == "pin-unsent" else str(invite["replied"])
+    if invite["tries"] >= TRIES_PER_INVITE:
+        return "tries-spent-admin"
+    return str(invite["pin_detail"] if invite["pin_event"] == "pin_refused" else invite["delivery"])
+
+
+def list_values(member: Member | None) -> dict[str, object]:
+    """None: for all."""
     return {
-        "now": now(), "all": is_admin(member), "author_id": member.id, "most": TRIES_PER_INVITE,
+        "now": now(), "all": member is None or is_admin(member),
+        "author_id": member.id if member else None, "most": TRIES_PER_INVITE,
         "ten_minutes": 10 * MINUTE, "fast": PINS_PER_TEN_MINUTES - 1,
         "stale": now() - STALE_AFTER,
     }  # fmt: skip

@@ -88,7 +88,7 @@ def post(message: Message) -> str:
     """By the adapter alone, which follows no redirect and leaves the body unread. `requests` itself
     reads, and unpacks, the whole body of a redirect that it doesn't follow."""
     session = requests.Session()
-    request = requests.Request("POST", message.address, message.headers, data=message.body)
+    request = requests.Request("POST", message.address, message.headers, data=message.body.encode())
     settings = session.merge_environment_settings(message.address, {}, True, None, None)
     verify, proxies = settings["verify"] or True, settings["proxies"]
     adapter = session.get_adapter(message.address)

@@ -147,13 +147,13 @@ HEADINGS = {
 }
 
 
-def say(sentence: str, username: str = "") -> str:
-    """The sentence of that name, with `username` where it has {name}. Needs an application
-    context."""
+def say(sentence: str, username: str = "", language: str | None = None) -> str:
+    """The sentence of that name, with `username` where it has {name}; in the visitor's language, if
+    none is given. Needs an application context."""
     sentences = running().sentences
     words = sentences[sentence] if sentence in sentences else sentences["error"]
     return (
-        translate(words)
+        translate(words, language)
         .replace("{example}", current_app.config["EXAMPLE_PHONE"])
         .replace("{name}", username)
     )
