@@ -298,7 +298,10 @@ def test_a_spreadsheet_takes_no_cell_for_a_formula(group: Group, ada: Browser) -
             "INSERT INTO authors (username, joined_at) VALUES (?, unixepoch())",
             f"{sign}cmd{n}",
         )
-    rows = [*csv.DictReader(io.StringIO(group.command("members", "--csv").output))]
+    written = group.command("members", "--csv").output
+    answer = ada.get("/admin/members.csv")
+    assert (answer.text, answer.mimetype) == (written, "text/csv")
+    rows = [*csv.DictReader(io.StringIO(written))]
     assert {row["username"] for row in rows} == {"ada", "'=cmd0", "'+cmd1", "'-cmd2", "'@cmd3"}
     of_ada = next(row for row in rows if row["username"] == "ada")
     assert (of_ada["is_admin"], of_ada["ways_in"], of_ada["last_day"]) == ("yes", "1", "")

@@ -1,12 +1,12 @@
 """Who is in: a list for admins and one for all, and a page for each member."""
 
 import csv
+import io
 import sqlite3
-import sys
 from collections.abc import Iterator
 
 import click
-from flask import abort, current_app, redirect, render_template, request, url_for
+from flask import Response, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_member
@@ -197,7 +197,7 @@ def is_only_way(author_id: int, ends: list[sqlite3.Row]) -> bool:
     return bool(ways) and ways <= gone
 
 
-# On the command line ------------------------------------------------------------------------------
+# For a spreadsheet, and on the command line -------------------------------------------------------
 
 COLUMNS = ("username", "is_admin", "joined", "invited_by", "last_seen", "ways_in", "last_day")
 
@@ -206,18 +206,30 @@ COLUMNS = ("username", "is_admin", "joined", "invited_by", "last_seen", "ways_in
 @click.option("--csv", "as_csv", is_flag=True, help="For a spreadsheet, with a line of headings.")
 def members_command(as_csv: bool) -> None:
     """List the members, each with when they were last seen and how many ways in they have."""
-    lines = describe_members()
     if as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([make_harmless(cell) for cell in line] for line in lines)
+        click.echo(write_csv(), nl=False)
         return
-    for name, is_of_admins, _, _, seen, ways, last_day in lines:
+    for name, is_of_admins, _, _, seen, ways, last_day in describe_members():
         facts = ["admin"] if is_of_admins else []
         facts += [f"guest until {last_day}"] if last_day else []
         facts += [f"seen {seen}" if seen else "never seen"]
         facts += ["1 way in" if ways == 1 else f"{ways} ways in"]
         click.echo(f"{name}: {', '.join(facts)}")
+
+
+@admin_bp.get("/admin/members.csv")
+def members_csv() -> ResponseReturnValue:
+    answer = Response(write_csv(), mimetype="text/csv")
+    answer.headers["Content-Disposition"] = 'attachment; filename="members.csv"'
+    return answer
+
+
+def write_csv() -> str:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([make_harmless(cell) for cell in line] for line in describe_members())
+    return table.getvalue()
 
 
 def describe_members() -> Iterator[tuple[object, ...]]:
