@@ -36,7 +36,7 @@ from vonage_verify import Locale, SmsChannel, VerifyRequest
 
 from foundation.running import Running, hooks, running
 from foundation.storage import journal, pin_ledger, sent_forms
-from foundation.storage.authors import find_author
+from foundation.storage.authors import find_author, note_seen
 from foundation.storage.database import (
     checkpoint,
     count_rows,
@@ -1268,11 +1268,6 @@ def sign_in_as(
     journal.record(event, author.username, invite_id=invite_id)
 
 
-def note_seen(author_id: int) -> None:
-    """When a member was here stays known after their last device is signed out."""
-    get_db().execute("UPDATE authors SET last_seen_at = ? WHERE id = ?", (now(), author_id))
-
-
 def replace_session_id(digest: str) -> None:
     """The same member signs in again on this browser: what hangs on the old id (app passwords,
     devices that were added, tokens) goes along, by triggers."""
@@ -1302,7 +1297,7 @@ class MemberSessions(SessionTable):
         )
         if renewed:
             note_seen(renewed["author_id"])
-        return renewed is not None
+        return bool(renewed)
 
     def store(self, digest: str, data: str) -> None:
         get_db().execute("UPDATE sessions SET data = ? WHERE id_digest = ?", (data, digest))
@@ -1383,10 +1378,11 @@ def do_each_minute() -> None:
     """What the server does without anybody asking, see web/housekeeping.py."""
     with transaction():
         prune()
-        for do_more in hooks("each_minute"):
-            do_more()
     inbound.write_tallies()
     checkpoint()
+    for do_more in hooks("each_minute"):
+        with transaction():
+            do_more()
 
 
 def prune() -> None:

@@ -13,9 +13,10 @@ from wsgiref.types import WSGIEnvironment
 from flask import Blueprint, Flask, abort, redirect, render_template
 from flask.typing import ResponseReturnValue
 
-from app import ROW_ID, note_seen, require_member
+from app import ROW_ID, require_member
 from foundation.running import running
 from foundation.storage import sent_forms
+from foundation.storage.authors import note_seen
 from foundation.storage.database import fetch_row, fetch_rows, get_db, transaction
 from foundation.storage.digests import random_digest
 from foundation.storage.journal import record_sparingly

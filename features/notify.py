@@ -3,7 +3,6 @@ what an admin would want to know without looking. Once a minute the server looks
 puts it into the outbox; pages never wait for it."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -12,8 +11,8 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from email.header import Header
-from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import click
 import requests
@@ -28,12 +27,13 @@ from foundation.web.feature import Feature
 from foundation.web.invite_lists import find_all_needing, find_trouble
 from foundation.web.sending import Message, Sender
 from foundation.words.clock import DAY, now, say_iso
-from foundation.words.sentences import is_sentence, say
+from foundation.words.sentences import say
 
 bp = Blueprint("notify", __name__, cli_group=None)
 
 RECEIVERS = {"notify url": "NOTIFY_URL", "notify hook": "HOOK_URL"}
-TRIES = 3  # of what a receiver finds fault with
+TRIES = 3  # of what a receiver finds fault with, or may have taken without saying so
+SECONDS = 10.0  # some pass a message on before they answer
 
 # Lines of the journal that are told: of everybody, and of admins only.
 OF_ALL = ("joined", "rejoined", "left", "removed", "budget_reached")
@@ -51,6 +51,8 @@ LOOKS = {
     "test": ("white_check_mark", "/admin"),
 }
 NEEDS_YOU = ("warning", "/admin")  # all others
+AS_JSON = {"Content-Type": "application/json"}
+Ids = dict[str, Any]  # what a message is made of
 
 
 # What is new --------------------------------------------------------------------------------------
@@ -61,33 +63,53 @@ def find_receivers() -> list[str]:
 
 
 def look_for_news() -> None:
-    """Once a minute, in the caller's transaction."""
-    if find_receivers():
-        tell_of_lines()
-        tell_of_invites()
-        tell_of_guests()
-    else:  # who sets one later is told nothing that was before
-        for table in ("told", "told_until"):
-            get_db().execute(f"DELETE FROM {table}")
+    """Once a minute, in the caller's transaction. The first look only remembers what there is."""
+    db = get_db()
+    if not find_receivers():
+        db.execute("DELETE FROM told WHERE key IS NOT NULL")  # which writes nothing where none is
+        db.execute("DELETE FROM told_until WHERE line IS NOT NULL")
+        return
+    is_first = fetch_row("SELECT 1 FROM told_until") is None
+    for event, ids in [*find_new_lines(), *find_new_troubles(), *find_leaving_guests()]:
+        if not is_first:
+            put_news(event, ids)
 
 
-def tell_of_lines() -> None:
-    for line in find_new_lines():
+def find_new_lines() -> Iterator[tuple[str, Ids]]:
+    """Those since the last look."""
+    newest = fetch_row("SELECT ifnull(max(id), 0) AS id FROM journal")
+    before = fetch_row("SELECT line FROM told_until")
+    last = newest["id"] if newest else 0
+    get_db().execute(
+        "INSERT INTO told_until (id, line) VALUES (1, ?1)"
+        " ON CONFLICT DO UPDATE SET line = ?1 WHERE line != ?1",
+        (last,),
+    )
+    lines = fetch_rows(
+        "SELECT id, at, event FROM journal WHERE id > ?1 AND id <= ?2 AND (event IN"
+        " (SELECT value FROM json_each(?3)) OR event IN (SELECT value FROM json_each(?4))"
+        " AND actor IN (SELECT value FROM json_each(?5))) ORDER BY id",
+        (
+            before["line"] if before else last, last, json.dumps(OF_ALL), json.dumps(OF_ADMINS),
+            json.dumps([*current_app.config["ADMINS"]]),
+        ),
+    )  # fmt: skip
+    for line in lines:
         if line["event"] != "budget_reached" or is_new(f"budget {now() // DAY}"):
-            put_news(line["event"], line=line["id"])
+            yield line["event"], {"line": line["id"], "at": line["at"]}
 
 
-def tell_of_invites() -> None:
-    """A state that lasts is told once."""
+def find_new_troubles() -> Iterator[tuple[str, Ids]]:
+    """Of invites. A state that lasts is told once."""
     needing = {name_of(invite): invite for invite in find_all_needing()}
     for key, invite in needing.items():
         if is_new(key):
-            put_news("invite_needs_you", invite=invite["id"], trouble=find_trouble(invite))
+            yield "invite_needs_you", {"invite": invite["id"], "trouble": find_trouble(invite)}
     sql = "DELETE FROM told WHERE at <= ? AND key NOT IN (SELECT value FROM json_each(?))"
     get_db().execute(sql, (now() - DAY, json.dumps([*needing])))
 
 
-def tell_of_guests() -> None:
+def find_leaving_guests() -> Iterator[tuple[str, Ids]]:
     """Those whose last day, in UTC, is tomorrow."""
     begins = (now() // DAY + 1) * DAY
     guests = fetch_rows(
@@ -96,25 +118,7 @@ def tell_of_guests() -> None:
     )
     for guest in guests:
         if is_new(f"guest {guest['id']} {guest['ends_at']}"):
-            put_news("guest_last_day", member=guest["id"])
-
-
-def find_new_lines() -> list[sqlite3.Row]:
-    """Those since the last look. At the first look, none."""
-    newest = fetch_row("SELECT ifnull(max(id), 0) AS id FROM journal")
-    before = fetch_row("SELECT line FROM told_until")
-    last = newest["id"] if newest else 0
-    sql = "INSERT INTO told_until (id, line) VALUES (1, ?1) ON CONFLICT DO UPDATE SET line = ?1"
-    get_db().execute(sql, (last,))
-    return fetch_rows(
-        "SELECT id, event FROM journal WHERE id > ?1 AND id <= ?2 AND (event IN"
-        " (SELECT value FROM json_each(?3)) OR event IN (SELECT value FROM json_each(?4))"
-        " AND actor IN (SELECT value FROM json_each(?5))) ORDER BY id",
-        (
-            before["line"] if before else last, last, json.dumps(OF_ALL), json.dumps(OF_ADMINS),
-            json.dumps([*current_app.config["ADMINS"]]),
-        ),
-    )  # fmt: skip
+            yield "guest_last_day", {"guest": guest["id"], "ends_at": guest["ends_at"]}
 
 
 def name_of(invite: sqlite3.Row) -> str:
@@ -128,9 +132,10 @@ def is_new(key: str) -> bool:
     return made.rowcount > 0
 
 
-def put_news(event: str, **ids: object) -> None:
+def put_news(event: str, ids: Ids) -> None:
     for receiver in find_receivers():
-        put_in_outbox(receiver, event, id=f"msg_{secrets.token_hex(12)}", at=now(), **ids)
+        one = {"id": f"msg_{secrets.token_hex(12)}", "at": now()} | ids
+        put_in_outbox(receiver, event, **one)
 
 
 # What is told -------------------------------------------------------------------------------------
@@ -156,26 +161,28 @@ def read_news(row: sqlite3.Row) -> News | None:
     about = (ids["id"], ids["at"], row["event"])
     if "line" in ids:
         return read_line(about, ids["line"])
-    if "member" in ids:
-        return read_guest(about, ids["member"])
+    if "guest" in ids:
+        return read_guest(about, ids["guest"], ids["ends_at"])
     return read_invite(about, ids["invite"], ids["trouble"])
 
 
-def read_guest(about: About, author_id: int) -> News | None:
-    sql = "SELECT username FROM authors WHERE id = ? AND removed_at IS NULL"
-    row = fetch_row(sql, (author_id,))
-    if row is None:
+def read_guest(about: About, author_id: int, ends_at: int) -> News | None:
+    """If it is still so, and still tomorrow."""
+    sql = "SELECT username FROM authors WHERE id = ? AND removed_at IS NULL AND ends_at = ?"
+    row = fetch_row(sql, (author_id, ends_at))
+    if row is None or (ends_at - 1) // DAY != now() // DAY + 1:
         return None
     name = row["username"]
     return News(*about, None, name, say_here("notify-guest", name))
 
 
 def read_invite(about: About, invite_id: int, trouble: str) -> News | None:
-    row = fetch_row("SELECT username FROM whitelist WHERE id = ?", (invite_id,))
-    if row is None:
+    """If it is still so."""
+    needing = {invite["id"]: invite for invite in find_all_needing()}
+    if invite_id not in needing or find_trouble(needing[invite_id]) != trouble:
         return None
-    why = say_here(trouble if is_sentence(trouble) else "vonage-unavailable")
-    return News(*about, None, row["username"], f"{say_here('notify-invite')} {why}")
+    words = f"{say_here('notify-invite')} {say_here(trouble)}"
+    return News(*about, None, needing[invite_id]["username"], words)
 
 
 def read_line(about: About, line_id: int) -> News | None:
@@ -213,20 +220,21 @@ def write_notice(news: News, address: str) -> Message:
     if form == "gotify":
         extras = {"client::notification": {"click": {"url": there}}}
         told = {"title": title, "message": news.words, "priority": 5, "extras": extras}
-        return Message(address, json.dumps(told), {"Content-Type": "application/json"})
+        return Message(address, json.dumps(told), AS_JSON, SECONDS)
     if form == "apprise":
         told = {"title": title, "body": news.words, "type": "info"}
-        return Message(address, json.dumps(told), {"Content-Type": "application/json"})
+        return Message(address, json.dumps(told), AS_JSON, SECONDS)
     headers = {"Title": encode_title(title), "Tags": tag, "Click": there}
-    return Message(address, news.words, headers | {"Content-Type": "text/plain; charset=utf-8"})
+    headers |= {"Content-Type": "text/plain; charset=utf-8"}
+    return Message(address, news.words, headers, SECONDS)
 
 
 def split_format(address: str) -> tuple[str, str]:
+    """The address as it's called, and the form."""
     parts = urlsplit(address)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    form = dict(query).get("format", "ntfy")
-    kept = urlencode([(name, value) for name, value in query if name != "format"])
-    return urlunsplit(parts._replace(query=kept)), form
+    kept = [part for part in parts.query.split("&") if part.partition("=")[0] != "format"]
+    form = dict(parse_qsl(parts.query)).get("format", "ntfy")
+    return urlunsplit(parts._replace(query="&".join(kept))), form
 
 
 def encode_title(title: str) -> str:
@@ -235,17 +243,16 @@ def encode_title(title: str) -> str:
 
 
 def write_hook(news: News) -> Message:
-    """Signed as Standard Webhooks says, at each try anew."""
+    """Signed as Standard Webhooks says, at each try."""
     told = news._asdict() | {"at": say_iso(news.at)}
     body = json.dumps(told, ensure_ascii=False)
     stamp = str(int(time.time()))
-    headers = {
-        "Content-Type": "application/json",
+    headers = AS_JSON | {
         "webhook-id": news.id,
         "webhook-timestamp": stamp,
         "webhook-signature": f"v1,{sign(f'{news.id}.{stamp}.{body}')}",
     }
-    return Message(current_app.config["HOOK_URL"], body, headers)
+    return Message(current_app.config["HOOK_URL"], body, headers, SECONDS)
 
 
 def sign(text: str) -> str:
@@ -254,13 +261,9 @@ def sign(text: str) -> str:
 
 
 def read_hook_key(secret: str) -> bytes:
-    """`whsec_` and base64, as receivers' libraries have it, or just the letters."""
-    if secret.startswith("whsec_"):
-        try:
-            return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            pass
-    return secret.encode()
+    """As the libraries of Standard Webhooks have it, or else just the letters."""
+    is_encoded = secret.startswith("whsec_")
+    return base64.b64decode(secret.removeprefix("whsec_")) if is_encoded else secret.encode()
 
 
 def note_dropped(receiver: str) -> None:
@@ -306,9 +309,9 @@ def check_receivers() -> Iterator[tuple[bool, str]]:
 
 
 def try_to_reach(setting: str) -> tuple[bool, str]:
-    address, _ = split_format(current_app.config[setting])
+    address = current_app.config[setting]
     try:
-        requests.head(address, timeout=5, allow_redirects=False)
+        requests.head(address, timeout=SECONDS, allow_redirects=False)
     except requests.RequestException as error:
         return False, f"{setting} doesn't answer ({type(error).__name__})."
     return True, f"{setting} answers. `flask notify --test` sends it a message."
@@ -321,7 +324,9 @@ feature = Feature(
         "notify-invite": "An invite needs you.",
         "notify-test": "This is a test. Here you will read what the group needs you for.",
     },
-    events={"notice_dropped": "Messages that NOTIFY_URL or HOOK_URL refused, in a day: {count}"},
+    events={
+        "notice_dropped": "Messages that NOTIFY_URL or HOOK_URL didn't take, in a day: {count}"
+    },
     each_minute=look_for_news,
     write_message=write_news,
     undelivered=note_dropped,

@@ -1,11 +1,14 @@
-"""It tells you: what NOTIFY_URL and HOOK_URL get, once, whatever becomes of them in between."""
+"""It tells you: what NOTIFY_URL and HOOK_URL get, once, whatever happens in between."""
 
 import base64
 import hashlib
 import hmac
 import json
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from email.header import decode_header, make_header
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, NamedTuple
@@ -13,6 +16,8 @@ from typing import Any, ClassVar, NamedTuple
 import pytest
 import time_machine
 
+from features.notify import look_for_news
+from foundation.storage.database import transaction
 from foundation.typed.settings import WrongSettings
 from foundation.web.housekeeping import send_what_is_due
 from foundation.words.clock import DAY, HOUR, MINUTE
@@ -20,7 +25,16 @@ from simulator.vonage import Vonage
 from wsgi import create_app
 
 from .authenticator import Passkey
-from .conftest import ADA, CODE, GRACE, MALLORY, Browser, Group, find_port, sentence
+from .conftest import (
+    ADA,
+    CODE,
+    GRACE,
+    MALLORY,
+    Browser,
+    Group,
+    find_port,
+    sentence,
+)
 from .test_another_device import add
 from .test_members import member_id
 from .test_passkeys import add as add_passkey
@@ -48,14 +62,17 @@ class Listener(BaseHTTPRequestHandler):
 
     heard: ClassVar[list[Heard]] = []
     answers: ClassVar[dict[str, int]] = {}  # by path; 200 where nothing is said
+    seconds: ClassVar[float] = 0  # before it answers
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         status = self.answers.get(self.path, 200)
         if status < 500:
             self.heard.append(Heard(self.path, dict(self.headers.items()), body))
-        self.send_response(status)
-        self.end_headers()
+        time.sleep(self.seconds)
+        with suppress(OSError):
+            self.send_response(status)
+            self.end_headers()
 
     def do_HEAD(self) -> None:
         self.send_response(405)
@@ -68,7 +85,7 @@ class Listener(BaseHTTPRequestHandler):
 @pytest.fixture
 def listening() -> Iterator[str]:
     Listener.heard.clear()
-    Listener.answers = {}
+    Listener.answers, Listener.seconds = {}, 0
     server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -282,15 +299,15 @@ def test_in_the_groups_language(settings: dict[str, str], vonage: Vonage) -> Non
 @pytest.mark.parametrize(
     ("form", "path", "body"),
     [
-        ("gotify", "/message?token=abc", "message"),
-        ("apprise", "/message?token=abc", "body"),
+        ("gotify", "/message?token=a%FFc&up", "message"),
+        ("apprise", "/message?token=a%FFc&up", "body"),
     ],
 )
 def test_other_receivers_get_their_form(
     settings: dict[str, str], vonage: Vonage, listening: str, form: str, path: str, body: str
 ) -> None:
     """The address that is called has no `format`."""
-    there = f"{listening}/message?token=abc&format={form}"
+    there = f"{listening}/message?token=a%FFc&format={form}&up"
     group = Group(create_app(settings | {"NOTIFY_URL": there, "HOOK_URL": ""}), vonage)
     group.join(ADA, "ada", bound=True)
     tell(group)
@@ -357,7 +374,7 @@ def test_what_is_refused_three_times_is_dropped_with_one_line(group: Group) -> N
             clock.shift(MINUTE + 1)
         assert tries == 3
         assert group.rows("SELECT * FROM outbox") == []
-        line = "Messages that NOTIFY_URL or HOOK_URL refused, in a day: 1"
+        line = "Messages that NOTIFY_URL or HOOK_URL didn&#39;t take, in a day: 1"
         assert line in ada.get("/admin/journal").text
         assert [one.path for one in Listener.heard].count("/hook") == 1
 
@@ -386,6 +403,75 @@ def test_whoever_sets_it_later_is_not_flooded(settings: dict[str, str], vonage: 
     assert tell(after) == []
     after.join(MALLORY, "mallory")
     assert words(tell(after)) == ["mallory joined"]
+
+
+def test_what_is_so_when_it_is_set_is_no_news(settings: dict[str, str], vonage: Vonage) -> None:
+    before = Group(create_app(settings | {"NOTIFY_URL": "", "HOOK_URL": ""}), vonage)
+    said = reply_otherwise(before, before.join(ADA, "ada", bound=True))
+    after = Group(create_app(settings), vonage)
+    assert tell(after) == []
+    after.text(GRACE, "STOP")
+    assert words(tell(after)) != [said]
+
+
+def test_a_slow_receiver_may_have_taken_it(group: Group, ada: Browser) -> None:
+    """It's told three times at most."""
+    Listener.seconds = 11
+    group.join(GRACE, "grace")
+    group.rows("DELETE FROM outbox WHERE receiver = 'notify hook'")
+    for _ in range(5):
+        tell(group)
+        group.rows("UPDATE receivers SET next_at = 0")
+    assert len(words(Listener.heard)) == 3
+    assert group.rows("SELECT * FROM outbox") == []
+
+
+def test_what_is_no_longer_so_is_not_told_late(group: Group) -> None:
+    with time_machine.travel("2026-12-01 12:00", tick=False) as clock:
+        ada = group.join(ADA, "ada", bound=True)
+        group.join(GRACE, "grace")
+        tell(group)
+        Listener.answers = {"/topic": 503, "/hook": 503}
+        guest = f"/members/{member_id(group, 'grace')}/last-day"
+        ada.post(guest, ends_on="2026-12-02")
+        ada.post("/invite", phone=f"+{MALLORY}", who="Mallory from chess")
+        group.text(MALLORY, "who is this?")
+        tell(group)
+        assert group.one("SELECT count(*) FROM outbox") == 4
+        ada.post(guest, ends_on="2027-06-30")
+        group.text(MALLORY)  # now with the word
+        Listener.answers = {}
+        clock.shift(2 * MINUTE)
+        assert tell(group) == []
+        assert group.rows("SELECT * FROM outbox") == []
+
+
+def test_all_are_told_of_however_many(group: Group, ada: Browser) -> None:
+    for n in range(130):
+        group.rows(
+            "INSERT INTO whitelist (phone_digest, phone_hint, tries, created_at, expires_at)"
+            " VALUES (?, '00', 10, unixepoch(), unixepoch() + 86400)",
+            str(n),
+        )
+    group.keep_house()
+    assert group.one("SELECT count(*) FROM outbox WHERE receiver = 'notify url'") == 130
+
+
+def test_a_bug_in_it_keeps_nothing_from_being_pruned(group: Group, ada: Browser) -> None:
+    group.rows("DROP TABLE told")
+    group.rows("UPDATE sessions SET expires_at = 1")
+    with pytest.raises(sqlite3.OperationalError):
+        group.keep_house()
+    assert group.rows("SELECT * FROM sessions") == []
+
+
+def test_nothing_is_written_where_nothing_is_set(settings: dict[str, str], vonage: Vonage) -> None:
+    group = Group(create_app(settings | {"NOTIFY_URL": "", "HOOK_URL": ""}), vonage)
+    with closing(sqlite3.connect(settings["DATABASE"])) as other, group.app.app_context():
+        before = other.execute("PRAGMA data_version").fetchone()
+        with transaction():
+            look_for_news()
+        assert other.execute("PRAGMA data_version").fetchone() == before
 
 
 def test_a_withdrawn_invite_is_no_news(group: Group, ada: Browser) -> None:
@@ -442,6 +528,10 @@ def test_the_doctor_says_whether_they_answer(
         ({"HOOK_URL": "https://a:b@x.example.org/"}, "HOOK_URL must be an https:// address"),
         ({"HOOK_SECRET": "short"}, "HOOK_SECRET must be 32 or more random characters"),
         ({"HOOK_SECRET": ""}, "HOOK_SECRET is missing"),
+        ({"HOOK_SECRET": "whsec_äbcdefghijklmnopqrstuvwxyz012345"}, "HOOK_SECRET must have base64"),
+        ({"HOOK_SECRET": "whsec_abc-_efghijklmnopqrstuvwxyz0123456"}, "HOOK_SECRET must have"),
+        ({"NOTIFY_URL": "https://x.example.org/?format=slack"}, "NOTIFY_URL must say"),
+        ({"NOTIFY_URL": "https://x.example.org/?format=ntfy&format=gotify"}, "NOTIFY_URL must say"),
     ],
 )
 def test_what_cannot_be_set(settings: dict[str, str], change: dict[str, str], problem: str) -> None:

@@ -1,10 +1,12 @@
-"""Members' names. One that was forgotten stays taken: what is kept of it is a scrypt, under a salt
-that is the database's own, because a new SECRET_KEY must not give the name to anybody."""
+"""Members' names, and when they were here. A name that was forgotten stays taken: what is kept of
+it is a scrypt, under a salt that is the database's own, because a new SECRET_KEY must not give the
+name to anybody."""
 
 import hashlib
 import sqlite3
 
-from foundation.storage.database import fetch_row
+from foundation.storage.database import fetch_row, get_db
+from foundation.words.clock import now
 from foundation.words.languages import translate
 
 FORGOTTEN = "~"  # what is kept begins with it; no username does
@@ -32,3 +34,10 @@ def conceal(name: str) -> str:
 def say_name(name: str, language: str | None = None) -> str:
     """`language`: the visitor's, if none is given."""
     return translate("a former member", language) if name.startswith(FORGOTTEN) else name
+
+
+def note_seen(author_id: int) -> None:
+    """At a sign-in, and once a day of use: it stays known after the last device is signed out. In
+    the caller's transaction."""
+    sql = "UPDATE authors SET last_seen_at = ? WHERE id = ? AND removed_at IS NULL"
+    get_db().execute(sql, (now(), author_id))

@@ -1,11 +1,12 @@
 """Settings, from the environment or `.env`. Each has a parser, from text to value or ValueError,
 and its help text."""
 
+import base64
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import click
 import phonenumbers
@@ -132,9 +133,23 @@ def parse_receiver(text: str) -> str:
         raise ValueError("must be an https:// address (http:// only at home)") from None
 
 
+def parse_notify_url(text: str) -> str:
+    asked = [value for name, value in parse_qsl(urlsplit(text).query, True) if name == "format"]
+    if asked and (len(asked) > 1 or asked[0] not in ("ntfy", "gotify", "apprise")):
+        raise ValueError("must say format=gotify or format=apprise, or nothing of that for ntfy")
+    return parse_receiver(text)
+
+
 def parse_hook_secret(text: str) -> str:
     if len(text) < 32 or len(set(text)) < 8:
         raise ValueError("must be 32 or more random characters")
+    if text.startswith("whsec_"):
+        try:
+            size = len(base64.b64decode(text.removeprefix("whsec_"), validate=True))
+        except ValueError:
+            size = 0
+        if not 24 <= size <= 64:
+            raise ValueError("must have base64 of 24 to 64 bytes after whsec_")
     return text
 
 
@@ -259,7 +274,7 @@ SETTINGS = {
         " then be guarded by this sign-in.",
     ),
     "NOTIFY_URL": Setting(
-        parse_receiver,
+        parse_notify_url,
         "Where you want to be told what the group needs you for: an address of ntfy, or of Gotify"
         " or Apprise with `format=gotify` or `format=apprise` in its query. `flask notify --test`"
         " tries it.",
@@ -271,7 +286,8 @@ SETTINGS = {
     ),
     "HOOK_SECRET": Setting(
         parse_hook_secret,
-        "What that is signed with: 32 or more random characters, or `whsec_` and base64.",
+        "What that is signed with: 32 or more random characters as they are; or, for the libraries"
+        " of Standard Webhooks, `whsec_` and base64 of 24 to 64 bytes.",
     ),
     "SECURITY_CONTACT": Setting(
         parse_contact,

@@ -96,7 +96,8 @@ class Feature(NamedTuple):
     # The message for a row of the outbox that is for it; None: nothing is left to tell.
     write_message: Callable[[sqlite3.Row], Message | None] | None = None
     undelivered: Callable[[str], None] | None = None  # that receiver wasn't told, and won't be
-    # How often a message is tried that its receiver finds fault with (4xx); None: 400 for a day.
+    # How often a message is tried that its receiver finds fault with (4xx), or may have taken;
+    # None: 400 for a day.
     tries_when_refused: int | None = None
     # For `flask doctor`: whether something is well, and that in words.
     check: Callable[[], Iterable[tuple[bool, str]]] | None = None

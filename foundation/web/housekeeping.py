@@ -72,8 +72,10 @@ def tell(app: Flask, receiver: str) -> None:
 
 
 def is_refusal(failure: str) -> bool:
-    """The same message would be refused again: not so when the receiver is only busy."""
-    return failure.startswith("HTTP 4") and failure not in ("HTTP 408", "HTTP 425", "HTTP 429")
+    """The same message would be refused again: not so when the receiver is only busy. One that
+    didn't answer in time may have taken it."""
+    is_busy = failure in ("HTTP 408", "HTTP 425", "HTTP 429")
+    return failure in ("ReadTimeout", "no answer") or (failure.startswith("HTTP 4") and not is_busy)
 
 
 def write_message(row: sqlite3.Row) -> Message | None:

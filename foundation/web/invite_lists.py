@@ -57,15 +57,17 @@ def find_invites_to_show(member: Member) -> dict[str, Any]:
 
 def find_all_needing() -> list[sqlite3.Row]:
     """Of all inviters."""
-    return fetch_rows(f"{INVITES} AND {NEEDS_YOU} LIMIT {MAX_NEEDING}", list_values(None))
+    return fetch_rows(f"{INVITES} AND {NEEDS_YOU}", list_values(None))
 
 
 def find_trouble(invite: sqlite3.Row) -> str:
     """The name of the sentence that says why it needs somebody."""
     if invite["stopped_at"]:
         return "replied-stop"
-    if invite["replied"]:
-        return "replied-late" if invite["replied"] == "pin-unsent" else str(invite["replied"])
+    if invite["replied"] == "pin-unsent" and invite["pin_at"] <= now() - STALE_AFTER:
+        return "replied-late"
+    if invite["replied"] and invite["replied"] != "pin-unsent":
+        return str(invite["replied"])
     if invite["tries"] >= TRIES_PER_INVITE:
         return "tries-spent-admin"
     return str(invite["pin_detail"] if invite["pin_event"] == "pin_refused" else invite["delivery"])

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 import requests
 import urllib3
 
-SECONDS = 3.0  # for one message, from the name to the status
+SECONDS = 3.0  # for most messages, from the name to the status
 PROGRAM = Path(__file__).parents[2]
 START_SECONDS = 20.0  # for the process to begin, also on a slow machine
 
@@ -25,6 +25,7 @@ class Message(NamedTuple):
     address: str
     body: str
     headers: dict[str, str]
+    seconds: float = SECONDS
 
 
 class Sender:
@@ -69,7 +70,7 @@ class Sender:
         except OSError:
             self.stop()
             return "not sent"
-        return self.read_line(SECONDS) or "no answer"
+        return self.read_line(message.seconds) or "no answer"
 
     def read_line(self, seconds: float) -> str:
         """Empty: it said nothing in time, and is stopped."""
@@ -94,7 +95,7 @@ def post(message: Message) -> str:
     adapter = session.get_adapter(message.address)
     try:
         with closing(
-            adapter.send(request.prepare(), True, SECONDS, verify, proxies=proxies)
+            adapter.send(request.prepare(), True, message.seconds, verify, proxies=proxies)
         ) as response:
             return f"HTTP {response.status_code}"
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError) as error:
@@ -104,8 +105,9 @@ def post(message: Message) -> str:
 def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
-        signal.alarm(int(SECONDS) + 1)  # ends this process, should its parent be gone
-        print(post(Message(*json.loads(line))), flush=True)
+        message = Message(*json.loads(line))
+        signal.alarm(int(message.seconds) + 1)  # ends this process, should its parent be gone
+        print(post(message), flush=True)
         signal.alarm(0)
 
 
