@@ -36,7 +36,7 @@ KINDS = {
     "refused": (
         "text_refused", "text_undelivered", "pin_refused", "pin_wrong", "hint_refused",
         "help_refused", "word_", "webhook_", "budget_reached", "device_refused", "passkey_counter",
-        "openid_refused", "openid_logout_failed",
+        "openid_refused", "openid_logout_failed", "notice_dropped",
     ),
 }  # fmt: skip
 

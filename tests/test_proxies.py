@@ -551,6 +551,7 @@ def test_circles_times_programs_times_what_happens_to_a_member(
     """3 circles, 4 programs, and each member as member, guest, ended and removed."""
     group = guarded.group
     group.rows("DELETE FROM program_members")
+    drop_circles(group)
     people = {name: guarded.visitor(proxy, phone, name) for name, phone in PHONES.items()}
     for circle, names in CIRCLES.items():
         group.rows("INSERT INTO circles (name, title) VALUES (?1, ?1)", circle)
@@ -578,7 +579,11 @@ def test_circles_times_programs_times_what_happens_to_a_member(
     look_by_circles(people, {"grace", "friend"})
     assert group.one("SELECT count(*) FROM circle_members") == 3  # none of Grace
     group.rows(last, None)
-    group.rows("DELETE FROM circles")
+
+
+def drop_circles(group: Group) -> None:
+    for table in ("program_circles", "circle_members", "circles"):
+        group.rows(f"DELETE FROM {table}")
 
 
 def put_into(group: Group, circle: str, name: str) -> None:
@@ -598,6 +603,7 @@ def test_the_names_drop_groups_for_blocks_from_before_there_were_any() -> None:
 
 def test_forty_circles_fit_every_buffer(guarded: Guarded, proxy: Proxy) -> None:
     group, grace = guarded.group, guarded.visitor(proxy, GRACE, "grace")
+    drop_circles(group)
     names = [f"circle-{n:02d}-{'x' * 20}" for n in range(40)]
     for name in names:
         assert len(name) == 30
@@ -611,7 +617,7 @@ def test_forty_circles_fit_every_buffer(guarded: Guarded, proxy: Proxy) -> None:
     answer = grace.ask(PAGE)
 
     assert answer.told("remote-groups") == [("remote-groups", ",".join([*names, "members"]))]
-    group.rows("DELETE FROM circles")
+    drop_circles(group)
 
 
 GRACE_ALONE = [("remote-groups", "members"), ("remote-user", "grace")]
@@ -1032,14 +1038,21 @@ def test_no_stranger_fills_the_memory_of_our_own_site(guarded: Guarded, proxy: P
 
 
 def find_memory() -> int:
-    """In kB, of all web servers that run."""
-    total = 0
+    """In kB, of the web servers that this process started, with their workers. Others' come and go
+    while tests run side by side."""
+    seen = {}
     for status in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError):
-            text = status.read_text()
-            if re.search(r"^Name:\t(nginx|caddy|traefik)$", text, re.M):
-                total += int(re.findall(r"^VmRSS:\s+(\d+)", text, re.M)[0])
-    return total
+            seen[int(status.parent.name)] = status.read_text()
+    parents = {pid: int(re.findall(r"^PPid:\s+(\d+)", seen[pid], re.M)[0]) for pid in seen}
+    ours = {os.getpid()}
+    for _ in range(3):
+        ours |= {pid for pid, parent in parents.items() if parent in ours}
+    return sum(
+        int(re.findall(r"^VmRSS:\s+(\d+)", seen[pid], re.M)[0])
+        for pid in ours & seen.keys()
+        if re.search(r"^Name:\t(nginx|caddy|traefik)$", seen[pid], re.M)
+    )
 
 
 def test_caddys_file_says_what_to_change_for_debians(
