@@ -13,7 +13,7 @@ import click
 from flask import Blueprint, current_app
 
 from app import create_invite, prune, send_invite
-from foundation.cli.command import MigratingCommand, command
+from foundation.cli.command import MigratingCommand, ServingCommand, command
 from foundation.cli.source_files import write_served
 from foundation.running import hooks, running
 from foundation.storage.database import (
@@ -94,7 +94,7 @@ def prune_command() -> None:
 # Serving ------------------------------------------------------------------------------------------
 
 
-@command(commands, "serve")
+@command(commands, "serve", ServingCommand)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
@@ -109,6 +109,7 @@ def serve_command(host: str, port: int, workers: int, threads: int, factory: str
         raise click.ClickException("Another server is using this database.") from None
     except OSError as error:
         raise click.ClickException(f"The lock file cannot be used: {error.strerror}.") from None
+    drop_invites_of_old_key()
     write_served(lock, Path(current_app.root_path))
     os.set_inheritable(lock, True)  # granian holds it from here on
     granian = [sys.executable, "-m", "foundation.cli.serving", str(database_path(current_app))]
@@ -149,8 +150,8 @@ def init_db_command() -> None:
         with explain_database_in_use(path), locked_for_migration(path):
             if is_database_older():
                 bring_up_to_date(path)
-        drop_invites_of_old_key()
     require_current_database()
+    drop_invites_of_old_key()
     delete_old_copies(path.parent, f"{path.name}.before-*")
     click.echo(f"The settings are right and the database {path} is ready.")
 

@@ -18,7 +18,17 @@ from foundation.words.clock import DAY
 from simulator.vonage import Answer, Vonage, answer_with
 from wsgi import create_app
 
-from .conftest import ADA, GRACE, ROOT, Browser, Group, Served, require_executable, sentence
+from .conftest import (
+    ADA,
+    GRACE,
+    ROOT,
+    Browser,
+    Group,
+    Served,
+    require_executable,
+    run_flask,
+    sentence,
+)
 
 COMMANDS = ["init-db", "invite", "remove", "sign-out", "backup", "prune", "webhook-url"]
 
@@ -115,6 +125,25 @@ def test_a_new_secret_key_drops_invites_and_says_where_the_address_is(
     assert same.username() == "ada"  # sessions live on
     create_app(settings | {"SECRET_KEY": "another-key-of-more-than-32-characters"})
     assert capsys.readouterr().err == ""
+
+
+def test_a_command_with_another_key_drops_nothing(
+    group: Group, settings: dict[str, str], tmp_path: Path
+) -> None:
+    """It may have run in a shell with another environment than the server's."""
+    group.invite(GRACE)
+    other = settings | {"SECRET_KEY": "another-key-of-more-than-32-characters"}
+    assert run_flask(tmp_path, "--help", **other).returncode == 0
+    for words in (["doctor"], ["invite", f"+{ADA}"], ["webhook-url"], ["prune"]):
+        done = run_flask(tmp_path, *words, **other)
+        assert (done.returncode, "isn't the one that this group had" in done.stderr) == (2, True)
+    assert group.one("SELECT count(*) FROM whitelist") == 1
+
+    done = run_flask(tmp_path, "init-db", **other)
+
+    assert (done.returncode, "open invites are dropped" in done.stderr) == (0, True)
+    assert group.one("SELECT count(*) FROM whitelist") == 0
+    assert run_flask(tmp_path, "webhook-url", **other).returncode == 0
 
 
 def test_a_database_of_a_newer_version_is_left_alone(settings: dict[str, str]) -> None:

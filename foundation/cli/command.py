@@ -11,21 +11,29 @@ from flask import Blueprint
 from flask.cli import ScriptInfo
 
 from foundation.storage.database import require_current_database
+from foundation.storage.new_key import refuse_new_key
 
 
 class Command(click.Command):
     """Refuses to run on an older database, and says in one line when the database can't be used."""
 
     needs_current_database = True
+    takes_new_key = False
 
     def invoke(self, context: click.Context) -> Any:
         try:
             if self.needs_current_database:
                 with context.ensure_object(ScriptInfo).load_app().app_context():
                     require_current_database()
+                    if not self.takes_new_key:
+                        refuse_new_key()
             return super().invoke(context)
         except sqlite3.OperationalError as error:
             raise click.ClickException(f"The database cannot be used: {error}.") from None
+
+
+class ServingCommand(Command):
+    takes_new_key = True
 
 
 class MigratingCommand(Command):

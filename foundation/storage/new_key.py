@@ -6,23 +6,47 @@ from foundation.storage.database import get_db, is_database_older, transaction
 from foundation.storage.digests import keyed_digest
 from foundation.storage.journal import record
 from foundation.storage.pin_ledger import settle_unsent
+from foundation.typed.settings import WrongSettings
+
+
+def is_key_new() -> bool:
+    """Whether the database was used with another one. 31 bits derived from the key tell them apart:
+    that is what a PRAGMA's signed integer holds."""
+    return read_mark() not in (0, derive_mark())
+
+
+def read_mark() -> int:
+    return int(get_db().execute("PRAGMA application_id").fetchone()[0])
+
+
+def derive_mark() -> int:
+    return int(keyed_digest("application id")[:8], 16) >> 1 or 1
+
+
+def refuse_new_key() -> None:
+    """For commands: some were run with another environment than the server's. Raises
+    WrongSettings."""
+    if is_key_new():
+        raise WrongSettings(
+            [
+                "SECRET_KEY isn't the one that this group had. If it's a new one, start the"
+                " server or run `flask init-db` first: that drops all open invites"
+            ]
+        )
 
 
 def drop_invites_of_old_key() -> None:
-    """At each start. With a new SECRET_KEY, no phone digest can be found and the webhook has a new
-    address: drop the open invites and say so. Sessions don't depend on the key.
-
-    31 bits derived from the key tell them apart: that is what a PRAGMA's signed integer holds.
-    """
+    """When a server starts, and at `flask init-db`. With a new SECRET_KEY, no phone digest can be
+    found and the webhook has a new address: drop the open invites and say so. Sessions don't depend
+    on the key."""
     if is_database_older():
         return  # `flask init-db` does it, once the tables are there
-    ours = int(keyed_digest("application id")[:8], 16) >> 1 or 1
-    if get_db().execute("PRAGMA application_id").fetchone()[0] == ours:
+    if read_mark() == derive_mark():
         return
     with transaction() as db:
-        theirs = db.execute("PRAGMA application_id").fetchone()[0]
-        db.execute(f"PRAGMA application_id = {ours:d}")  # a PRAGMA takes no parameters
-        if theirs in (0, ours):
+        theirs = read_mark()
+        db.execute(f"PRAGMA application_id = {derive_mark():d}")  # a PRAGMA takes no parameters
+        if theirs in (0, derive_mark()):
             return
         settle_unsent("TRUE")
         db.execute("DELETE FROM whitelist")
