@@ -11,11 +11,7 @@ from flask import current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app import ROW_ID, require_member
-from features.programs.room import (
-    admin_bp,
-    host_of,
-    require_program,
-)
+from features.programs.room import admin_bp, host_of, require_program
 from features.programs.who import (
     choose_member,
     drop_asker,
@@ -38,10 +34,7 @@ from foundation.web.site_blocks import WEB_SERVERS, write_site
 from foundation.words.clock import now
 
 FIELDS = ("name", "title", "address", "who")
-
-
 MAX_TITLE = 40
-
 
 # What an admin types ------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The blueprints, and what a program is asked by."""
+"""The blueprints; and how a program is found, and who may use it."""
 
 import re
 import sqlite3
@@ -10,11 +10,7 @@ from app import require_admin
 from foundation.storage.database import fetch_row
 
 bp = Blueprint("programs", __name__, cli_group="program")
-
-
 bp.cli.help = "Register apps, and say who may use them."
-
-
 admin_bp = Blueprint("admin_programs", __name__)
 admin_bp.before_request(require_admin)
 
