@@ -113,8 +113,6 @@ def count_people(table: str, name: str) -> str:
 
 
 COUNT_CHOSEN = count_people("program_members", "chosen")
-
-
 COUNT_ASKERS = count_people("program_askers", "askers")
 CIRCLES_OF = (
     "(SELECT group_concat(circles.title, ', ') FROM program_circles JOIN circles"
