@@ -318,6 +318,23 @@ def test_a_step_that_fails_changes_nothing_and_says_what_to_do(
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
 
 
+def test_the_last_step_that_fails_takes_back_the_first(
+    settings: dict[str, str], older: Path, tmp_path: Path
+) -> None:
+    """Neither program could use a database between two versions."""
+    with closing(sqlite3.connect(older)) as db:
+        db.execute("CREATE TABLE told_until (x)")  # as the last part wants to create it
+        before = list(db.iterdump())
+
+    result = init_db(settings, tmp_path)
+
+    assert result.exit_code == 1
+    assert "notify 1: table told_until already exists" in result.stderr
+    with closing(sqlite3.connect(older)) as db:
+        assert list(db.iterdump()) == before
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+
+
 # Parts of features
 
 

@@ -1,4 +1,4 @@
-"""Creating the database, and bringing an older one up to date, one step at a time.
+"""Creating the database, and bringing an older one up to date, all at once or not at all.
 
 `schema.sql` describes a new database; `migrations/0002.sql` and its successors lead there from an
 older one. A feature with tables has the same in its own room: `features/<name>.sql`, and later
@@ -31,10 +31,7 @@ class Part(NamedTuple):
 
 
 class MigrationFailed(Exception):
-    """A step did not work. The database is as it was before that step."""
-
-    def __init__(self, part: str, version: int, reason: object) -> None:
-        super().__init__(f"{part} {version}: {reason}")
+    """The database is as it was. Says which step did not work, and why."""
 
 
 def read_parts(root: Path, features: Iterable[str]) -> list[Part]:
@@ -87,30 +84,38 @@ def create_tables(db: sqlite3.Connection, parts: Iterable[Part]) -> None:
 
 
 def migrate(db: sqlite3.Connection, parts: Iterable[Part]) -> None:
-    """Take every step that is missing, each in its own transaction. Raises MigrationFailed."""
-    for part in parts:
-        if part.name not in find_versions(db):
-            take_step(db, part, part.version, part.schema)  # a feature that was added
-        for version in sorted(part.steps):
-            take_step(db, part, version, part.steps[version])
-
-
-def take_step(db: sqlite3.Connection, part: Part, version: int, script: str) -> None:
+    """Take every step that is missing, all of them or none: a database between two versions is one
+    that neither program can use. Raises MigrationFailed."""
     # Off, because dropping a table to rebuild it would delete what refers to it. Inside a
     # transaction this PRAGMA does nothing.
     db.execute("PRAGMA foreign_keys = OFF")
     try:
         with all_or_nothing(db):
-            if find_versions(db).get(part.name, 0) >= version:
-                return  # done before, or by another process just now
-            run_script(db, script)
+            for part in parts:
+                bring_part_up_to_date(db, part)
             if broken := db.execute("PRAGMA foreign_key_check").fetchone():
-                raise sqlite3.IntegrityError(f"rows of {broken[0]} refer to none of {broken[2]}")
-            write_version(db, part.name, version)
+                raise MigrationFailed(f"rows of {broken[0]} refer to none of {broken[2]}")
     except sqlite3.Error as error:
-        raise MigrationFailed(part.name, version, error) from error
+        raise MigrationFailed(str(error)) from error
     finally:
         db.execute("PRAGMA foreign_keys = ON")
+
+
+def bring_part_up_to_date(db: sqlite3.Connection, part: Part) -> None:
+    if part.name not in find_versions(db):
+        take_step(db, part, part.version, part.schema)  # a feature that was added
+    for version in sorted(part.steps):
+        take_step(db, part, version, part.steps[version])
+
+
+def take_step(db: sqlite3.Connection, part: Part, version: int, script: str) -> None:
+    if find_versions(db).get(part.name, 0) >= version:
+        return  # done before
+    try:
+        run_script(db, script)
+    except sqlite3.Error as error:
+        raise MigrationFailed(f"{part.name} {version}: {error}") from error
+    write_version(db, part.name, version)
 
 
 def write_version(db: sqlite3.Connection, part: str, version: int) -> None:
@@ -161,7 +166,7 @@ class DatabaseInUse(Exception):
 def lock_database(path: Path, for_server: bool) -> int:
     """Hold the lock file beside the database until this process ends, and the one it becomes by
     exec; return its descriptor. A server shares it with nobody; those who migrate share it with
-    each other, as every step is a transaction. Raises DatabaseInUse."""
+    each other, and take turns. Raises DatabaseInUse."""
     lock = open_beside(path, "lock")
     try:
         fcntl.flock(lock, (fcntl.LOCK_EX if for_server else fcntl.LOCK_SH) | fcntl.LOCK_NB)
