@@ -11,7 +11,7 @@ from flask import Blueprint
 from flask.cli import ScriptInfo
 
 from foundation.storage.database import require_current_database
-from foundation.storage.new_key import refuse_new_key
+from foundation.storage.new_key import warn_of_new_key
 
 
 class Command(click.Command):
@@ -26,7 +26,7 @@ class Command(click.Command):
                 with context.ensure_object(ScriptInfo).load_app().app_context():
                     require_current_database()
                     if not self.takes_new_key:
-                        refuse_new_key()
+                        warn_of_new_key()
             return super().invoke(context)
         except sqlite3.OperationalError as error:
             raise click.ClickException(f"The database cannot be used: {error}.") from None

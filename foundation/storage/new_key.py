@@ -6,7 +6,6 @@ from foundation.storage.database import get_db, is_database_older, transaction
 from foundation.storage.digests import keyed_digest
 from foundation.storage.journal import record
 from foundation.storage.pin_ledger import settle_unsent
-from foundation.typed.settings import WrongSettings
 
 
 def is_key_new() -> bool:
@@ -23,15 +22,13 @@ def derive_mark() -> int:
     return int(keyed_digest("application id")[:8], 16) >> 1 or 1
 
 
-def refuse_new_key() -> None:
-    """For commands: some were run with another environment than the server's. Raises
-    WrongSettings."""
+def warn_of_new_key() -> None:
+    """For commands: some are run with another environment than the server's."""
     if is_key_new():
-        raise WrongSettings(
-            [
-                "SECRET_KEY isn't the one that this group had. If it's a new one, start the"
-                " server or run `flask init-db` first: that drops all open invites"
-            ]
+        click.echo(
+            "SECRET_KEY isn't the one that this group had. If it's a new one, start the server or"
+            " run `flask init-db` first: that drops all open invites.",
+            err=True,
         )
 
 
