@@ -24,7 +24,7 @@ from foundation.storage.database import fetch_row, fetch_rows, get_db
 from foundation.storage.journal import describe_event, record_daily
 from foundation.storage.outbox import find_failing, put_in_outbox
 from foundation.web.feature import Feature
-from foundation.web.invite_lists import find_all_needing, find_trouble
+from foundation.web.invite_lists import find_all_needing, find_needing, find_trouble
 from foundation.web.sending import Message, Sender
 from foundation.words.clock import DAY, now, say_iso
 from foundation.words.sentences import say
@@ -100,7 +100,7 @@ def find_new_lines() -> Iterator[tuple[str, Ids]]:
 
 
 def find_new_troubles() -> Iterator[tuple[str, Ids]]:
-    """Of invites. A state that lasts is told once."""
+    """Of invites. While a state lasts, there is one message."""
     needing = {name_of(invite): invite for invite in find_all_needing()}
     for key, invite in needing.items():
         if is_new(key):
@@ -178,11 +178,11 @@ def read_guest(about: About, author_id: int, ends_at: int) -> News | None:
 
 def read_invite(about: About, invite_id: int, trouble: str) -> News | None:
     """If it is still so."""
-    needing = {invite["id"]: invite for invite in find_all_needing()}
-    if invite_id not in needing or find_trouble(needing[invite_id]) != trouble:
+    invite = find_needing(invite_id)
+    if invite is None or find_trouble(invite) != trouble:
         return None
     words = f"{say_here('notify-invite')} {say_here(trouble)}"
-    return News(*about, None, needing[invite_id]["username"], words)
+    return News(*about, None, invite["username"], words)
 
 
 def read_line(about: About, line_id: int) -> News | None:
@@ -205,15 +205,16 @@ def say_here(sentence: str, name: str = "") -> str:
 
 def write_news(row: sqlite3.Row) -> Message | None:
     news = read_news(row)
-    address = current_app.config[RECEIVERS[row["receiver"]]]
-    if news is None or not address:
-        return None
-    return write_hook(news) if row["receiver"] == "notify hook" else write_notice(news, address)
+    return write_to(row["receiver"], news) if news and row["receiver"] in find_receivers() else None
 
 
-def write_notice(news: News, address: str) -> Message:
+def write_to(receiver: str, news: News) -> Message:
+    return write_hook(news) if receiver == "notify hook" else write_notice(news)
+
+
+def write_notice(news: News) -> Message:
     """In ntfy's form, or in the one that `?format=` of the address names, which isn't sent."""
-    address, form = split_format(address)
+    address, form = split_format(current_app.config["NOTIFY_URL"])
     title = current_app.config["GROUP_NAME"]
     tag, path = LOOKS.get(news.event, NEEDS_YOU)
     there = f"{current_app.config['BASE_URL']}{path}"
@@ -281,18 +282,12 @@ def notify_command(test: bool) -> None:
     if not receivers:
         raise click.ClickException("Neither NOTIFY_URL nor HOOK_URL is set.")
     news = News(f"msg_{secrets.token_hex(12)}", now(), "test", None, None, say_here("notify-test"))
-    answers = {RECEIVERS[one]: send_now(one, news) for one in receivers}
+    with Sender() as sender:
+        answers = {RECEIVERS[one]: sender.send(write_to(one, news)) for one in receivers}
     for setting, answer in answers.items():
         click.echo(f"{setting}: {answer}")
     if not all(answer.startswith("HTTP 2") for answer in answers.values()):
         raise click.exceptions.Exit(1)
-
-
-def send_now(receiver: str, news: News) -> str:
-    address = current_app.config[RECEIVERS[receiver]]
-    is_hook = receiver == "notify hook"
-    with Sender() as sender:
-        return sender.send(write_hook(news) if is_hook else write_notice(news, address))
 
 
 def check_receivers() -> Iterator[tuple[bool, str]]:

@@ -9,9 +9,11 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +270,18 @@ def watching_writes(db: sqlite3.Connection) -> Iterator[None]:
     db.set_trace_callback(look)
     yield
     assert outside == [], "writes outside of a transaction"
+
+
+@contextmanager
+def listening_with(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of another program, which messages go to."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ import hashlib
 import hmac
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from email.header import decode_header, make_header
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar, NamedTuple
 
 import pytest
@@ -33,6 +32,7 @@ from .conftest import (
     Browser,
     Group,
     find_port,
+    listening_with,
     sentence,
 )
 from .test_another_device import add
@@ -86,13 +86,8 @@ class Listener(BaseHTTPRequestHandler):
 def listening() -> Iterator[str]:
     Listener.heard.clear()
     Listener.answers, Listener.seconds = {}, 0
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening_with(Listener) as url:
+        yield url
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from html import unescape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
@@ -30,7 +30,17 @@ from foundation.web.housekeeping import send_what_is_due
 from foundation.words.clock import DAY, HOUR, MINUTE
 from wsgi import create_app
 
-from .conftest import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, wait_for
+from .conftest import (
+    ADA,
+    GRACE,
+    MALLORY,
+    ROOT,
+    Browser,
+    Group,
+    Served,
+    listening_with,
+    wait_for,
+)
 from .test_another_device import add
 from .test_openid import BACK, Program
 from .test_programs import choose, register
@@ -65,13 +75,8 @@ def listening() -> Iterator[str]:
     Listener.heard.clear()
     Listener.status, Listener.refuses = 200, ""
     Listener.is_down = staticmethod(lambda: False)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening_with(Listener) as url:
+        yield url
 
 
 @pytest.fixture

@@ -135,21 +135,15 @@ def member_page(row_id: int) -> ResponseReturnValue:
         facts=facts,
         ways=ways,
         this=this_digest(),
-        is_in=is_in(person),
         now=now(),
     )
-
-
-def is_in(person: sqlite3.Row) -> bool:
-    """Not so when a guest's last day is over: who comes back then starts from nothing."""
-    return bool(not person["removed_at"] and (person["ends_at"] or now() + 1) > now())
 
 
 @admin_bp.post(f"/members/{ROW_ID}")
 def change_member_page(row_id: int) -> ResponseReturnValue:
     """What features ask there of a member, such as the apps."""
     with acting():
-        if not is_in(require_person(row_id)):
+        if not require_person(row_id)["is_in"]:  # who comes back later starts from nothing
             abort(404)
         for change_member in hooks("change_member"):
             change_member(row_id, require_member().username)
@@ -161,10 +155,8 @@ def change_member_page(row_id: int) -> ResponseReturnValue:
 def end_way(row_id: int, kind: str, short_id: str) -> ResponseReturnValue:
     """A device, a passkey or an app password."""
     person = require_person(row_id)
-    ends = find_ends(person, kind, short_id)
-    if ends[0]["id"] == this_digest():
-        return redirect("/logout", 303)
     if request.method != "POST":
+        ends = find_ends(person, kind, short_id)
         is_last = is_only_way(row_id, ends)
         page = {"person": person, "one": ends[0], "ends": ends[1:], "is_last": is_last}
         return render_template("members/end_way.html", **page)
@@ -178,13 +170,15 @@ def end_way(row_id: int, kind: str, short_id: str) -> ResponseReturnValue:
 
 def find_ends(person: sqlite3.Row, kind: str, short_id: str) -> list[sqlite3.Row]:
     """It, and what ends with it: of a device, what was added from it; of a passkey, the devices
-    that it may have signed in."""
+    that it may have signed in. Not this very device, which is signed out in its own place."""
     additions = find_additions(Member(person["id"], person["username"]))
     asked = (kind, short_id)
     found = [one for one in additions if (one["kind"], one["id"][:ID_LENGTH]) == asked]
     if not found:
         abort(404)
     one = found[0]
+    if one["id"] == this_digest():
+        abort(redirect("/logout", 303))
     by_device = kind == "device"
     ends = find_ended_with(one["id"], additions) if by_device else find_all_from(one, additions)
     return [one, *ends]

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from app import require_admin
 from foundation.storage.authors import FORGOTTEN
 from foundation.storage.database import fetch_row
+from foundation.web.sessions import IS_MEMBER
 from foundation.words.clock import now
 
 bp = Blueprint("members", __name__, cli_group=None)
@@ -34,9 +35,10 @@ def back_to_list() -> ResponseReturnValue:
 
 
 def require_author(author_id: int) -> sqlite3.Row:
-    """Who is or was a member, and has a name."""
+    """Who is or was a member, and has a name. Not `is_in`: also a guest whose last day is over."""
     row = fetch_row(
-        "SELECT authors.*, inviters.username AS inviter, (SELECT count(*) FROM sessions"
+        f"SELECT authors.*, {IS_MEMBER} AS is_in, inviters.username AS inviter,"
+        " (SELECT count(*) FROM sessions"
         " WHERE author_id = authors.id AND expires_at > ?1) AS devices FROM authors"
         " LEFT JOIN authors AS inviters ON inviters.id = authors.invited_by"
         " WHERE authors.id = ?2 AND authors.username < ?3",

@@ -12,6 +12,7 @@ from features.programs.room import admin_bp, bp
 from features.programs.who import (
     change_programs_of,
     find_claimed,
+    find_member_id,
     read_ticks,
     telling_programs,
 )
@@ -146,12 +147,11 @@ def take_in(name: str) -> ResponseReturnValue:
     if not form.mistakes:
         with acting():
             require_circle(name)
-            sql = f"SELECT id FROM authors WHERE username = ?2 AND {IS_MEMBER}"
-            member = fetch_row(sql, (now(), username))
-            if member:
-                change_circles(member["id"], {found["id"]}, set(), require_member().username)
-            else:
+            author_id = find_member_id(username)
+            if author_id is None:
                 form.refuse(Mistake("username", "no-such-member"))
+            else:
+                change_circles(author_id, {found["id"]}, set(), require_member().username)
     if form.mistakes:
         return show_circle(found, form, 422)
     notify("done-circle-changed")
@@ -214,5 +214,6 @@ def change_member(author_id: int, actor: str) -> None:
 
 def join_circles(author_id: int, names: list[str]) -> None:
     """Those of the invite; one that was removed since is none."""
-    into = {one["id"] for one in find_circles() if one["name"] in names}
-    change_circles(author_id, into, set(), None)
+    if names:  # most carry none
+        into = {one["id"] for one in find_circles() if one["name"] in names}
+        change_circles(author_id, into, set(), None)

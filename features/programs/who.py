@@ -21,13 +21,17 @@ from foundation.words.clock import now
 def choose_member(found: sqlite3.Row, username: str, actor: str | None) -> bool:
     """False: nobody has that name."""
     with acting():
-        member = fetch_row(
-            f"SELECT id FROM authors WHERE username = ?2 AND {IS_MEMBER}", (now(), username)
-        )
-        if member is None:
+        author_id = find_member_id(username)
+        if author_id is None:
             return False
-        let_in(found, member["id"], actor)
+        let_in(found, author_id, actor)
     return True
+
+
+def find_member_id(username: str) -> int | None:
+    sql = f"SELECT id FROM authors WHERE username = ?2 AND {IS_MEMBER}"
+    row = fetch_row(sql, (now(), username))
+    return row["id"] if row else None
 
 
 def let_in(found: sqlite3.Row, author_id: int, actor: str | None) -> None:

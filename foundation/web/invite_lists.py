@@ -60,6 +60,12 @@ def find_all_needing() -> list[sqlite3.Row]:
     return fetch_rows(f"{INVITES} AND {NEEDS_YOU}", list_values(None))
 
 
+def find_needing(invite_id: int) -> sqlite3.Row | None:
+    """That one, of any inviter, if it needs somebody."""
+    sql = f"{INVITES} AND {NEEDS_YOU} AND whitelist.id = :id"
+    return fetch_row(sql, list_values(None) | {"id": invite_id})
+
+
 def find_trouble(invite: sqlite3.Row) -> str:
     """The name of the sentence that says why it needs somebody."""
     if invite["stopped_at"]:
