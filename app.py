@@ -46,6 +46,7 @@ from foundation.storage.database import (
     insert_row,
     is_loading_a_command,
     open_database,
+    require_current_database,
     transaction,
 )
 from foundation.storage.digests import digest_phone, digest_session, keyed_digest
@@ -143,9 +144,10 @@ def create_app(
     app.session_interface = MemberSessions(app)
     parts = read_parts(Path(app.root_path), [feature.name for feature in features])
     app.extensions["trusted_group"] = Running(Vonage(app.config), features, parts)
-    open_database(app)
-    with app.app_context():
-        if not is_loading_a_command():  # one may run with another environment than the server's
+    if not is_loading_a_command():  # it opens the database itself
+        open_database(app)
+        with app.app_context():
+            require_current_database()
             drop_invites_of_old_key()
     for blueprint in (pages, webhooks, admin, root_files, language_choice):
         app.register_blueprint(blueprint)

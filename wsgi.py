@@ -7,7 +7,9 @@ from typing import Any
 from flask import Flask
 
 import app as journey
+from foundation.cli.command import make_app_of_commands
 from foundation.storage.database import is_loading_a_command
+from foundation.typed.settings import WrongSettings
 from foundation.web.feature import Feature
 from foundation.web.housekeeping import start_housekeeping
 
@@ -15,6 +17,7 @@ FEATURES: tuple[Feature, ...] = tuple(
     import_module(f"features.{name}").feature
     for name in (
         "commands",
+        "database",
         "doctor",
         "account",
         "devices",
@@ -34,7 +37,12 @@ FEATURES: tuple[Feature, ...] = tuple(
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """See app.create_app. Raises WrongSettings. A server calls it without `config`, and gets the
     housekeeping, too."""
-    app = journey.create_app(config, FEATURES)
+    try:
+        app = journey.create_app(config, FEATURES)
+    except WrongSettings as wrong:
+        if not is_loading_a_command():
+            raise
+        return make_app_of_commands((feature.blueprint for feature in FEATURES), wrong)
     if config is None and not is_loading_a_command():
         start_housekeeping(app, journey.do_each_minute)
     return app

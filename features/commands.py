@@ -1,38 +1,19 @@
-"""The commands of the program itself: its database, serving it, inviting, backups."""
+"""The commands of the program itself: serving it, and inviting."""
 
 import errno
 import os
 import socket
-import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
 from flask import Blueprint, current_app
 
 from app import create_invite, prune, send_invite
-from foundation.cli.command import MigratingCommand, ServingCommand, command
+from foundation.cli.command import ServingCommand, command
 from foundation.cli.source_files import write_served
-from foundation.running import hooks, running
-from foundation.storage.database import (
-    checkpoint,
-    database_path,
-    get_db,
-    is_database_older,
-    require_current_database,
-    transaction,
-)
-from foundation.storage.migrations import (
-    CORE,
-    DatabaseInUse,
-    MigrationFailed,
-    find_versions,
-    lock_database,
-    locked_for_migration,
-    migrate,
-)
+from foundation.storage.database import checkpoint, database_path, transaction
+from foundation.storage.migrations import DatabaseInUse, lock_database
 from foundation.storage.new_key import drop_invites_of_old_key
 from foundation.typed.mistakes import Mistake
 from foundation.typed.phones import parse_known_phone, parse_phone
@@ -40,7 +21,7 @@ from foundation.vonage.client import VonageError
 from foundation.vonage.inbound import webhook_url
 from foundation.web.feature import Feature
 from foundation.web.invite_form import NewInvite, parse_new_username
-from foundation.words.clock import DAY, now, say_date, say_iso
+from foundation.words.clock import DAY, now, say_date
 from foundation.words.languages import LANGUAGES
 from foundation.words.sentences import say
 
@@ -135,160 +116,3 @@ def find_free_address(host: str, port: int) -> str:
         why = told.get(error.errno or 0, f"cannot be used: {error.strerror}")
         raise click.ClickException(f"Port {port} on {host} {why}.") from None
     return str(address[0])
-
-
-# The database: creating, migrating, backups -------------------------------------------------------
-
-COPY_LIFETIME = 30 * DAY
-
-
-@command(commands, "init-db", MigratingCommand)
-def init_db_command() -> None:
-    """Check the settings, create the database, or bring an older one up to date."""
-    path = database_path(current_app)
-    if is_database_older():
-        with explain_database_in_use(path), locked_for_migration(path):
-            if is_database_older():
-                bring_up_to_date(path)
-    require_current_database()
-    drop_invites_of_old_key()
-    delete_old_copies(path.parent, f"{path.name}.before-*")
-    click.echo(f"The settings are right and the database {path} is ready.")
-
-
-@contextmanager
-def explain_database_in_use(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DatabaseInUse:
-        raise click.ClickException(
-            f"A server is using {path}, which is from an older version. Stop it first."
-        ) from None
-
-
-def bring_up_to_date(path: Path) -> None:
-    copy = write_copy_before_migration(path)
-    try:
-        migrate(get_db(), running().parts)
-    except MigrationFailed as error:
-        raise click.ClickException(
-            f"The database could not be brought up to date ({error}). Nothing has changed: go back"
-            f" to the version of the program that you had, and report this. {copy} is a copy"
-            " from before; it has no sessions and no open invites."
-        ) from None
-    click.echo(f"The database is up to date. A copy from before, without sessions: {copy}.")
-
-
-def write_copy_before_migration(path: Path) -> Path:
-    """Beside the database. Named for the version that the copy itself is not at yet, so another
-    `init-db` that migrates at the same moment can't replace it with a newer one."""
-    content = make_backup()
-    with closing(sqlite3.connect(":memory:")) as copy:
-        copy.deserialize(content)
-        version = find_versions(copy).get(CORE, 0) + 1
-    file = path.with_name(f"{path.name}.before-{version}")
-    store(content, file)
-    return file
-
-
-def delete_old_copies(folder: Path, pattern: str) -> None:
-    for copy in folder.glob(pattern):
-        if now() - copy.stat().st_mtime > COPY_LIFETIME:
-            copy.unlink()
-
-
-@command(commands, "backup")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
-@click.option(
-    "--daily",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    help="Write a copy named for the day, and delete those of more than 30 days ago.",
-)
-def backup_command(file: Path | None, daily: Path | None) -> None:
-    """Copy the database to FILE while the server runs. Sessions, app passwords, tokens and open
-    invites are left out, so somebody who finds a copy can't sign in with it."""
-    if daily is not None and file is None:
-        write_copy(daily / f"group-{say_iso(now())[:10]}.db")
-        delete_old_copies(daily, "group-*.db")
-    elif file is None or daily is not None:
-        raise click.UsageError("Name a FILE, or --daily FOLDER.")
-    elif file.exists():
-        raise click.ClickException(f"{file} already exists; nothing was written.")
-    else:
-        write_copy(file)
-
-
-def write_copy(file: Path) -> None:
-    try:
-        content = make_backup()
-        members = check_backup(content)
-        store(content, file)
-    except (OSError, sqlite3.Error, ValueError) as error:
-        raise click.ClickException(f"No backup was written: {error}") from None
-    click.echo(f"Wrote {file} and checked it. Members: {members}; no sessions, no open invites.")
-
-
-NOT_IN_BACKUPS = {
-    "sessions", "pending_verifications", "whitelist", "sent_forms", "cooldowns",
-    "inbound_messages", "outbox", "receivers",
-}  # fmt: skip
-
-
-def make_backup() -> bytes:
-    """The database file. It is made in memory, so no page of it ever held a session."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
-        get_db().backup(copy)
-        tables = copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-        not_in_backups = NOT_IN_BACKUPS.union(*hooks("not_in_backups"))
-        for table in {name for (name,) in tables} & not_in_backups:
-            copy.execute(f"DELETE FROM {table}")
-        # Version 1 kept Vonage's message ids there; since then they are digests, of 64 letters.
-        sql = "UPDATE journal SET detail = NULL WHERE event = 'pin_sent' AND length(detail) < 64"
-        copy.execute(sql)
-        copy.execute("VACUUM")
-        content = bytearray(copy.serialize())
-    content[18:20] = b"\1\1"  # no WAL, so a reader needs no files beside it (File Format, 1.3)
-    return bytes(content)
-
-
-def store(content: bytes, file: Path) -> None:
-    """It appears complete and read back, or not at all: until then the file has no name, so nothing
-    is left of a backup that is killed. Where a file system can't do that (FAT, NFS), it has a
-    hidden one. Raises ValueError."""
-    hidden = file.with_name(f".{file.name}.new")
-    hidden.unlink(missing_ok=True)
-    try:
-        opened = os.open(file.parent, os.O_TMPFILE | os.O_RDWR, 0o600)
-    except OSError:
-        opened = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(opened, "w+b") as written:
-            written.write(content)
-            written.flush()
-            os.fsync(opened)
-            written.seek(0)
-            if written.read() != content:
-                raise ValueError("what was written can't be read back")
-            if not hidden.exists():
-                give_name(opened, hidden if file.exists() else file)
-        if hidden.exists():
-            hidden.rename(file)
-    finally:
-        hidden.unlink(missing_ok=True)
-
-
-def give_name(opened: int, file: Path) -> None:
-    """See open(2), O_TMPFILE. Only with a folder's descriptor, which an absolute path doesn't need,
-    does Python ask the system to follow the link in /proc."""
-    os.link(f"/proc/self/fd/{opened}", file, src_dir_fd=opened, follow_symlinks=True)
-
-
-def check_backup(content: bytes) -> int:
-    """Open it, as somebody will who restores it; returns how many members there are. Raises
-    ValueError."""
-    with closing(sqlite3.connect(":memory:")) as copy:
-        copy.deserialize(content)
-        if copy.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
-            raise ValueError("the copy is damaged")
-        return int(copy.execute("SELECT count(*) FROM authors").fetchone()[0])

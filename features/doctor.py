@@ -21,6 +21,7 @@ from foundation.cli.source_files import serves_these_files
 from foundation.running import hooks
 from foundation.storage.database import database_path, fetch_row, transaction
 from foundation.storage.migrations import is_in_use
+from foundation.typed.hosts import is_loopback
 from foundation.typed.keywords import is_opt_out_word
 from foundation.vonage.client import (
     VonageClient,
@@ -157,7 +158,7 @@ def check_files() -> str:
 def check_base_url() -> str:
     url = current_app.config["BASE_URL"]
     try:
-        response = requests.get(f"{url}/healthz", timeout=5, allow_redirects=False)
+        response = ask_ourselves(f"{url}/healthz")
     except requests.exceptions.SSLError:
         raise Trouble(f"The certificate of {url} isn't trusted. Check the web server.") from None
     except requests.RequestException:
@@ -170,13 +171,19 @@ def check_base_url() -> str:
     return f"{url} answers, and it is this program."
 
 
+NO_PROXY = {"http": "", "https": "", "all": ""}
+
+
+def ask_ourselves(url: str) -> requests.Response:
+    """On this machine without HTTP_PROXY, which only leads away from it."""
+    proxies = NO_PROXY if is_loopback(urlsplit(url).hostname or "") else None
+    return requests.get(url, timeout=5, allow_redirects=False, proxies=proxies)
+
+
 def knows_our_token() -> bool:
     """Our webhook's address answers as only this program can: 200 with the token, 401 without."""
     guess = webhook_url()[:-8] + "00000000"
-    statuses = [
-        requests.get(address, timeout=5, allow_redirects=False).status_code
-        for address in (webhook_url(), guess)
-    ]
+    statuses = [ask_ourselves(address).status_code for address in (webhook_url(), guess)]
     return statuses == [200, 401]
 
 

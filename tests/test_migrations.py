@@ -228,22 +228,17 @@ def test_any_other_start_on_an_older_database_says_so(
         create_app(settings)
 
 
-def test_a_copy_from_before_lies_beside_it_and_lets_nobody_in(
+def test_a_whole_copy_from_before_lies_beside_it(
     settings: dict[str, str], older: Path, tmp_path: Path
 ) -> None:
+    before = dump(older)
+
     result = init_db(settings, tmp_path)
 
     copy = older.with_name("group.db.before-2")
     assert str(copy) in result.stdout
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert read(copy, "PRAGMA user_version") == [(1,)]
-    assert read(copy, "SELECT username FROM authors") == [("ada",), ("grace",)]
-    for table in ("sessions", "pending_verifications", "whitelist"):
-        assert read(copy, f"SELECT * FROM {table}") == []
-    digests = read(older, "SELECT id_digest FROM sessions")
-    assert digests
-    for (digest,) in digests:
-        assert str(digest).encode() not in copy.read_bytes()
+    assert dump(copy) == before
 
 
 def test_copies_are_deleted_after_thirty_days(
@@ -312,7 +307,6 @@ def test_a_step_that_fails_changes_nothing_and_says_what_to_do(
     assert result.stderr.count("\n") == 1
     for words in ("core 2: table cooldowns already exists", "Nothing has changed", "go back to"):
         assert words in result.stderr
-    assert "no open invites" in result.stderr
     with closing(sqlite3.connect(older)) as db:
         assert list(db.iterdump()) == before
         assert db.execute("PRAGMA user_version").fetchone() == (1,)

@@ -47,8 +47,12 @@ class Machine:
         return self.root / "var/lib/trusted-group/group.db"
 
     def run(self, lines: list[str]) -> None:
+        here = self.root / "root"
         for line in lines:
-            command = line.removeprefix("sudo ")
+            command = line.removeprefix("sudo ").removeprefix("-u trusted-group ")
+            if command.startswith("cd "):
+                here = self.root / command.removeprefix("cd /")
+                continue
             if command.startswith("systemctl "):
                 self.systemctl(command.split()[1])
                 continue
@@ -59,15 +63,21 @@ class Machine:
                 "trusted-group: ", f"{os.getuid()} "
             )
             command = re.sub(r" /(srv|var)/", rf" {self.root}/\1/", command)
-            subprocess.run(["sh", "-ec", command], check=True, timeout=20, cwd=self.root / "root")
+            subprocess.run(["sh", "-ec", command], check=True, timeout=20, cwd=here)
 
 
 @pytest.fixture
-def drill(settings: dict[str, str], vonage: Vonage, tmp_path: Path) -> tuple[Machine, Group]:
+def drill(
+    settings: dict[str, str], vonage: Vonage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Machine, Group]:
     """Ada and Grace are in (Grace with a passkey), Mallory is invited; then a copy is made."""
     told: list[str] = []
     machine = Machine(tmp_path / "machine", told.append, tmp_path)
     settings["DATABASE"] = str(machine.database)
+    for path in (".venv", "wsgi.py"):
+        (tmp_path / "machine" / "srv/trusted-group" / path).symlink_to(ROOT / path)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
     return machine, Group(create_app(settings), vonage)
 
 

@@ -1,11 +1,21 @@
 """Every setting, missing and wrong: told at once, one line each, and never shown."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from foundation.typed.settings import SETTINGS, WrongSettings, read_settings
+from foundation.typed.settings import (
+    SETTINGS,
+    WrongSettings,
+    gather_settings,
+    read_env_file,
+    read_settings,
+)
 from wsgi import create_app
 
 from .conftest import ROOT, run_flask
@@ -253,3 +263,81 @@ def test_a_setting_that_is_gone_is_ignored_and_said(
     assert capsys.readouterr().err == ""
     assert "TRUSTED_PROXIES" not in read_settings(source | {"TRUSTED_PROXIES": "1"})
     assert capsys.readouterr().err.startswith("TRUSTED_PROXIES is ignored: ")
+
+
+def test_a_setting_can_come_from_a_file(source: dict[str, str], tmp_path: Path) -> None:
+    """As containers have for secrets."""
+    key = tmp_path / "key"
+    key.write_text(source.pop("SECRET_KEY") + "\n")
+
+    settings = read_settings(source | {"SECRET_KEY": "", "SECRET_KEY_FILE": str(key)})
+
+    assert settings["SECRET_KEY"] == "a-secret-key-of-more-than-32-characters"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "SECRET_KEY has a file that cannot be read (No such file or directory): "),
+        (b"\xff" * 40, "SECRET_KEY has a file that is not UTF-8 text"),
+        (b"short", "SECRET_KEY "),
+        (b"", "SECRET_KEY is missing"),
+    ],
+)
+def test_a_wrong_file_of_a_setting_is_named(
+    source: dict[str, str], tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    key = tmp_path / "key"
+    if content is not None:
+        key.write_bytes(content)
+    del source["SECRET_KEY"]
+
+    with pytest.raises(WrongSettings) as wrong:
+        read_settings(source | {"SECRET_KEY_FILE": str(key)})
+
+    assert len(wrong.value.problems) == 1
+    assert wrong.value.problems[0].startswith(told)
+
+
+def test_a_setting_and_its_file_contradict_each_other(source: dict[str, str]) -> None:
+    with pytest.raises(WrongSettings) as wrong:
+        read_settings(source | {"SECRET_KEY_FILE": "/dev/null"})
+
+    assert wrong.value.problems == ["SECRET_KEY and SECRET_KEY_FILE are both given: keep one"]
+
+
+def test_an_env_file_that_cannot_be_read_is_one_line() -> None:
+    with TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        env_file = Path(folder, ".env")
+        env_file.write_text("SECRET_KEY=x")
+        env_file.chmod(0)
+        with as_somebody_else(), pytest.raises(WrongSettings) as wrong:
+            read_env_file(str(env_file))
+
+    assert wrong.value.problems == [f"{env_file} cannot be read: Permission denied"]
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """Root may read everything."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_the_language_of_a_shell_changes_nothing(
+    source: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LANGUAGE", "de")
+    assert gather_settings(None)["LANGUAGE"] == "de"  # a container's, which has no .env
+
+    (tmp_path / ".env").write_text("GROUP_NAME=Us")
+
+    assert "LANGUAGE" not in gather_settings(None)

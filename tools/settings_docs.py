@@ -24,8 +24,10 @@ def write_settings_table() -> str:
     """What docs/settings.md should contain."""
     head = (
         "# Settings\n\n"
-        "From the environment or from `.env`; the environment wins. If something is wrong, the"
-        " program lists every problem and stops.\n\n"
+        "From the environment or from `.env`; the environment wins (but `LANGUAGE`, which systems"
+        " set for all programs, is read from `.env` where there is one). Each can also come from a"
+        " file, as containers have for secrets: `SECRET_KEY_FILE=/run/secrets/key`. If something is"
+        " wrong, the program lists every problem and stops.\n\n"
         "| name | default | what it is |\n|---|---|---|\n"
     )
     rows = (f"| `{n}` | {say_default(s)} | {s.help} |\n" for n, s in SETTINGS.items())

@@ -2,8 +2,9 @@
 keep a secret. Authlib speaks the protocol; what it asks (who is this, may they, is that code good)
 is answered here. Needs the feature `programs`."""
 
-from features.openid import end_session, endpoints, keys  # noqa: F401 - routes and a command
+from features.openid import end_session, endpoints  # noqa: F401 - routes
 from features.openid.endpoints import find_title_by_client
+from features.openid.keys import drop_keys_of_old_secret
 from features.openid.logouts import (
     note_changed_groups,
     note_ended_sessions,
@@ -67,5 +68,6 @@ feature = Feature(
     find_claimed_circles=find_claimed_circles,
     write_message=write_logout,
     undelivered=note_undelivered,
+    key_changed=drop_keys_of_old_secret,
     not_in_backups=("openid_codes", "openid_tokens", "openid_sessions"),
 )

@@ -4,13 +4,11 @@ import base64
 import functools
 import json
 import sqlite3
-from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import click
-from cryptography.fernet import Fernet, InvalidToken
-from flask import Flask, current_app
-from flask.sansio.blueprints import BlueprintSetupState
+from cryptography.fernet import Fernet
+from flask import current_app
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
@@ -47,20 +45,10 @@ def read_key(private: str, secret: str) -> RSAKey:
     return RSAKey.import_key(json.loads(vault(secret).decrypt(private.encode())))
 
 
-@bp.record_once
-def drop_keys_of_old_secret(state: BlueprintSetupState) -> None:
-    """At each start: with a new SECRET_KEY nobody can read them, so all codes and tokens end."""
-    app = cast(Flask, state.app)
-    secret = app.config["SECRET_KEY"]
-    with app.app_context(), suppress(sqlite3.OperationalError):  # an older database has none
-        newest = find_newest_key()
-        try:
-            if newest is not None:
-                read_key(newest["private"], secret)
-        except InvalidToken:
-            with transaction() as db:
-                for table in ("openid_keys", "openid_codes", "openid_tokens"):
-                    db.execute(f"DELETE FROM {table}")
+def drop_keys_of_old_secret() -> None:
+    """Nobody can read them any more, so all codes and tokens end."""
+    for table in ("openid_keys", "openid_codes", "openid_tokens"):
+        get_db().execute(f"DELETE FROM {table}")
 
 
 def find_newest_key() -> sqlite3.Row | None:

@@ -16,6 +16,7 @@ from flask import Flask
 from flask.cli import FlaskGroup
 
 from foundation.running import running
+from foundation.storage.copies import lies_on_old_wal
 from foundation.storage.migrations import (
     all_or_nothing,
     create_tables,
@@ -86,24 +87,32 @@ def transaction(waits: bool = True) -> Iterator[sqlite3.Connection]:
 
 
 def open_database(app: Flask) -> None:
-    """Open the database, or create it, and refuse one of another version. Raises WrongSettings."""
+    """Open the database, or create it. Raises WrongSettings. Does nothing where it is open."""
     path, here = database_path(app), running(app)
+    if hasattr(here, "connections"):
+        return
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        refuse_old_wal(path)
         here.connections, here.queue = Connections(path), Queue(path)
         with app.app_context():
             if not find_versions(get_db()):
                 refuse_opt_out_word(app.config["INVITE_CODE"])
             create_tables(get_db(), here.parts)
-            if not is_loading_a_command():
-                require_current_database()
     except PermissionError as error:
         hint = "start the service once, which makes its folder, or run this as the service's user"
         told = f"DATABASE {path} cannot be used ({error.strerror}): {hint}"
         raise WrongSettings([told]) from error
     except (OSError, sqlite3.DatabaseError) as error:
         raise WrongSettings([f"DATABASE {path} cannot be used: {error}"]) from error
+
+
+def refuse_old_wal(path: Path) -> None:
+    """Raises WrongSettings."""
+    if lies_on_old_wal(path):
+        told = f"DATABASE {path} is a copy, on what was written beside the one before it: remove"
+        raise WrongSettings([f"{told} {path}-wal and {path}-shm"])
 
 
 def refuse_opt_out_word(word: str) -> None:
@@ -125,8 +134,9 @@ def database_path(app: Flask) -> Path:
 
 
 def is_loading_a_command() -> bool:
-    """Whether `flask` is looking up one of our commands. Each command asks for a current database
-    itself, because `flask init-db` has to run on an older one."""
+    """Whether `flask` is looking up one of our commands. Each command opens the database itself:
+    `flask init-db` has to run on an older one, `flask --help` without one, and one command may have
+    another environment than the server's."""
     context = click.get_current_context(silent=True)
     return context is not None and isinstance(context.command, FlaskGroup)
 

@@ -2,6 +2,7 @@
 
 import click
 
+from foundation.running import hooks
 from foundation.storage.database import get_db, is_database_older, transaction
 from foundation.storage.digests import keyed_digest
 from foundation.storage.journal import record
@@ -34,8 +35,8 @@ def warn_of_new_key() -> None:
 
 def drop_invites_of_old_key() -> None:
     """When a server starts, and at `flask init-db`. With a new SECRET_KEY, no phone digest can be
-    found and the webhook has a new address: drop the open invites and say so. Sessions don't depend
-    on the key."""
+    found and the webhook has a new address: drop the open invites and say so, and what features
+    have of the old one. Sessions don't depend on the key."""
     if is_database_older():
         return  # `flask init-db` does it, once the tables are there
     if read_mark() == derive_mark():
@@ -48,6 +49,8 @@ def drop_invites_of_old_key() -> None:
         settle_unsent("TRUE")
         db.execute("DELETE FROM whitelist")
         db.execute("DELETE FROM pending_verifications")
+        for key_changed in hooks("key_changed"):
+            key_changed()
         record("key_changed")
     told = "SECRET_KEY is new, so open invites are dropped and the webhook has a new address. Run"
     click.echo(f"{told} `flask doctor --fix`, or `flask webhook-url` to see it.", err=True)

@@ -5,6 +5,7 @@ import base64
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -303,13 +304,14 @@ def gather_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
     .env file."""
     env_file = read_env_file(find_dotenv(usecwd=True)) if config is None else {}
     environment = dict(os.environ)
-    if "LANGUAGE" in env_file or is_of_gettext(environment.get("LANGUAGE", "")):
+    if env_file or is_of_gettext(environment.get("LANGUAGE", "")):
         environment.pop("LANGUAGE", None)
     return {**env_file, **environment, **(config or {})}
 
 
 def is_of_gettext(value: str) -> bool:
-    """Systems set a variable of the same name for all programs, to locales such as "sv_SE:sv"."""
+    """Systems set a variable of the same name for all programs, to locales such as "sv_SE:sv"; so
+    where there is an .env, only that is asked."""
     return value == "C" or re.search(r"[:_.]", value) is not None
 
 
@@ -319,6 +321,8 @@ def read_env_file(path: str) -> dict[str, str | None]:
         return dotenv_values(path or None, encoding="utf-8-sig") if path else {}
     except UnicodeDecodeError:
         raise WrongSettings([f"{path} is not UTF-8 text: save it as UTF-8"]) from None
+    except OSError as error:
+        raise WrongSettings([f"{path} cannot be read: {error.strerror}"]) from None
 
 
 def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -326,14 +330,13 @@ def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     problems: list[str] = []
     for name, setting in SETTINGS.items():
-        given = source.get(name)
-        text = ("" if given is None else str(given).strip()) or setting.default
         try:
+            text = read_given(source, name) or setting.default
             settings[name] = setting.parse(text) if text is not None else None
+            if text is None and setting.required:
+                raise ValueError("is missing (see .env.example)")
         except ValueError as error:
             problems.append(f"{name} {error}")
-        if text is None and setting.required:
-            problems.append(f"{name} is missing (see .env.example)")
     problems += find_contradictions(settings)
     if problems:
         raise WrongSettings(problems)
@@ -341,6 +344,23 @@ def read_settings(source: Mapping[str, Any]) -> dict[str, Any]:
         click.echo(f"{name} is ignored: {GONE[name]}. Take it out of .env.", err=True)
     settings["DEFAULT_REGION"] = settings["DEFAULT_REGION"] or region_of(settings["VONAGE_NUMBER"])
     return settings
+
+
+def read_given(source: Mapping[str, Any], name: str) -> str:
+    """What is given for that setting, or for its name with _FILE: a file that contains it, as
+    containers have for secrets. Raises ValueError."""
+    values = (source.get(name), source.get(f"{name}_FILE"))
+    given, path = ("" if value is None else str(value).strip() for value in values)
+    if not path:
+        return given
+    if given:
+        raise ValueError(f"and {name}_FILE are both given: keep one")
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise ValueError("has a file that is not UTF-8 text") from None
+    except OSError as error:
+        raise ValueError(f"has a file that cannot be read ({error.strerror}): {path}") from None
 
 
 def find_contradictions(settings: Mapping[str, Any]) -> Iterator[str]:

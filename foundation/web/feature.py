@@ -69,6 +69,8 @@ class Feature(NamedTuple):
     additions: Mapping[str, Addition] = NOTHING  # what can be added to an account, by its kind
     prune: Callable[[], None] | None = None  # delete what has expired, in the caller's transaction
     each_minute: Callable[[], None] | None = None  # what else the server does, the same
+    # SECRET_KEY is another one: delete what can't be read any more, in the caller's transaction.
+    key_changed: Callable[[], None] | None = None
     # Its part in `end_sessions` of app.py, in the caller's transaction, before the sessions are
     # deleted: the members' ids, the digests of their sessions that end (or none), and why.
     ended: Callable[[Collection[int], Collection[str], Why], None] | None = None
