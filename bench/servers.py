@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 import requests
 
-from tests.conftest import find_port
+from tests.cast import find_port
 
 ROOT = Path(__file__).parent.parent
 THREADS = "8"  # of each worker

@@ -21,7 +21,7 @@ from pathlib import Path
 import requests
 
 from simulator.vonage import Answer, Fault, Vonage, answer_with, drop, hang
-from tests.conftest import find_port
+from tests.cast import find_port
 
 from .__main__ import describe_machine, write_section
 from .servers import Running, ours, running

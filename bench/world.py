@@ -19,7 +19,7 @@ from foundation.web.invite_form import NewInvite
 from foundation.words.clock import DAY
 from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage, hang
-from tests.conftest import Group, base_settings, find_port
+from tests.cast import Group, base_settings, find_port
 from wsgi import create_app
 
 from .servers import Load, Running, ours, running

@@ -20,7 +20,7 @@ from simulator.vonage import Vonage
 from wsgi import FEATURES, create_app
 
 from .authenticator import Passkey
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown
+from .cast import ADA, GRACE, MALLORY, Browser, Group, shown
 from .test_another_device import add as add_device
 from .test_app_passwords import make as make_app_password
 from .test_openid import Program

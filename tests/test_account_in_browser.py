@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 from foundation.words.clock import DAY
 from foundation.words.languages import translate
 
-from .conftest import ADA, GRACE, Browser
+from .cast import ADA, GRACE, Browser
 from .test_another_device import add as add_device
 from .test_browser import (  # noqa: F401 - fixtures
     DESKTOP,

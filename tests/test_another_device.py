@@ -11,7 +11,7 @@ import time_machine
 from foundation.typed.codes import ALPHABET
 from foundation.words.clock import DAY, MINUTE
 
-from .conftest import GRACE, Browser, Group, shown
+from .cast import GRACE, Browser, Group, shown
 
 TABLES = ("authors", "sessions", "offers", "journal")
 

@@ -14,7 +14,7 @@ from features.app_passwords import digest_password, make_password
 from foundation.words.clock import DAY
 
 from .authenticator import Passkey
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, Lock, once_of, shown
+from .cast import ADA, GRACE, MALLORY, Browser, Group, Lock, once_of, shown
 from .test_passkeys import add, use
 from .test_programs import choose, register
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from .conftest import ROOT, Browser, Group
+from .cast import ROOT, Browser, Group
 from .test_openid import CHALLENGE, VERIFIER, Program, told
 from .test_programs import register
 

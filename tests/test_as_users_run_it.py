@@ -29,7 +29,7 @@ from foundation.cli.source_files import FILES, FOLDERS
 from simulator.server import serving
 from simulator.vonage import Vonage
 
-from .conftest import ADA, GRACE, ROOT, find_port, require_executable, wait_for
+from .cast import ADA, GRACE, ROOT, find_port, require_executable, wait_for
 from .test_browser import FLAGS, PHONE, add_screen_lock, press, read_picture
 from .test_proxies import (
     GROUP,

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from simulator.vonage import Vonage
 from wsgi import create_app
 
-from .conftest import CODE, GRACE, MALLORY, Group, Served, shown
+from .cast import CODE, GRACE, MALLORY, Group, Served, shown
 
 
 @pytest.fixture

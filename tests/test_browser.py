@@ -31,7 +31,7 @@ from simulator.server import make_certificate
 from simulator.vonage import Answer, Connection, Vonage, drop
 from wsgi import create_app
 
-from .conftest import (
+from .cast import (
     ADA,
     CODE,
     GRACE,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown
+from .cast import ADA, GRACE, MALLORY, Browser, Group, shown
 from .test_app_passwords import make
 from .test_members import member_id
 from .test_openid import Program

@@ -18,7 +18,7 @@ from foundation.words.clock import DAY
 from simulator.vonage import Answer, Vonage, answer_with
 from wsgi import create_app
 
-from .conftest import (
+from .cast import (
     ADA,
     GRACE,
     ROOT,

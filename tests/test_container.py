@@ -21,7 +21,7 @@ import yaml
 from simulator.server import Server
 from simulator.vonage import Vonage
 
-from .conftest import ADA, ROOT, find_port, require_executable, wait_for
+from .cast import ADA, ROOT, find_port, require_executable, wait_for
 from .test_proxies import GROUP, Proxy, Visitor, adapt, is_open, running
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())

@@ -22,7 +22,7 @@ from foundation.vonage.own_words import word_of
 from foundation.web.invite_form import NewInvite
 from simulator.vonage import PIN, Answer, Connection, Vonage
 
-from .conftest import GRACE, ROOT, Group, Served, wait_for
+from .cast import GRACE, ROOT, Group, Served, wait_for
 
 pytestmark = pytest.mark.slow
 

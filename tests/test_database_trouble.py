@@ -16,7 +16,7 @@ from foundation.words.clock import DAY, HOUR
 from simulator.vonage import Vonage, hang
 from wsgi import create_app
 
-from .conftest import ADA, GRACE, MALLORY, Group, Lock, Served, shown, wait_for
+from .cast import ADA, GRACE, MALLORY, Group, Lock, Served, shown, wait_for
 
 YEAR = 365 * DAY
 

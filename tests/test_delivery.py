@@ -8,7 +8,7 @@ from flask import Flask
 from simulator.vonage import Answer, Connection, Text, Vonage, answer_with
 from wsgi import create_app
 
-from .conftest import GRACE, Browser, Group, Served, shown, wait_for
+from .cast import GRACE, Browser, Group, Served, shown, wait_for
 
 WAITING = "Texted, waiting for a reply"
 DELIVERED = "Texted and delivered, waiting for a reply"

@@ -10,7 +10,7 @@ from foundation.storage.digests import digest_session
 from foundation.web.sessions import name_device
 from foundation.words.clock import DAY
 
-from .conftest import GRACE, MALLORY, Browser, Group
+from .cast import GRACE, MALLORY, Browser, Group
 
 FIREFOX = "Mozilla/5.0 (Android 14; Mobile; rv:133.0) Gecko/133.0 Firefox/133.0"
 SAFARI = (

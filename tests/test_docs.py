@@ -12,7 +12,7 @@ from foundation.typed.settings import SETTINGS
 from tools.commands_docs import write_commands
 from tools.settings_docs import write_example, write_settings_table
 
-from .conftest import GRACE, ROOT, Group, Served
+from .cast import GRACE, ROOT, Group, Served
 
 DOCS = [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]
 PROSE = (".py", ".html", ".md", ".sql", ".conf", ".js", ".mjs", ".yaml", "Makefile", "Caddyfile")

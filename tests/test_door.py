@@ -14,7 +14,7 @@ from foundation.words.clock import DAY
 from simulator.vonage import Vonage
 from wsgi import FEATURES
 
-from .conftest import ADA, GRACE, Browser, Group
+from .cast import ADA, GRACE, Browser, Group
 from .test_another_device import add
 from .test_openid import Program
 from .test_programs import register

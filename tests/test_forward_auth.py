@@ -16,7 +16,7 @@ from foundation.words.clock import DAY
 from simulator.vonage import Vonage
 from wsgi import create_app
 
-from .conftest import GRACE, Browser, Group
+from .cast import GRACE, Browser, Group
 
 
 @pytest.fixture

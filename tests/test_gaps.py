@@ -10,7 +10,7 @@ import pytest
 from foundation.storage.digests import digest_session
 
 from .authenticator import Passkey
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, Served
+from .cast import ADA, GRACE, MALLORY, Browser, Group, Served
 from .test_another_device import add, confirm, give, offer
 from .test_app_passwords import make
 from .test_passkeys import add as add_passkey

@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 import pytest
 
-from .conftest import ALL_SENTENCES, ROOT, Group
+from .cast import ALL_SENTENCES, ROOT, Group
 
 # Each may import from itself and from those before it. The foundation has six floors, and below
 # them what one process holds in memory.

@@ -3,7 +3,7 @@
 import pytest
 import time_machine
 
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, once_of, shown
+from .cast import ADA, GRACE, MALLORY, Browser, Group, once_of, shown
 
 
 def test_a_note_is_seen_while_the_invite_is_open(group: Group, ada: Browser) -> None:

@@ -12,7 +12,7 @@ from foundation.words.clock import DAY
 from simulator.vonage import Answer, Vonage, answer_with, change, drop
 from wsgi import create_app
 
-from .conftest import ADA, CODE, GRACE, MALLORY, Browser, Group, sentence, shown
+from .cast import ADA, CODE, GRACE, MALLORY, Browser, Group, sentence, shown
 
 
 @pytest.mark.parametrize(

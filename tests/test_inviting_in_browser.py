@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from .conftest import ADA, GRACE, MALLORY, sentence
+from .cast import ADA, GRACE, MALLORY, sentence
 from .test_browser import House, chromium, house, press, settings  # noqa: F401 - fixtures
 
 

@@ -14,7 +14,7 @@ from features.journal import KINDS
 from foundation.running import running
 from foundation.words.clock import DAY, MINUTE
 
-from .conftest import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, shown
+from .cast import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, shown
 from .test_app_passwords import make
 from .test_programs import register
 

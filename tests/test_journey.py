@@ -2,7 +2,7 @@
 
 import re
 
-from .conftest import ADA, GRACE, Group, Served
+from .cast import ADA, GRACE, Group, Served
 
 
 def test_a_friend_is_invited_texts_back_and_signs_up(group: Group) -> None:

@@ -9,7 +9,7 @@ from foundation.vonage.texts import write_text
 from simulator.vonage import Answer, Vonage, answer_with
 from wsgi import create_app
 
-from .conftest import CODE, GRACE, Browser, Group, shown
+from .cast import CODE, GRACE, Browser, Group, shown
 
 OUT = """STOP stop Stop. STOPALL UNSUBSCRIBE CANCEL END QUIT REVOKE OPTOUT|OPT OUT|opt-out
 |please stop|Stop it!|Stop texting me please|Stop bitte|ABMELDEN|abbestellen|STOPP

@@ -30,7 +30,7 @@ from simulator.vonage import Vonage
 from tools.catalogs import gather_catalog, is_complete, read_catalog
 from wsgi import create_app
 
-from .conftest import ADA, CODE, GRACE, MALLORY, ROOT, Browser, Group, sentence
+from .cast import ADA, CODE, GRACE, MALLORY, ROOT, Browser, Group, sentence
 from .test_pages import pages_of_every_state
 
 OTHERS = [language for language in LANGUAGES if language != "en"]

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, ViewportSize
 
 from foundation.words.languages import LANGUAGES, RIGHT_TO_LEFT
 
-from .conftest import ADA, GRACE, MALLORY, Group, Served
+from .cast import ADA, GRACE, MALLORY, Group, Served
 from .test_browser import (  # noqa: F401 - fixtures
     DESKTOP,
     LEFT_OF_THE_PAGE,

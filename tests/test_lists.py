@@ -6,7 +6,7 @@ import pytest
 
 from foundation.storage.database import get_db
 
-from .conftest import Browser, Group
+from .cast import Browser, Group
 
 MEMBERS, LINES, INVITES, DEVICES = 1000, 5000, 200, 50
 

@@ -6,7 +6,7 @@ import time_machine
 from app import create_invite
 from foundation.words.clock import DAY, MINUTE
 
-from .conftest import GRACE, MALLORY, Browser, Group, shown
+from .cast import GRACE, MALLORY, Browser, Group, shown
 
 FRIENDS = [f"1202555012{n}" for n in range(6)]
 

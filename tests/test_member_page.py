@@ -12,7 +12,7 @@ from foundation.storage.authors import FORGOTTEN
 from foundation.words.clock import DAY
 
 from .authenticator import Passkey
-from .conftest import ADA, GRACE, MALLORY, Browser, Group
+from .cast import ADA, GRACE, MALLORY, Browser, Group
 from .test_app_passwords import ask, make
 from .test_members import member_id
 from .test_passkeys import add as add_passkey

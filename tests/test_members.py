@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from foundation.words.clock import DAY, MINUTE
 from simulator.vonage import Answer, Connection
 
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown
+from .cast import ADA, GRACE, MALLORY, Browser, Group, shown
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from foundation.words.clock import DAY
 from simulator.vonage import Vonage
 from wsgi import FEATURES, create_app
 
-from .conftest import ROOT, Group, run_flask
+from .cast import ROOT, Group, run_flask
 
 VERSION_1 = (ROOT / "tests" / "version_1.sql").read_text()
 WRITTEN_AT = "2026-11-24 12:06"

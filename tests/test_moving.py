@@ -19,7 +19,7 @@ from simulator.vonage import Vonage
 from wsgi import create_app
 
 from .authenticator import Passkey
-from .conftest import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, find_port
+from .cast import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, find_port
 from .test_passkeys import add, use
 
 PAGE = (ROOT / "docs" / "running.md").read_text()

@@ -11,7 +11,7 @@ import time_machine
 from foundation.typed.usernames import suggest_usernames, tidy_username
 from foundation.words.clock import DAY
 
-from .conftest import ADA, CODE, GRACE, MALLORY, ROOT, Browser, Group, shown
+from .cast import ADA, CODE, GRACE, MALLORY, ROOT, Browser, Group, shown
 
 
 def write(group: Group, sql: str, *values: object) -> None:

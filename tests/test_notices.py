@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from .conftest import GRACE, MALLORY, Browser, Group, shown
+from .cast import GRACE, MALLORY, Browser, Group, shown
 
 
 def notice(browser: Browser, path: str) -> str | None:

@@ -24,7 +24,7 @@ from simulator.vonage import Vonage
 from wsgi import create_app
 
 from .authenticator import Passkey
-from .conftest import (
+from .cast import (
     ADA,
     CODE,
     GRACE,

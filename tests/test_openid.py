@@ -30,7 +30,7 @@ from foundation.words.clock import DAY, MINUTE
 from wsgi import create_app
 
 from .authenticator import Passkey, encode
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, once_of, sentence, shown
+from .cast import ADA, GRACE, MALLORY, Browser, Group, once_of, sentence, shown
 from .test_passkeys import add, use
 from .test_programs import choose, register
 

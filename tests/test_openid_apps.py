@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from foundation.words.clock import DAY, MINUTE
 from wsgi import create_app
 
-from .conftest import ADA, GRACE, Browser, Group, Lock, once_of, sentence, shown
+from .cast import ADA, GRACE, Browser, Group, Lock, once_of, sentence, shown
 from .test_openid import BACK, BARE, Program, told
 from .test_programs import choose, register
 

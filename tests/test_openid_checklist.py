@@ -13,7 +13,7 @@ import time_machine
 from foundation.words.clock import DAY
 
 from .authenticator import Passkey
-from .conftest import ADA, Browser, Group
+from .cast import ADA, Browser, Group
 from .test_openid import BACK, BARE, Program, told
 from .test_passkeys import add, use
 from .test_programs import register

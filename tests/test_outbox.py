@@ -30,7 +30,7 @@ from foundation.web.housekeeping import send_what_is_due
 from foundation.words.clock import DAY, HOUR, MINUTE
 from wsgi import create_app
 
-from .conftest import (
+from .cast import (
     ADA,
     GRACE,
     MALLORY,

@@ -17,7 +17,7 @@ from foundation.words.clock import DAY, HOUR
 from simulator.vonage import Answer, answer_with
 from wsgi import create_app
 
-from .conftest import ADA, GRACE, MALLORY, ROOT, Browser, Group, Lock, shown
+from .cast import ADA, GRACE, MALLORY, ROOT, Browser, Group, Lock, shown
 
 TOLL_FREE = "18005550101"
 

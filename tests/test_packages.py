@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from tools.licences import PAGE, read_locked, text_of_page
 
-from .conftest import ROOT, require_executable
+from .cast import ROOT, require_executable
 
 LISTS = ["requirements", "tests/requirements", "tests/lock", "tests/synapse", "tests/allauth"]
 LISTS += ["tests/oldest_pip"]

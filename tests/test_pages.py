@@ -15,7 +15,7 @@ from foundation.web.responses import render_error
 from foundation.words.clock import DAY
 from foundation.words.sentences import say
 
-from .conftest import ADA, GRACE, ROOT, Browser, Group, require_executable, shown
+from .cast import ADA, GRACE, ROOT, Browser, Group, require_executable, shown
 
 
 def pages_of_every_state(group: Group) -> dict[str, str]:

@@ -18,7 +18,7 @@ from simulator.vonage import Vonage
 from wsgi import create_app
 
 from .authenticator import UP, Passkey, decode, encode
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, sentence, shown
+from .cast import ADA, GRACE, MALLORY, Browser, Group, sentence, shown
 
 
 @pytest.fixture

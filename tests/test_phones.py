@@ -10,7 +10,7 @@ from foundation.typed.phones import example_phone, parse_phone, parse_sender, re
 from simulator.vonage import Vonage
 from wsgi import create_app
 
-from .conftest import Group, sentence, shown
+from .cast import Group, sentence, shown
 
 REGIONS = sorted(
     region

@@ -13,7 +13,7 @@ from foundation.words.clock import MINUTE
 from simulator.server import Server
 from simulator.vonage import Answer, Connection, answer_with, drop
 
-from .conftest import CODE, GRACE, MALLORY, Browser, Group, find_port, shown
+from .cast import CODE, GRACE, MALLORY, Browser, Group, find_port, shown
 from .test_own_words import invite, is_unbound, pins
 from .test_webhooks import point
 

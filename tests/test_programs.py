@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from foundation.words.clock import DAY
 
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown
+from .cast import ADA, GRACE, MALLORY, Browser, Group, shown
 
 PHONES = {"grace": GRACE, "mallory": MALLORY, "friend": "12025550177"}
 PAGE_VIEW = {"Sec-Fetch-Mode": "navigate"}

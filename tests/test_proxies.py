@@ -31,7 +31,7 @@ from simulator.server import serving
 from simulator.vonage import Vonage
 from wsgi import create_app
 
-from .conftest import (
+from .cast import (
     ADA,
     GRACE,
     MALLORY,

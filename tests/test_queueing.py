@@ -19,7 +19,7 @@ from foundation.storage.database import transaction
 from foundation.storage.journal import record
 from foundation.storage.queueing import Queue, open_beside
 
-from .conftest import Group, Lock, wait_for
+from .cast import Group, Lock, wait_for
 
 
 @contextmanager

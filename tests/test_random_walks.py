@@ -22,7 +22,7 @@ from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage
 from wsgi import create_app
 
-from .conftest import CODE, SIGNATURE_SECRET, Browser, Group
+from .cast import CODE, SIGNATURE_SECRET, Browser, Group
 
 PHONES = ["12025550101", "12025550102"]
 NAMES = ["grace", "henry"]

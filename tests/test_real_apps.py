@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page
 
-from .conftest import GRACE, ROOT, Group, Served, find_port, require_executable
+from .cast import GRACE, ROOT, Group, Served, find_port, require_executable
 from .test_browser import chromium  # noqa: F401 - a fixture
 from .test_proxies import running
 from .test_relying_parties import set_up, sign_up

@@ -11,7 +11,7 @@ from textwrap import dedent
 
 import pytest
 
-from .conftest import GRACE, ROOT, Group, Served, find_port, require_executable, wait_for
+from .cast import GRACE, ROOT, Group, Served, find_port, require_executable, wait_for
 from .test_app_passwords import make
 
 RADIUS = """

@@ -15,7 +15,7 @@ import pytest
 import requests
 from playwright.sync_api import Page
 
-from .conftest import (
+from .cast import (
     ADA,
     GRACE,
     ROOT,

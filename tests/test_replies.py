@@ -9,7 +9,7 @@ from foundation.words.clock import DAY, MINUTE
 from simulator.vonage import Answer, answer_with
 from wsgi import create_app
 
-from .conftest import ADA, CODE, GRACE, MALLORY, Browser, Group, shown
+from .cast import ADA, CODE, GRACE, MALLORY, Browser, Group, shown
 
 
 @pytest.fixture

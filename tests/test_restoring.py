@@ -17,7 +17,7 @@ from simulator.vonage import Vonage
 from wsgi import create_app
 
 from .authenticator import Passkey
-from .conftest import GRACE, MALLORY, ROOT, Browser, Group, run_flask
+from .cast import GRACE, MALLORY, ROOT, Browser, Group, run_flask
 from .test_migrations import ADAS_COOKIE, dump, older, read  # noqa: F401 - a fixture
 from .test_passkeys import add
 

@@ -13,7 +13,7 @@ import pytest
 from simulator.vonage import Answer, answer_with, drop
 from wsgi import create_app
 
-from .conftest import ADA, CODE, GRACE, MALLORY, Browser, Group, Served
+from .cast import ADA, CODE, GRACE, MALLORY, Browser, Group, Served
 
 
 def spellings(secret: str) -> set[bytes]:

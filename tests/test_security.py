@@ -15,7 +15,7 @@ from foundation.web.guards import parse_next, with_next
 from simulator.vonage import Vonage
 from wsgi import create_app
 
-from .conftest import GRACE, Browser, Group, shown
+from .cast import GRACE, Browser, Group, shown
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; frame-ancestors 'none';"

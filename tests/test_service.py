@@ -20,7 +20,7 @@ from foundation.cli.source_files import FILES, FOLDERS
 from simulator.vonage import Vonage
 from wsgi import create_app
 
-from .conftest import ROOT, Group, Served, find_port, run_flask, wait_for
+from .cast import ROOT, Group, Served, find_port, run_flask, wait_for
 
 UNIT = (ROOT / "deploy" / "trusted-group.service").read_text()
 

@@ -16,7 +16,7 @@ from foundation.storage.database import get_db
 from foundation.words.clock import DAY
 from wsgi import create_app
 
-from .conftest import ADA, GRACE, Browser, Group, shown, wait_for
+from .cast import ADA, GRACE, Browser, Group, shown, wait_for
 
 
 @pytest.fixture

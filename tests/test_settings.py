@@ -18,7 +18,7 @@ from foundation.typed.settings import (
 )
 from wsgi import create_app
 
-from .conftest import ROOT, run_flask
+from .cast import ROOT, run_flask
 
 REQUIRED = [name for name, setting in SETTINGS.items() if setting.required]
 

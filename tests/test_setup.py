@@ -24,7 +24,7 @@ from simulator.vonage import Answer, Vonage, answer_with, drop
 from tools.setup import setup
 from wsgi import create_app
 
-from .conftest import GRACE, ROOT, Group, Served, run_flask, sentence
+from .cast import GRACE, ROOT, Group, Served, run_flask, sentence
 
 
 def run_setup(folder: Path, *words: str, answers: str = "") -> Result:

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 from foundation.words.languages import translate, translate_in
 from simulator.vonage import Answer, Connection, answer_with
 
-from .conftest import ADA, GRACE, ROOT, sentence
+from .cast import ADA, GRACE, ROOT, sentence
 from .test_browser import (  # noqa: F401 - fixtures
     PHONE,
     House,

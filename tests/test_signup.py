@@ -13,7 +13,7 @@ import time_machine
 from foundation.running import running
 from simulator.vonage import Answer, Connection, answer_with, change, drop
 
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, shown, wait_for
+from .cast import ADA, GRACE, MALLORY, Browser, Group, shown, wait_for
 
 SENTENCE = shown("pin-wrong")
 

@@ -13,7 +13,7 @@ from simulator.page import TRICKS, Trick, create_page
 from simulator.server import Server
 from simulator.vonage import Answer, Vonage, answer_with, change, drip, drop
 
-from .conftest import CODE, GRACE, Group, Served, wait_for
+from .cast import CODE, GRACE, Group, Served, wait_for
 
 
 class Caller:

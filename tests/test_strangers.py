@@ -10,7 +10,7 @@ from foundation.storage.database import get_db
 from foundation.words.clock import DAY, MINUTE
 from simulator.vonage import Answer, Connection
 
-from .conftest import ADA, GRACE, MALLORY, Browser, Group, Lock, shown, wait_for
+from .cast import ADA, GRACE, MALLORY, Browser, Group, Lock, shown, wait_for
 
 
 def test_a_stranger_takes_no_write_lock(group: Group, ada: Browser) -> None:

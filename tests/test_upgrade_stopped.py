@@ -14,7 +14,7 @@ import pytest
 from foundation.storage.migrations import find_versions, read_parts
 from wsgi import FEATURES
 
-from .conftest import ROOT, require_executable
+from .cast import ROOT, require_executable
 from .test_migrations import VERSION_1, dump, read
 
 pytestmark = pytest.mark.slow

@@ -23,7 +23,7 @@ from foundation.vonage.client import (
 from simulator.vonage import Answer, Vonage, answer_with, drip, drop, hang
 from wsgi import create_app
 
-from .conftest import GRACE, MALLORY, Group
+from .cast import GRACE, MALLORY, Group
 
 REQUEST_ID = "36e7060d-2b23-4257-bad0-773ab47f85ef"
 

@@ -11,7 +11,7 @@ from foundation.running import running
 from simulator.server import Server, serving
 from simulator.vonage import PIN, Answer, Vonage, answer_with, change, drip, drop, hang
 
-from .conftest import CODE, GRACE, Browser, Group
+from .cast import CODE, GRACE, Browser, Group
 
 HTML = b"<!doctype html><h1>Bad gateway</h1>"
 

@@ -15,7 +15,7 @@ from simulator.vonage import Vonage
 from wsgi import create_app
 
 from .authenticator import Passkey
-from .conftest import GRACE, MALLORY, Browser, Group
+from .cast import GRACE, MALLORY, Browser, Group
 from .test_another_device import add as add_device
 from .test_another_device import confirm, give, offer
 from .test_openid import Program

@@ -20,7 +20,7 @@ from simulator.server import Server
 from simulator.vonage import Answer, Vonage, answer_with, drop, hang
 from wsgi import create_app
 
-from .conftest import (
+from .cast import (
     CODE,
     GRACE,
     MALLORY,
