@@ -58,7 +58,7 @@ test: .venv/tests-installed .venv/npm-installed
 	$(BIN)/pytest -m "not slow" -n auto --dist worksteal --cov --cov-report=term-missing --cov-fail-under=95
 
 test-slow: .venv/tests-installed .venv/npm-installed .venv/synapse-installed .venv/allauth-installed .venv/oldest-pip-installed .venv/apps-installed
-	$(BIN)/pytest -m slow -rs --capture=tee-sys
+	$(BIN)/pytest -m slow -rs -n auto --dist worksteal
 
 lint: .venv/tests-installed
 	$(BIN)/ruff check
@@ -84,7 +84,7 @@ lock: .venv/lock-installed
 
 pictures: .venv/tests-installed .venv/npm-installed
 	@$(find_chromium)
-	ALL_TESTS_MUST_RUN=1 $(BIN)/pytest tests/test_browser.py
+	ALL_TESTS_MUST_RUN=1 PICTURES=1 $(BIN)/pytest tests/test_browser.py
 	cp tests/screenshots/journey-light.png tests/screenshots/journey-dark.png docs/
 
 bench: .venv/tests-installed

@@ -118,7 +118,7 @@ class Server(ThreadingHTTPServer):
 def serving(vonage: Vonage, folder: Path, port: int = 0) -> Iterator[Server]:
     """The account, served while the block runs."""
     with Server(vonage, folder, port) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
         thread.start()
         try:
             yield server

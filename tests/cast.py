@@ -228,7 +228,7 @@ def watching_writes(db: sqlite3.Connection) -> Iterator[None]:
 def listening_with(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """The address of another program, which messages go to."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.005,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

@@ -16,7 +16,6 @@ from .test_browser import (  # noqa: F401 - fixtures
     DESKTOP,
     LEFT_OF_THE_PAGE,
     PHONE,
-    SHOTS,
     SMALL,
     SMALL_TARGETS,
     House,
@@ -24,12 +23,13 @@ from .test_browser import (  # noqa: F401 - fixtures
     house,
     press,
     settings,
+    take_picture,
 )
 from .test_programs import register
 
 
 def check(house: House, page: Page, language: str, name: str) -> None:
-    """Nothing too wide, nothing that axe objects to, and a picture."""
+    """Nothing too wide, and nothing that axe objects to."""
     page.context.add_cookies([{"name": "language", "value": language, "url": house.group}])
     for path in ("/", "/account"):
         page.goto(f"{house.group}{path}")
@@ -40,8 +40,7 @@ def check(house: House, page: Page, language: str, name: str) -> None:
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= size["width"], (name, path, size)
                 assert language != "ar" or page.evaluate(LEFT_OF_THE_PAGE) == [], (name, path)
-            shot = f"{name}-{language}-{path.strip('/') or 'home'}-{scheme}.png"
-            page.screenshot(path=SHOTS / shot, full_page=True)
+            take_picture(page, f"{name}-{language}-{path.strip('/') or 'home'}-{scheme}")
             found = Axe().run(page)
             assert found.violations_count == 0, (name, path, found.generate_report())
         assert page.evaluate(SMALL_TARGETS) == [], (name, path)

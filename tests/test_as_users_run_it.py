@@ -184,7 +184,7 @@ def proxy(
     require_executable(request.param)
     start = {"nginx": start_nginx, "caddy": start_caddy}[request.param]
     with ExitStack() as stack, ThreadingHTTPServer(("127.0.0.1", 0), Wiki) as wiki:
-        Thread(target=wiki.serve_forever, daemon=True).start()
+        Thread(target=wiki.serve_forever, args=(0.005,), daemon=True).start()
         addresses = {
             "127.0.0.1:8000": f"127.0.0.1:{program}",
             "127.0.0.1:8080": f"127.0.0.1:{wiki.server_port}",
@@ -212,7 +212,7 @@ def site(
         server = stack.enter_context(serving(vonage, folder))
         Tunnel.ports = {"group.example.org": proxy.port, "club.example.org": club}
         tunnel = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Tunnel))
-        Thread(target=tunnel.serve_forever, daemon=True).start()
+        Thread(target=tunnel.serve_forever, args=(0.005,), daemon=True).start()
         stack.callback(tunnel.shutdown)
         make_certificate(folder, "club")
         trusted = (server.certificate, folder / "club.crt", *proxy.certificates())

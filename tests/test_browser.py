@@ -174,16 +174,15 @@ class Stage:
         press(page, "Text them")
 
     def look(self, page: Page, name: str) -> None:
-        """A picture in every size and colour; nothing too wide, also from right to left, and
-        nothing that axe objects to."""
+        """In every size and colour: nothing too wide, also from right to left, and nothing that axe
+        objects to."""
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
             for size in (ZOOMED, SMALL, PHONE, DESKTOP):
                 page.set_viewport_size(size)
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= size["width"], (name, size)
-                shot = SHOTS / f"{name}-{size['width']}-{scheme}.png"
-                page.screenshot(path=shot, full_page=True)
+                take_picture(page, f"{name}-{size['width']}-{scheme}")
             direction = page.evaluate("document.documentElement.dir")
             page.evaluate("document.documentElement.dir = 'rtl'")
             for size in (ZOOMED, PHONE):
@@ -221,6 +220,12 @@ class Stage:
             page.set_content(f"<style>{PICTURE} body {{ color: {colours} }}</style>{figures}")
             page.locator("img").last.wait_for()
             page.screenshot(path=SHOTS / f"journey-{scheme}.png", omit_background=True)
+
+
+def take_picture(page: Page, name: str) -> None:
+    """To be looked at by somebody, who says PICTURES=1: they take as long as all checks."""
+    if "PICTURES" in os.environ:
+        page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
 
 
 @pytest.fixture
@@ -561,7 +566,7 @@ def test_a_passkey_works_on_https(
     group = Group(create_app(settings | {"BASE_URL": url}), vonage)
     keys = (str(certificate), str(certificate.with_suffix(".key")))
     server = make_server("localhost", port, group.app, threaded=True, ssl_context=keys)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True).start()
     group.invite(GRACE)
     group.text(GRACE)
     # A browser of its own: where a certificate is not trusted, Chromium has no passkeys.
@@ -646,7 +651,7 @@ def settings(settings: dict[str, str]) -> dict[str, str]:
 def house(chromium: Browser, served: Served, local: Group, vonage: Vonage) -> Iterator[House]:
     page: Flask = create_page(vonage, f"{served.url}/answer", served.url, CODE)
     phones = make_server("127.0.0.1", 0, page, threaded=True)
-    threading.Thread(target=phones.serve_forever, daemon=True).start()
+    threading.Thread(target=phones.serve_forever, args=(0.005,), daemon=True).start()
     house = House(chromium, f"http://localhost:{phones.server_port}", local)
     yield house
     phones.shutdown()

@@ -12,13 +12,13 @@ from .test_browser import (  # noqa: F401 - fixtures
     DESKTOP,
     LEFT_OF_THE_PAGE,
     PHONE,
-    SHOTS,
     SMALL,
     SMALL_TARGETS,
     House,
     chromium,
     house,
     settings,
+    take_picture,
 )
 
 NARROW = ViewportSize(width=360, height=740)
@@ -99,8 +99,7 @@ def look(page: Page, language: str, name: str) -> None:
         assert brand
         assert (brand["x"] + brand["width"] / 2 > size["width"] / 2) == is_mirrored, name
         assert size == SMALL or page.evaluate(BROKEN_TABS) == [], (name, size)
-    shot = f"{language}-{name.replace('/', '-').partition('?')[0]}-{SMALL['width']}.png"
-    page.screenshot(path=SHOTS / shot, full_page=True)
+    take_picture(page, f"{language}-{name.replace('/', '-').partition('?')[0]}-{SMALL['width']}")
     assert page.evaluate(SMALL_TARGETS) == [], name
     found = Axe().run(page)
     assert found.violations_count == 0, (name, found.generate_report())

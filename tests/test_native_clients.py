@@ -149,7 +149,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, House
         served.start()
         stack.callback(served.stop)
         git = ThreadingHTTPServer(("127.0.0.1", 0), Git)
-        Thread(target=git.serve_forever, daemon=True).start()
+        Thread(target=git.serve_forever, args=(0.005,), daemon=True).start()
         stack.callback(git.server_close)
         stack.callback(git.shutdown)
         (folder / "radicale").write_text(
