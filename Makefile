@@ -17,20 +17,21 @@ PYTHON ?= python3
 HOST = 127.0.0.1
 # (not ?=, because conda sets HOST to something else)
 PORT ?= 8000
-WORKERS ?= 2
-THREADS ?= 8
+WORKERS ?= 1
+THREADS ?= 16
 APP ?= wsgi:create_app
 
-BIN = .venv/bin
+VENV = .venv
+BIN = $(VENV)/bin
 # A list names all there is to install, so pip has nothing to look for and nothing to build: older
 # ones would take the newest of a package that comes with an extra, and miss its hash.
 PIP_INSTALL = -m pip install --disable-pip-version-check --no-deps --require-hashes --only-binary :all: --progress-bar off
 INSTALL = $(BIN)/python $(PIP_INSTALL)
 CHECK = $(BIN)/python -m pip check --disable-pip-version-check
-# The version of .venv's Python; none if that is gone. What was installed for another is no use.
+# The version of its Python; none if that is gone. What was installed for another is no use.
 FIND_VERSION = $(BIN)/python -c "import sys; print('%d.%d' % sys.version_info[:2])"
 VERSION := $(shell $(FIND_VERSION) 2>/dev/null || echo none)
-INSTALLED = .venv/installed-$(VERSION)
+INSTALLED = $(VENV)/installed-$(VERSION)
 
 # The tests in a real browser need Chromium. It is installed if we may, and asked for if not.
 define find_chromium
@@ -93,33 +94,30 @@ bench: .venv/tests-installed
 soak: .venv/tests-installed
 	$(BIN)/python -m bench.soak
 
-install: $(INSTALLED) .venv/translated
+install: $(INSTALLED) $(VENV)/translated
 
-# `make` reads the new makefile before it installs.
+# To the newest version, or to TO=v1.2.0; all at once or not at all.
 upgrade:
-	git pull --ff-only
-	$(MAKE) install
-	@if systemctl is-enabled --quiet trusted-group 2>/dev/null; then systemctl restart trusted-group && echo "Restarted."; \
-	else echo "Now restart the server."; fi
+	@$(BIN)/python -m tools.upgrade $(TO)
 
 # Flask would read .env itself first, and end in a traceback if it isn't UTF-8. The program reads it.
 NO_DOTENV = "import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')"
 
-# The virtual environment is made once, and again when .venv's Python is another one, as after an
+# The virtual environment is made once, and again when its Python is another one, as after an
 # upgrade of Debian; when the list changes, it is updated.
 $(INSTALLED): requirements.txt
 	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(v < (3, 11) and f'Python 3.11 or later is needed; $(PYTHON) is {v[0]}.{v[1]}.')"
-	@echo "Making a Python environment in .venv ..."
-	@$(PYTHON) -m venv $$([ -d .venv/lib/python$(VERSION) ] || echo --clear) .venv
+	@echo "Making a Python environment in $(VENV) ..."
+	@$(PYTHON) -m venv $$([ -d $(VENV)/lib/python$(VERSION) ] || echo --clear) $(VENV)
 	@echo "Installing the packages, about a minute ..."
 	@$(INSTALL) -r requirements.txt
 	@$(CHECK) || { echo "Packages of an older version are in the way, so all are installed again."; \
-		$(PYTHON) -m venv --clear .venv && $(INSTALL) -r requirements.txt && $(CHECK); }
+		$(PYTHON) -m venv --clear $(VENV) && $(INSTALL) -r requirements.txt && $(CHECK); }
 	@echo $(NO_DOTENV) > $$($(BIN)/python -c "import site; print(site.getsitepackages()[0])")/trusted_group.pth
-	@touch .venv/installed-$$($(FIND_VERSION))
+	@touch $(VENV)/installed-$$($(FIND_VERSION))
 
 # The catalogs, as the program reads them.
-.venv/translated: $(INSTALLED) $(wildcard translations/*/LC_MESSAGES/messages.po)
+$(VENV)/translated: $(INSTALLED) $(wildcard translations/*/LC_MESSAGES/messages.po)
 	@$(BIN)/pybabel -q compile --directory translations
 	@touch $@
 

@@ -12,6 +12,7 @@ from foundation.storage.database import is_loading_a_command
 from foundation.typed.settings import WrongSettings
 from foundation.web.feature import Feature
 from foundation.web.housekeeping import start_housekeeping
+from foundation.words.templates import read_all_templates
 
 FEATURES: tuple[Feature, ...] = tuple(
     import_module(f"features.{name}").feature
@@ -35,8 +36,8 @@ FEATURES: tuple[Feature, ...] = tuple(
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """See app.create_app. Raises WrongSettings. A server calls it without `config`, and gets the
-    housekeeping, too."""
+    """See app.create_app. Raises WrongSettings. A server calls it without `config`, and gets
+    housekeeping and templates that stay."""
     try:
         app = journey.create_app(config, FEATURES)
     except WrongSettings as wrong:
@@ -44,5 +45,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
             raise
         return make_app_of_commands((feature.blueprint for feature in FEATURES), wrong)
     if config is None and not is_loading_a_command():
+        read_all_templates(app)
         start_housekeeping(app, journey.do_each_minute)
     return app

@@ -75,9 +75,9 @@ def milliseconds(text: str) -> float:
 
 
 def ours(factory: str) -> list[str]:
-    """As `make serve` starts it."""
+    """As `make serve WORKERS=2 THREADS=8` starts it."""
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "serve", "--port", "{port}"]
-    return [*command, "--threads", THREADS, factory]
+    return [*command, "--workers", "2", "--threads", THREADS, factory]
 
 
 def granian(factory: str) -> list[str]:

@@ -78,8 +78,8 @@ def prune_command() -> None:
 @command(commands, "serve", ServingCommand)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
-@click.option("--threads", type=click.IntRange(1), default=8, show_default=True, help="In each.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--threads", type=click.IntRange(1), default=16, show_default=True, help="In each.")
 @click.argument("factory", default="wsgi:create_app")
 def serve_command(host: str, port: int, workers: int, threads: int, factory: str) -> None:
     """Serve the program that FACTORY makes."""

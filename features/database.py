@@ -26,6 +26,7 @@ from foundation.storage.database import (
     get_db,
     is_database_older,
     open_database,
+    refuse_newer,
     require_current_database,
 )
 from foundation.storage.migrations import (
@@ -49,12 +50,25 @@ COPY_LIFETIME = 30 * DAY
 
 @command(database, "init-db", DatabaseCommand)
 @click.option("--back", is_flag=True, help="Undo the last upgrade of the database.")
-def init_db_command(back: bool) -> None:
+@click.option(
+    "--try",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Only try it, on a copy of the database of the program in FOLDER.",
+    metavar="FOLDER",
+)
+def init_db_command(back: bool, folder: Path | None) -> None:
     """Check the settings, create the database, or bring an older one up to date."""
     path = database_path(current_app)
-    if back:
+    if folder:
+        try_on_copy(folder / current_app.config["DATABASE"])
+    elif back:
         go_back(path)
-        return
+    else:
+        create_or_bring_up_to_date(path)
+
+
+def create_or_bring_up_to_date(path: Path) -> None:
     open_database(current_app)
     if is_database_older():
         with explain_database_in_use(path), locked_for_migration(path):
@@ -98,6 +112,23 @@ def delete_old_copies(folder: Path, pattern: str) -> None:
     for copy in folder.glob(pattern):
         if now() - copy.stat().st_mtime > COPY_LIFETIME:
             copy.unlink()
+
+
+def try_on_copy(path: Path) -> None:
+    """Nothing is written: the copy is in memory."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        if path.exists():
+            with closing(sqlite3.connect(path)) as db:
+                db.backup(copy)
+        try:
+            refuse_newer(copy)
+            if find_versions(copy):
+                migrate(copy, running().parts)
+        except MigrationFailed as error:
+            raise click.ClickException(
+                f"The database can't be brought up to date ({error})."
+            ) from None
+    click.echo("The settings are right, and the database can be brought up to date.")
 
 
 def go_back(path: Path) -> None:

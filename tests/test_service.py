@@ -164,6 +164,17 @@ def test_the_doctor_says_that_the_server_runs_older_files(
     assert "wrong  The server runs older files than these. Restart it." in doctor()
 
 
+def test_a_running_server_goes_on_with_its_own_templates(
+    installed: Path, settings: dict[str, str]
+) -> None:
+    """An upgrade puts others there before it restarts the server."""
+    for file in (installed / "templates").rglob("*.html"):
+        file.write_text("{% of another version")
+
+    for path in ("/", "/signup", "/join", "/nothing"):
+        assert requests.get(f"{settings['BASE_URL']}{path}", timeout=10).status_code in (200, 404)
+
+
 def test_the_doctor_asks_no_server_that_does_not_run(
     settings: dict[str, str], tmp_path: Path
 ) -> None:

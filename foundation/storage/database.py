@@ -144,12 +144,17 @@ def is_loading_a_command() -> bool:
 def require_current_database() -> None:
     """Only `flask init-db` migrates: an automatic restart at night should not. Raises
     WrongSettings."""
-    if is_newer(get_db(), running().parts):
-        raise WrongSettings(["DATABASE was made by a newer version of this program"])
+    refuse_newer(get_db())
     if is_database_older():
         raise WrongSettings(
             ["DATABASE is from an older version: stop the server and run `flask init-db`"]
         )
+
+
+def refuse_newer(db: sqlite3.Connection) -> None:
+    """Raises WrongSettings."""
+    if is_newer(db, running().parts):
+        raise WrongSettings(["DATABASE was made by a newer version of this program"])
 
 
 def is_database_older() -> bool:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from flask import Flask
+from jinja2 import DictLoader
 
 from foundation.words.clock import TIMES
 from foundation.words.languages import (
@@ -33,6 +34,14 @@ def add_words(app: Flask) -> None:
     jinja.globals |= {"_": partial(say_filled, translate), "languages": LANGUAGES}
     jinja.filters |= TIMES
     app.context_processor(describe_language)
+
+
+def read_all_templates(app: Flask) -> None:
+    """For a server: it goes on with its own while an upgrade puts others there."""
+    jinja = app.jinja_env
+    assert jinja.loader
+    names = jinja.list_templates()
+    jinja.loader = DictLoader({name: jinja.loader.get_source(jinja, name)[0] for name in names})
 
 
 def describe_language() -> dict[str, Any]:

@@ -1,0 +1,187 @@
+"""`make upgrade`: to the next version, or everything stays as it was."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from foundation.storage.migrations import read_steps
+from foundation.words.clock import DAY
+
+from .cast import ROOT
+from .test_migrations import dump, git, older, read  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.slow
+
+# `restart` as the unit does it, up to where it serves. It fails as often as a file has lines.
+SYSTEMCTL = """#!/bin/sh
+case "$1" in restart)
+    echo restarted >> "$PROGRAM/../restarts"
+    cd "$PROGRAM" && .venv/bin/flask init-db || exit 1
+    if grep -q . "$PROGRAM/../failures"; then sed -i 1d "$PROGRAM/../failures"; exit 1; fi ;;
+esac
+"""
+
+
+class Box:
+    """The program as docs/running.md installs it, where new versions come from, and systemd."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self.folder, self.settings = folder, settings
+        self.origin, self.program, self.bin = (folder / n for n in ("origin", "program", "bin"))
+        git("clone", "--quiet", str(ROOT), str(self.origin))
+        self.at_origin("checkout", "--quiet", "-B", "main")  # ROOT may be on no branch
+        self.at_origin("tag", "--force", "v9.0.0")
+        git("clone", "--quiet", "--branch", "v9.0.0", str(self.origin), str(self.program))
+        (self.program / ".venv").mkdir()
+        (self.program / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+        self.stamp = self.program / ".venv" / f"installed-3.{sys.version_info[1]}"
+        self.stamp.touch()
+        os.utime(self.stamp, (self.stamp.stat().st_mtime + DAY,) * 2)
+        self.bin.mkdir()
+        (self.bin / "systemctl").write_text(SYSTEMCTL)
+        (self.bin / "systemctl").chmod(0o700)
+        (folder / "failures").touch()
+
+    def at_origin(self, *words: str) -> str:
+        who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+        return git("-C", str(self.origin), *who, *words)
+
+    def release(self, version: str, **changes: str) -> str:
+        """A new version, with what is appended to those files; its commit."""
+        for name, text in changes.items():
+            path = self.origin / name.replace("_", ".")
+            path.write_text(path.read_text() + text)
+        self.at_origin("commit", "--quiet", "--allow-empty", "--all", "-m", "The next version")
+        self.at_origin("tag", version)
+        return self.at_origin("rev-parse", "HEAD")
+
+    @property
+    def commit(self) -> str:
+        return git("-C", str(self.program), "rev-parse", "HEAD")
+
+    def upgrade(self, *words: str) -> subprocess.CompletedProcess[str]:
+        environment = self.settings | {
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "PROGRAM": str(self.program),
+        }
+        return subprocess.run(
+            ["make", "-C", str(self.program), "upgrade", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    def leftovers(self) -> list[str]:
+        """What an upgrade makes on the way."""
+        return [path.name for path in self.program.glob(".*") if path.name.startswith(LEFT)]
+
+
+LEFT = (".upgrade", ".venv-")
+
+
+@pytest.fixture
+def box(tmp_path: Path, settings: dict[str, str], older: Path) -> Box:  # noqa: F811
+    """Its database is one of version 1."""
+    return Box(tmp_path, settings)
+
+
+def test_from_tag_to_tag(box: Box, older: Path) -> None:  # noqa: F811
+    newest = [box.release("v9.1.0"), box.release("v9.10.0")][1]
+    box.at_origin("commit", "--quiet", "--allow-empty", "-m", "Not released yet")
+
+    done = box.upgrade()
+
+    assert (done.returncode, box.commit) == (0, newest), done
+    assert "Restarted." in done.stdout
+    assert read(older, "PRAGMA user_version") == [(max(read_steps(ROOT / "migrations", "")),)]
+    assert box.leftovers() == []
+    assert "This is the newest version." in box.upgrade().stdout
+
+
+def test_to_a_version_that_is_named(box: Box) -> None:
+    wanted, _ = box.release("v9.1.0"), box.release("v9.2.0")
+
+    assert box.upgrade("TO=v9.1.0").returncode == 0
+
+    assert box.commit == wanted
+
+
+IMPOSSIBLE = "\nflask==99.0 --hash=sha256:" + "0" * 64 + "\n"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"app_py": "\nraise RuntimeError('a bug')\n"},
+        {"requirements_txt": IMPOSSIBLE},
+        {"schema_sql": "", "wsgi_py": "\nFEATURES = ()\ndel create_app\n"},
+    ],
+)
+def test_a_version_that_does_not_start_changes_nothing(
+    box: Box,
+    older: Path,  # noqa: F811
+    changes: dict[str, str],
+) -> None:
+    was, before = box.commit, dump(older)
+    box.release("v9.1.0", **changes)
+
+    done = box.upgrade()
+
+    assert done.returncode != 0
+    assert "Nothing has changed, and what ran still runs." in done.stderr
+    assert (box.commit, dump(older)) == (was, before)
+    assert (box.leftovers(), (box.folder / "restarts").exists()) == ([], False)
+    assert not (box.program / ".venv").is_symlink()
+
+
+def test_local_changes_are_named(box: Box) -> None:
+    box.release("v9.1.0")
+    was = box.commit
+    mine = box.program / "deploy" / "Caddyfile.container"
+    mine.write_text("mine")
+
+    done = box.upgrade()
+
+    assert done.returncode != 0
+    assert "  deploy/Caddyfile.container\n" in done.stderr
+    assert (box.commit, mine.read_text()) == (was, "mine")
+
+
+def test_a_server_that_does_not_come_back_is_the_old_one_again(
+    box: Box,
+    older: Path,  # noqa: F811
+) -> None:
+    was, before = box.commit, read(older, "SELECT id_digest FROM sessions")
+    step = max(read_steps(ROOT / "migrations", "")) + 1
+    (box.origin / "migrations" / f"{step:04d}.sql").write_text("CREATE TABLE later (x);\n")
+    box.at_origin("add", "migrations")
+    box.release("v9.1.0")
+    (box.folder / "failures").write_text("once\n")
+
+    done = box.upgrade()
+
+    assert done.returncode != 0
+    assert "The version from before is back, and its database." in done.stderr
+    assert (box.folder / "restarts").read_text().count("restarted") == 2
+    assert box.commit == was
+    assert read(older, "SELECT id_digest FROM sessions") == before
+    assert read(older, "SELECT count(*) FROM sqlite_schema WHERE name = 'later'") == [(0,)]
+
+
+def test_a_new_list_gets_an_environment_of_its_own(box: Box) -> None:
+    """With the packages that are installed here: what is tried is the way there."""
+    newest = box.release("v9.1.0", requirements_txt="# Another list.\n")
+
+    done = box.upgrade()
+
+    assert (done.returncode, box.commit) == (0, newest), done
+    environment = (box.program / ".venv").resolve()
+    assert environment.name.startswith(".venv-")
+    assert (environment / "bin" / "flask").exists()
+    assert (box.program / ".venv-before" / "bin").is_symlink()
+    shebang = (environment / "bin" / "flask").read_text().splitlines()[0]
+    assert str(environment) in shebang
