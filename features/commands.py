@@ -93,7 +93,9 @@ def serve_command(host: str, port: int, workers: int, threads: int, factory: str
     drop_invites_of_old_key()
     write_served(lock, Path(current_app.root_path))
     os.set_inheritable(lock, True)  # granian holds it from here on
-    granian = [sys.executable, "-m", "foundation.cli.serving", str(database_path(current_app))]
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # or each thread keeps memory for itself
+    granian = [sys.executable, "-m", "foundation.cli.serving"]
+    granian += [str(database_path(current_app)), str(workers)]
     granian += ["--interface", "wsgi", "--factory"]
     granian += ["--no-ws", "--host", address, "--port", str(port), "--workers", str(workers)]
     # Threads wait for Vonage, not for the processor, so there are more of them than processors.

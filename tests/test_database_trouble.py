@@ -2,6 +2,7 @@
 it."""
 
 import os
+import sqlite3
 import stat
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 import requests
 import time_machine
 
+from foundation.running import running
 from foundation.typed.settings import WrongSettings
 from foundation.words.clock import DAY, HOUR
 from simulator.vonage import Vonage, hang
@@ -206,3 +208,19 @@ def test_the_clock_of_this_machine_is_not_needed_to_be_right(group: Group) -> No
         grace = group.join(GRACE, "grace")
         assert grace.username() == "grace"
     assert time.time() > YEAR
+
+
+def test_what_ended_threads_had_open_is_closed_by_the_next_one(settings: dict[str, str]) -> None:
+    """A thread of granian's keeps what is its own beyond its end; here, a list does."""
+    connections = running(create_app(settings)).connections
+    kept: list[sqlite3.Connection] = []
+    for _ in range(3):
+        thread = threading.Thread(target=lambda: kept.append(connections.db))
+        thread.start()
+        thread.join()
+
+    for closed in kept[:2]:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            closed.execute("SELECT 1")
+    assert kept[2].execute("SELECT 1").fetchone()[0] == 1
+    assert connections.db.execute("SELECT 1").fetchone()[0] == 1

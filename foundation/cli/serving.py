@@ -1,5 +1,6 @@
-"""What `flask serve` becomes: granian. The program's modules are loaded before it forks its
-workers, which then share most of that memory. When it has ended, the database is one file."""
+"""What `flask serve` becomes: granian. Where there are several workers, the program's modules are
+loaded before they are forked, and they share most of that memory. When it has ended, the database
+is one file."""
 
 import gc
 import sqlite3
@@ -11,10 +12,11 @@ from pathlib import Path
 from granian.cli import entrypoint
 
 
-def serve(database: Path) -> None:
-    import_module(sys.argv[-1].partition(":")[0])  # the factory's module; no app, so no connection
-    gc.collect()
-    gc.freeze()  # or each worker's hunt for garbage would write to all of it, and so copy it
+def serve(database: Path, workers: int) -> None:
+    if workers > 1:  # the one who starts them has no use for it
+        import_module(sys.argv[-1].partition(":")[0])  # the factory's; no app, so no connection
+        gc.collect()
+        gc.freeze()  # or each worker's hunt for garbage would write to all of it, and so copy it
     try:
         entrypoint()  # type: ignore[no-untyped-call]
     finally:
@@ -29,4 +31,4 @@ def take_in_wal(database: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv.pop(1)))
+    serve(Path(sys.argv.pop(1)), int(sys.argv.pop(1)))

@@ -8,8 +8,9 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import click
 from flask import Flask
@@ -29,6 +30,23 @@ from foundation.typed.keywords import is_opt_out_word
 from foundation.typed.settings import WrongSettings
 
 
+class Connection(sqlite3.Connection):
+    """One that can be referred to weakly."""
+
+
+# By the thread's number and the database. granian's threads end when they are idle for long, and
+# what they had stays: after weeks of bursts, no file could be opened any more.
+OPENED: WeakValueDictionary[tuple[int, Path], Connection] = WeakValueDictionary()
+
+
+def close_those_of_ended_threads() -> None:
+    with suppress(OSError):  # only Linux lists a process's threads
+        alive = {int(name) for name in os.listdir("/proc/self/task")}
+        for (thread, _), db in list(OPENED.items()):
+            if thread not in alive:
+                db.close()
+
+
 class Connections(threading.local):
     """One connection a thread, opened at first use and kept: opening one for every request would
     cost a third of the throughput."""
@@ -36,7 +54,16 @@ class Connections(threading.local):
     def __init__(self, path: Path) -> None:
         # mode=rw: a database that vanished is an error, not a new, empty file that all can read.
         uri = f"{path.absolute().as_uri()}?mode=rw"
-        self.db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
+        self.db = sqlite3.connect(
+            uri,
+            uri=True,
+            timeout=PATIENCE,
+            isolation_level=None,
+            check_same_thread=False,  # another thread closes it, when this one has ended
+            factory=Connection,
+        )
+        close_those_of_ended_threads()
+        OPENED[(threading.get_native_id(), path)] = self.db
         self.db.row_factory = sqlite3.Row
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
