@@ -3,6 +3,7 @@ line; if something is wrong, it says what to do."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from flask import Blueprint, current_app
 from foundation.cli.command import command
 from foundation.cli.source_files import serves_these_files
 from foundation.running import hooks
+from foundation.storage import journal
 from foundation.storage.database import database_path, fetch_row, transaction
 from foundation.storage.migrations import is_in_use
 from foundation.typed.hosts import is_loopback
@@ -51,25 +53,44 @@ class Trouble(Exception):
 
 @command(doctor, "doctor")
 @click.option("--fix", is_flag=True, help="Set the number's inbound webhook.")
-def doctor_command(fix: bool) -> None:
-    """Check everything, from the settings to the number's webhook, and say what to do."""
-    if not examine(fix):
-        raise click.exceptions.Exit(1)
-    click.echo("All is well.")
-
-
-def examine(fix: bool) -> bool:
-    """Make all checks. False: something is wrong. `fix` allows setting the number's webhook."""
-    checks: list[Callable[[], str]] = [check_settings, check_database]
-    checks += [check_files] if is_in_use(database_path(current_app)) else []
-    checks += [check_base_url, check_account, lambda: check_number(fix)]
-    results = [report(check) for check in checks]
-    for note in find_notes():
+@click.option("--quiet", is_flag=True, help="Say only what is wrong, as for cron.")
+def doctor_command(fix: bool, quiet: bool) -> None:
+    """Check everything that an invite, a reply and a PIN need, and say what to do."""
+    wrong = [name for name, is_well, words in examine(fix) if not say_result(is_well, words, quiet)]
+    for note in () if quiet else find_notes():
         click.echo(f"note   {note}")
-    checked = [(is_well, words) for check in hooks("check") for is_well, words in check()]
-    for is_well, words in checked:
+    if wrong:
+        click.echo(f"Wrong: {', '.join(dict.fromkeys(wrong))}.", err=True)
+        raise click.exceptions.Exit(1)
+    if not quiet:
+        click.echo("All is well.")
+
+
+def say_result(is_well: bool, words: str, quiet: bool) -> bool:
+    if words and not (quiet and is_well):
         click.echo(f"{'ok    ' if is_well else 'wrong '} {words}")
-    return all(results) and all(is_well for is_well, _ in checked)
+    return is_well
+
+
+def examine(fix: bool) -> Iterator[tuple[str, bool, str]]:
+    """All checks: each one's name, whether all is well, and that in words. Some have no words for
+    what is well. `fix` allows setting the number's webhook."""
+    checks: dict[str, Callable[[], str]] = {
+        "settings": check_settings,
+        "database": check_database,
+        "unit": check_unit,
+        "server": check_files,
+        "BASE_URL": check_base_url,
+        "Vonage": check_account,
+        "number": lambda: check_number(fix),
+        "texts": check_texts,
+        "backups": check_backups,
+    }
+    for name, check in checks.items():
+        yield name, *result_of(check)
+    for check_of_feature in hooks("check"):
+        for is_well, words in check_of_feature():
+            yield words.split()[0], is_well, words
 
 
 def find_notes() -> Iterator[str]:
@@ -110,15 +131,18 @@ def got_text_by_get() -> bool:
 CLOSED_REGIONS = {"GH", "JM", "ME", "MK", "TN"}
 
 
-def report(check: Callable[[], str]) -> bool:
+def result_of(check: Callable[[], str]) -> tuple[bool, str]:
     try:
-        click.echo(f"ok     {check()}")
-        return True
+        return True, check()
     except Trouble as trouble:
-        click.echo(f"wrong  {trouble}")
+        return False, str(trouble)
     except VonageError as error:
-        click.echo(f"wrong  {say(error.reason)}")
-    return False
+        if isinstance(error.__cause__, requests.exceptions.SSLError):
+            return False, (
+                "This machine doesn't trust Vonage's certificate. Check its clock, and install"
+                " ca-certificates."
+            )
+        return False, say(error.reason)
 
 
 def check_settings() -> str:
@@ -139,9 +163,14 @@ def require_private(files: Iterable[Path]) -> None:
 def check_database() -> str:
     path = database_path(current_app)
     require_private(Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm"))
+    free = shutil.disk_usage(path.parent).free
+    if free < ROOM:
+        raise Trouble(f"Only {free // 2**20} MB are free where {path} is. Make room.")
     try:
         with transaction() as db:
             found = db.execute("PRAGMA quick_check").fetchone()[0]
+            mark = db.execute("PRAGMA application_id").fetchone()[0]
+            db.execute(f"PRAGMA application_id = {mark:d}")  # writes what is there
     except sqlite3.Error as error:
         raise Trouble(f"The database {path} can't be written ({error}). Fix that first.") from None
     if found != "ok":
@@ -149,7 +178,24 @@ def check_database() -> str:
     return f"The database {path} is sound, and only you can read it."
 
 
+UNIT = Path("/etc/systemd/system/trusted-group.service")
+ROOM = 20 * 2**20  # bytes; what a year of a group takes
+
+
+def check_unit() -> str:
+    """Changes of one's own have a place beside it: systemctl edit."""
+    of_this_version = Path(current_app.root_path, "deploy", UNIT.name)
+    if UNIT.exists() and UNIT.read_bytes() != of_this_version.read_bytes():
+        raise Trouble(
+            f"{UNIT} is of another version. Copy {of_this_version} there, then `systemctl"
+            " daemon-reload`; `systemctl edit trusted-group` is for changes of your own."
+        )
+    return ""
+
+
 def check_files() -> str:
+    if not is_in_use(database_path(current_app)):
+        return ""
     if not serves_these_files(database_path(current_app), Path(current_app.root_path)):
         raise Trouble("The server runs older files than these. Restart it.")
     return "The server runs these files."
@@ -190,11 +236,57 @@ def knows_our_token() -> bool:
 def check_account() -> str:
     from vonage_account import Account
 
+    asking = client()
     with asking_vonage("balance"):
-        credit = Account(client()).get_balance().value
+        credit = Account(asking).get_balance().value
     if credit <= 0:
         raise Trouble(say("vonage-credit"))
+    if credit < SIGN_UP_PRICE:
+        raise Trouble(
+            f"The credit at Vonage is {credit:.2f} EUR, less than one sign-up may cost. Add some in"
+            " the dashboard."
+        )
+    require_right_clock(asking)
     return f"Vonage accepts key and secret; the credit is {credit:.2f} EUR."
+
+
+SIGN_UP_PRICE = 0.2  # EUR: an invite and a PIN, where texts are dear
+CLOCK_MAY_DIFFER = 60  # seconds
+
+
+def require_right_clock(asked: VonageClient) -> None:
+    if asked.answered_at is None:
+        return
+    difference = abs(now() - asked.answered_at)
+    if difference > CLOCK_MAY_DIFFER:
+        raise Trouble(
+            f"This machine's clock and Vonage's differ by {difference} seconds. Set it right:"
+            " `timedatectl set-ntp true`."
+        )
+
+
+def check_texts() -> str:
+    spent, allowed = journal.count_texts_of_today(), current_app.config["TEXTS_PER_DAY"]
+    if spent >= allowed:
+        raise Trouble(
+            f"All {allowed} texts of 24 hours are spent, so no invite and no PIN goes out. Look at"
+            " the journal; TEXTS_PER_DAY allows more."
+        )
+    return ""
+
+
+def check_backups() -> str:
+    """Of those who have them made daily, as docs/running.md says."""
+    folder = database_path(current_app).parent / "backups"
+    if not folder.is_dir():
+        return ""
+    newest = max((file.stat().st_mtime for file in folder.glob("group-*.db")), default=0)
+    if now() - newest > 2 * DAY:
+        raise Trouble(
+            f"The newest copy in {folder} is older than two days. See `systemctl status"
+            " trusted-group-backup`."
+        )
+    return ""
 
 
 def client() -> VonageClient:

@@ -181,6 +181,7 @@ class Vonage:
         self.delays: dict[str, float] = {}  # by number: seconds that a text to it takes
         self.sends_receipts = False
         self.balance = 38.07
+        self.clock_ahead = 0  # seconds
         self.webhook = ""  # where the number's inbound texts go
         self.features = ["SMS", "VOICE"]
         self.more_of_number: dict[str, str] = {"type": "mobile-lvn"}

@@ -3,13 +3,15 @@
 import os
 import re
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import chdir
+from contextlib import chdir, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ import requests
 from click.testing import CliRunner, Result
 from dotenv import dotenv_values
 
+from features import doctor
 from foundation.typed.settings import read_settings
+from foundation.words.clock import DAY
 from simulator.vonage import Answer, Vonage, answer_with, drop
 from tools.setup import setup
 from wsgi import create_app
@@ -232,6 +236,8 @@ def test_the_doctor_finds_all_well_once_the_webhook_is_set(served: Served, local
     again = served.command("doctor")
     assert (again.returncode, again.stderr) == (0, "")
     assert {state for state, _ in told(again.stdout)[:-1]} == {"ok"}
+    quiet = served.command("doctor", "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
     assert local.token() not in found.stdout + fixed.stdout + again.stdout
     assert served.settings["VONAGE_API_SECRET"] not in found.stdout + fixed.stdout
     local.invite(GRACE)
@@ -294,6 +300,54 @@ def open_env_file(served: Served) -> None:
     Path(served.settings["DATABASE"]).chmod(0o644)
 
 
+def spend_nearly_all(served: Served) -> None:
+    served.vonage.balance = 0.19
+
+
+def turn_clock(served: Served) -> None:
+    served.vonage.clock_ahead = -90
+
+
+def spend_texts(served: Served) -> None:
+    with closing(sqlite3.connect(served.settings["DATABASE"])) as db:
+        sql = "INSERT INTO journal (at, event, parts) VALUES (unixepoch(), 'text_sent', 100)"
+        db.execute(sql)
+        db.commit()
+
+
+def stop_backups(served: Served) -> None:
+    folder = Path(served.settings["DATABASE"]).with_name("backups")
+    folder.mkdir()
+    copy = folder / "group-2026-01-01.db"
+    copy.touch()
+    os.utime(copy, (time.time() - 2.1 * DAY,) * 2)
+
+
+def fill_disk(served: Served) -> None:
+    doctor.ROOM *= 2**40
+
+
+def leave_old_unit(served: Served) -> None:
+    doctor.UNIT = Path(served.settings["DATABASE"]).with_name("trusted-group.service")
+    doctor.UNIT.write_text("ExecStart=/srv/trusted-group/.venv/bin/flask serve")
+
+
+def test_a_quiet_doctor_says_only_what_is_wrong(group: Group) -> None:
+    group.vonage.balance = 0.1
+
+    quiet = group.command("doctor", "--quiet")
+
+    assert quiet.exit_code == 1
+    assert set(re.findall(r"^\w+", quiet.output, re.M)) == {"wrong", "Wrong"}
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the doctor knows of it is as it was, afterwards."""
+    for name in ("ROOM", "UNIT"):
+        monkeypatch.setattr(doctor, name, getattr(doctor, name))
+
+
 @pytest.mark.parametrize(
     ("spoil", "told_so"),
     [
@@ -306,9 +360,17 @@ def open_env_file(served: Served) -> None:
         (drop_numbers, sentence("vonage-unavailable")),
         (refuse_update, "Vonage didn't accept the address"),
         (open_env_file, "can read"),
+        (spend_nearly_all, "The credit at Vonage is 0.19 EUR, less than one sign-up may cost"),
+        (turn_clock, "clock and Vonage's differ by "),
+        (spend_texts, "All 100 texts of 24 hours are spent"),
+        (stop_backups, "is older than two days"),
+        (fill_disk, "MB are free where"),
+        (leave_old_unit, "is of another version. Copy "),
     ],
 )
-def test_the_doctor_says_what_to_do(served: Served, local: Group, spoil: Any, told_so: str) -> None:
+def test_the_doctor_says_what_to_do(
+    served: Served, local: Group, machine: None, spoil: Any, told_so: str
+) -> None:
     spoil(served)
 
     found = local.command("doctor", "--fix")
@@ -372,6 +434,8 @@ def test_the_doctor_sees_an_untrusted_certificate(
     found = Group(create_app(settings), vonage).command("doctor")
 
     assert "The certificate of https://" in found.output
+    assert "This machine doesn't trust Vonage's certificate." in found.output
+    assert found.output.endswith("Wrong: BASE_URL, Vonage, number.\n")
 
 
 def test_vonage_finds_the_webhook_active_before_it_takes_it(served: Served, local: Group) -> None:

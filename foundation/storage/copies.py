@@ -1,4 +1,5 @@
-"""Copies of the database: whole ones, which lie beside it, and backups, which let nobody in."""
+"""Copies of the database: whole ones, which lie beside it, and backups, with which
+nobody can sign in."""
 
 import os
 import sqlite3
@@ -118,7 +119,7 @@ def put_in_place(content: bytes, database: Path) -> None:
 
 
 def lies_on_old_wal(database: Path) -> bool:
-    """Whether a copy of ours was put in the place of a database whose WAL is still there. SQLite
+    """Whether a copy of ours was put where a database was whose WAL is still there. SQLite
     would write that into it, without a word. Its header says that it has none (`without_wal`)."""
     wal = Path(f"{database}-wal")
     with database.open("rb") as file:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 import pydantic
@@ -243,6 +244,8 @@ class VonageAdapter(requests.adapters.HTTPAdapter):
 class VonageClient(HttpClient):
     """One for each API, with its own headers for each call. Needs `deadline` to be set."""
 
+    answered_at: int | None = None  # by Vonage's clock
+
     def __init__(self, auth: Auth, options: HttpClientOptions) -> None:
         super().__init__(auth, options)
         self._session.mount("https://", VonageAdapter())
@@ -255,7 +258,18 @@ class VonageClient(HttpClient):
         call = VonageClient.__new__(VonageClient)
         call.__dict__ |= self.__dict__
         call._headers = {"User-Agent": self._user_agent, "Accept": "application/json"}
-        return HttpClient.make_request(call, *args, **kwargs)
+        answer = HttpClient.make_request(call, *args, **kwargs)
+        self.answered_at = read_date(call.last_response)
+        return answer
+
+
+def read_date(answer: requests.Response | None) -> int | None:
+    """When it was sent, by the sender's clock."""
+    try:
+        sent = parsedate_to_datetime(answer.headers["Date"]) if answer is not None else None
+    except (KeyError, ValueError):
+        return None
+    return int(sent.timestamp()) if sent else None
 
 
 def connect(config: Mapping[str, Any]) -> VonageClient:
