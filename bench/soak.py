@@ -39,12 +39,13 @@ FAULTS = (
     Fault(hang(3), acts=True),
 )
 UNDERSTOOD = {
-    "starting": r"\[INFO\] (Starting granian|Listening at|Spawning worker|Started worker).*",
-    "stopping": r"\[INFO\] (Shutting down|Stopping worker|Stopped worker|Granian shutdown).*",
-    "8 threads": r"\[WARNING\] Configuration allows spawning up to 8 Python threads.*",
-    "Vonage failed, as it was told to": r"\[.*\] WARNING in vonage: The call to Vonage \(\w+\)"
+    "starting": r"\S+ INFO (Starting granian|Listening at|Spawning worker|Started worker).*",
+    "stopping": r"\S+ INFO (Shutting down|Stopping worker|Stopped worker|Granian shutdown).*",
+    "8 threads": r"\S+ WARNING Configuration allows spawning up to 8 Python threads.*",
+    "who joined and left": r"\S+ INFO [\w-]+ (joined|left|was removed)",
+    "Vonage failed, as it was told to": r"\S+ WARNING The call to Vonage \(\w+\)"
     r" failed: (HTTP \d+|\w+Error|Timeout\w*|ReadTimeout)",
-    "stopped while a request was half sent": r"\[WARNING\] Killing worker-\d after it refused .*",
+    "stopped while a request was half sent": r"\S+ WARNING Killing worker-\d after it refused .*",
 }
 LOST = (requests.ConnectionError, requests.Timeout)  # while it restarts
 

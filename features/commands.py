@@ -10,6 +10,7 @@ import click
 from flask import Blueprint, current_app
 
 from app import create_invite, prune, send_invite
+from foundation import cli
 from foundation.cli.command import ServingCommand, command
 from foundation.cli.source_files import write_served
 from foundation.storage.database import checkpoint, database_path, transaction
@@ -74,6 +75,8 @@ def prune_command() -> None:
 
 # Serving ------------------------------------------------------------------------------------------
 
+LOG_CONFIG = Path(cli.__file__).with_name("log.json")  # one format for granian's lines and ours
+
 
 @command(commands, "serve", ServingCommand)
 @click.option("--host", default="127.0.0.1", show_default=True)
@@ -99,7 +102,9 @@ def serve_command(host: str, port: int, workers: int, threads: int, factory: str
     granian += ["--interface", "wsgi", "--factory"]
     granian += ["--no-ws", "--host", address, "--port", str(port), "--workers", str(workers)]
     # Threads wait for Vonage, not for the processor, so there are more of them than processors.
-    granian += ["--blocking-threads", str(threads), "--workers-kill-timeout", "20", factory]
+    granian += ["--blocking-threads", str(threads), "--workers-kill-timeout", "20"]
+    granian += ["--respawn-failed-workers", "--respawn-interval", "1"]
+    granian += ["--log-config", str(LOG_CONFIG), factory]
     os.execv(granian[0], granian)
 
 

@@ -1,5 +1,6 @@
 """The systemd unit of deploy/."""
 
+import logging
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from foundation.cli.source_files import FILES, FOLDERS
 from simulator.vonage import Vonage
 from wsgi import create_app
 
-from .cast import ROOT, Group, Served, find_port, run_flask, wait_for
+from .cast import GRACE, MALLORY, ROOT, Browser, Group, Served, find_port, run_flask, wait_for
 
 UNIT = (ROOT / "deploy" / "trusted-group.service").read_text()
 
@@ -237,3 +238,58 @@ def test_when_the_server_ends_the_database_is_one_file(
     shutil.copy(database, alone)
     with closing(sqlite3.connect(alone)) as db:
         assert db.execute("SELECT event FROM journal").fetchall() == [("webhook_refused",)]
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(60)
+        yield listening
+
+
+def test_systemd_is_told_when_it_answers_and_a_killed_worker_comes_back(
+    settings: dict[str, str], tmp_path: Path, systemd: socket.socket
+) -> None:
+    """Its log has one format, with the time and the priority."""
+    settings["BASE_URL"] = f"http://localhost:{find_port()}"
+    environment = Served(settings, None, tmp_path).environment()  # type: ignore[arg-type]
+    command = [sys.executable, "-m", "flask", "serve", "--port", settings["BASE_URL"][-5:]]
+    told = environment | {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=told, stderr=log)
+    try:
+        assert systemd.recv(100) == b"READY=1"
+        assert requests.get(f"{settings['BASE_URL']}/healthz", timeout=20).ok
+
+        worker = subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True)
+        os.kill(int(worker), signal.SIGKILL)
+        wait_for(lambda: answers(settings["BASE_URL"]), seconds=60)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert any("worker" in line for line in lines)
+    assert [line for line in lines if not re.match(LOG_LINE, line)] == []
+
+
+LOG_LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (INFO|WARNING|ERROR) \S"
+
+
+def test_the_log_says_who_joined_and_went_and_what_went_wrong(
+    group: Group, ada: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    group.join(GRACE, "grace")
+    ada.post("/members/2/remove")
+    group.join(MALLORY, "mallory").post("/leave")
+    group.app.config["TEXTS_PER_DAY"] = 1
+    ada.post("/invite", phone=f"+{GRACE}")
+
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
+        ("INFO", "grace joined"),
+        ("INFO", "grace was removed"),
+        ("INFO", "mallory joined"),
+        ("INFO", "mallory left"),
+        ("WARNING", "All texts of 24 hours are spent (TEXTS_PER_DAY)"),
+    ]

@@ -3,6 +3,8 @@ loaded before they are forked, and they share most of that memory. When it has e
 is one file."""
 
 import gc
+import os
+import signal
 import sqlite3
 import sys
 from contextlib import closing, suppress
@@ -17,10 +19,17 @@ def serve(database: Path, workers: int) -> None:
         import_module(sys.argv[-1].partition(":")[0])  # the factory's; no app, so no connection
         gc.collect()
         gc.freeze()  # or each worker's hunt for garbage would write to all of it, and so copy it
+    os.register_at_fork(after_in_child=leave_interrupts_to_parent)
     try:
         entrypoint()  # type: ignore[no-untyped-call]
     finally:
         take_in_wal(database)
+
+
+def leave_interrupts_to_parent() -> None:
+    """A terminal's Ctrl-C reaches all processes, and granian then ends its workers by a second
+    signal. One that gets both at once hangs (granian 2.8)."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def take_in_wal(database: Path) -> None:

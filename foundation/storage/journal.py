@@ -2,7 +2,11 @@
 counted from, so a text's line is written before the text is sent."""
 
 import json
+import logging
 import sqlite3
+
+import click
+from flask import current_app
 
 from foundation.running import running
 from foundation.storage.authors import say_name
@@ -85,6 +89,19 @@ def record(
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (now(), event, actor, subject, invite_id, detail, parts),
     )
+    name = "budget_reached" if detail == "budget-spent" else event
+    if name in LOGGED and click.get_current_context(silent=True) is None:
+        current_app.logger.log(*LOGGED[name], {"actor": actor, "subject": subject})
+
+
+# What a server's log says, too, for those who look for trouble there.
+LOGGED = {
+    "joined": (logging.INFO, "%(actor)s joined"),
+    "left": (logging.INFO, "%(actor)s left"),
+    "removed": (logging.INFO, "%(subject)s was removed"),
+    "text_undelivered": (logging.WARNING, "A text to an invited friend wasn't delivered"),
+    "budget_reached": (logging.WARNING, "All texts of 24 hours are spent (TEXTS_PER_DAY)"),
+}
 
 
 def describe_event(line: sqlite3.Row, language: str) -> str:
