@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,11 @@ UNIT = (ROOT / "deploy" / "trusted-group.service").read_text()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze")
-def test_systemd_understands_every_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", sorted((ROOT / "deploy").glob("*.service")), ids=lambda u: u.name)
+def test_systemd_understands_every_line(tmp_path: Path, unit: Path) -> None:
     here = Path(sys.executable).parent
-    file = tmp_path / "trusted-group.service"
-    file.write_text(UNIT.replace("/srv/trusted-group/.venv/bin", str(here)))
+    file = tmp_path / unit.name.replace("@", "@choir").replace("backup", "trusted-group-backup")
+    file.write_text(unit.read_text().replace("/srv/trusted-group/.venv/bin", str(here)))
 
     found = subprocess.run(
         ["systemd-analyze", "verify", file], capture_output=True, text=True, timeout=60
@@ -66,6 +68,49 @@ def serving(settings: dict[str, str], tmp_path: Path) -> Iterator[str]:
     yield settings["BASE_URL"]
     process.terminate()
     process.wait(timeout=30)
+
+
+def test_the_other_units_are_as_strict() -> None:
+    """What they may do, from the capabilities on. A copy needs no network."""
+    strict, of_instance, of_backup = (
+        set(re.findall(r"^[A-Z]\w+=.*$", (ROOT / "deploy" / name).read_text(), re.M))
+        for name in ("trusted-group.service", "trusted-group@.service", "backup.service")
+    )
+    rights = {line for line in strict if re.match(STRICT, line)}
+    assert len(rights) > 20
+    assert rights - of_instance == set()
+    assert rights - of_backup == {"RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX"}
+    assert {"RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes"} <= of_backup
+
+
+STRICT = "Capability|Lock|Memory|NoNew|Private|Pro|RemoveIPC|Restrict|SystemCall|UMask"
+
+
+def test_two_groups_run_on_one_machine(
+    settings: dict[str, str], vonage: Vonage, tmp_path: Path
+) -> None:
+    """As trusted-group@.service starts them: one program, and a folder with .env for each."""
+    processes, urls = [], []
+    for name in ("choir", "family"):
+        folder, port = tmp_path / name, find_port()
+        folder.mkdir()
+        urls.append(f"http://localhost:{port}")
+        own = {"BASE_URL": urls[-1], "GROUP_NAME": name, "DATABASE": str(folder / "group.db")}
+        env_file = "".join(f"{key}={value}\n" for key, value in (settings | own).items())
+        (folder / ".env").write_text(env_file)
+        environment = {"PATH": os.environ["PATH"], "FLASK_APP": str(ROOT / "wsgi.py")}
+        environment["FLASK_SERVE_PORT"] = str(port)
+        command = [sys.executable, "-m", "flask", "serve"]
+        with (folder / "log").open("wb") as log:
+            processes.append(subprocess.Popen(command, cwd=folder, env=environment, stderr=log))
+    try:
+        for url, name in zip(urls, ("choir", "family"), strict=True):
+            wait_for(partial(answers, url), seconds=60)
+            assert name in requests.get(url, timeout=20).text
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait(timeout=60)
 
 
 def answers(url: str) -> bool:
