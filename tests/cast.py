@@ -256,7 +256,9 @@ def wait_for(is_true: Callable[[], object], seconds: float = 60) -> None:
 
 
 class Served:
-    """The program as `make serve` runs it: granian, two workers."""
+    """The program as `make serve` runs it, with one worker or more."""
+
+    workers = 1
 
     def __init__(
         self, settings: dict[str, str], vonage: Vonage, log: Path, url: str | None = None
@@ -306,7 +308,7 @@ class Served:
     def start(self, factory: str = "wsgi:create_app") -> None:
         port = self.url.rsplit(":", 1)[1]
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
-        command += ["--workers", "2", "--blocking-threads", "8", "--port", port]
+        command += ["--workers", str(self.workers), "--blocking-threads", "8", "--port", port]
         # A worker that is told to stop while it starts does not hear it (granian 2.8).
         command += ["--workers-kill-timeout", "3", factory]
         with self.log.open("ab") as log:
@@ -319,7 +321,7 @@ class Served:
                 start_new_session=True,  # so that all of it can be killed at once
             )
         try:
-            wait_for(lambda: all(self.is_up() for _ in range(10)), seconds=60)  # both workers
+            wait_for(lambda: all(self.is_up() for _ in range(5 * self.workers)), seconds=60)
         except BaseException:
             self.kill()
             raise

@@ -99,10 +99,19 @@ def grace_texted(group: Group) -> str:
 
 
 @pytest.fixture
-def served(settings: dict[str, str], vonage: Vonage, tmp_path: Path) -> Iterator[Served]:
+def workers() -> int:
+    """Of the served program. A module whose tests need two has a fixture of its own."""
+    return 1
+
+
+@pytest.fixture
+def served(
+    settings: dict[str, str], vonage: Vonage, tmp_path: Path, workers: int
+) -> Iterator[Served]:
     settings["BASE_URL"] = f"http://localhost:{find_port()}"
     served = Served(settings, vonage, tmp_path / "server.log")
-    assert served.command("init-db").returncode == 0
+    served.workers = workers
+    create_app(settings)  # and with it the database
     served.start()
     try:
         yield served

@@ -18,6 +18,11 @@ from .cast import CODE, GRACE, MALLORY, Group, Served, shown
 
 
 @pytest.fixture
+def workers() -> int:
+    return 2
+
+
+@pytest.fixture
 def settings(settings: dict[str, str]) -> dict[str, str]:
     return settings | {"TEXTS_PER_DAY": "100000"}
 

@@ -23,6 +23,11 @@ from .cast import ADA, GRACE, MALLORY, Group, Lock, Served, shown, wait_for
 YEAR = 365 * DAY
 
 
+@pytest.fixture
+def workers() -> int:
+    return 2
+
+
 def test_a_database_that_is_locked_for_a_second_is_noticed_by_nobody(
     served: Served, local: Group
 ) -> None:

@@ -2,7 +2,14 @@
 
 import re
 
+import pytest
+
 from .cast import ADA, GRACE, Group, Served
+
+
+@pytest.fixture
+def workers() -> int:
+    return 2
 
 
 def test_a_friend_is_invited_texts_back_and_signs_up(group: Group) -> None:

@@ -302,6 +302,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         patch.setenv("REQUESTS_CA_BUNDLE", str(server.certificate))
         settings = base_settings(vonage, server, folder / "group.db") | more
         served = Served(settings, vonage, folder / "server.log", f"http://127.0.0.1:{port}")
+        served.workers = 2
         group = Group(create_app(settings), vonage)
         assert group.command("program", "add", "wiki", "The wiki", WIKI).exit_code == 0
         for name in ("photos", "files", "empty"):

@@ -131,18 +131,17 @@ OF_PROGRAMS = {f"/openid/{what}" for what in ("token", "userinfo", "authorize", 
 OF_SCRIPTS = [f"/passkeys/{act}" for act in ("options", "add", "confirm", "sign-in")]
 
 
-@pytest.mark.parametrize("path", [*POSTS, *OF_SCRIPTS])
 @pytest.mark.parametrize("headers", CROSS_SITE, ids=str)
-def test_a_post_from_another_site_is_refused(
-    app: Flask, path: str, headers: dict[str, str]
-) -> None:
-    assert app.test_client().post(path, headers=headers).status_code == 403
+def test_a_post_from_another_site_is_refused(app: Flask, headers: dict[str, str]) -> None:
+    for path in (*POSTS, *OF_SCRIPTS):
+        assert app.test_client().post(path, headers=headers).status_code == 403, path
 
 
-@pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize("headers", OWN, ids=str)
-def test_a_post_from_our_own_page_is_not(app: Flask, path: str, headers: dict[str, str]) -> None:
-    assert app.test_client().post(path, headers=headers).status_code in (303, 400, 422)
+def test_a_post_from_our_own_page_is_not(app: Flask, headers: dict[str, str]) -> None:
+    for path in POSTS:
+        status = app.test_client().post(path, headers=headers).status_code
+        assert status in (303, 400, 422), path
 
 
 def test_no_route_that_changes_something_was_forgotten(app: Flask) -> None:
