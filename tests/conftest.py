@@ -11,6 +11,7 @@ from jinja2 import FileSystemBytecodeCache
 
 from foundation.running import running
 from foundation.typed.settings import SETTINGS
+from foundation.vonage import client
 from simulator.server import Server, make_certificate, serving
 from simulator.vonage import Vonage
 from wsgi import create_app
@@ -54,6 +55,13 @@ def vonage_server(
     with serving(vonage, certificates) as server:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.certificate))
         yield server
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
+    """So many seconds are all that Vonage has. (One test waits the real 8.)"""
+    monkeypatch.setattr(client, "VONAGE_SECONDS", 1.5)
+    return 1.5
 
 
 @pytest.fixture

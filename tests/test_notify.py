@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import pytest
 import time_machine
 
+from features import notify
 from features.notify import look_for_news
 from foundation.storage.database import transaction
 from foundation.typed.settings import WrongSettings
@@ -409,9 +410,12 @@ def test_what_is_so_when_it_is_set_is_no_news(settings: dict[str, str], vonage: 
     assert words(tell(after)) != [said]
 
 
-def test_a_slow_receiver_may_have_taken_it(group: Group, ada: Browser) -> None:
+def test_a_slow_receiver_may_have_taken_it(
+    group: Group, ada: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It's told three times at most."""
-    Listener.seconds = 11
+    monkeypatch.setattr(notify, "SECONDS", 1.0)
+    Listener.seconds = 2
     group.join(GRACE, "grace")
     group.rows("DELETE FROM outbox WHERE receiver = 'notify hook'")
     for _ in range(5):

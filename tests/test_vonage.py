@@ -134,8 +134,8 @@ def test_a_server_that_is_not_vonage_is_not_talked_to(
 
 
 @pytest.mark.parametrize("how", [hang(30), drip], ids=["hang", "drip"])
-def test_vonage_has_eight_seconds_in_all_however_it_spends_them(
-    app: Flask, vonage: Vonage, how: Any
+def test_vonage_has_so_many_seconds_in_all_however_it_spends_them(
+    app: Flask, vonage: Vonage, how: Any, impatient: float
 ) -> None:
     """The bound is the promise itself: 30 s of silence, or an answer that would take 5 minutes."""
     vonage.fail("check", how, acts=False)
@@ -148,7 +148,7 @@ def test_vonage_has_eight_seconds_in_all_however_it_spends_them(
         with pytest.raises(VonageUnavailable):
             CALLS["start"]()
 
-    assert 7 < time.monotonic() - began < 10
+    assert impatient - 1 < time.monotonic() - began < impatient + 2
     assert vonage.calls("start") == []  # the second call of one request had no time left
 
 
@@ -316,7 +316,11 @@ def test_a_proxy_is_asked_to_pass_on(
 
 @pytest.mark.parametrize("how", ["silent", "drips"])
 def test_a_slow_proxy_has_no_more_time_than_vonage(
-    app: Flask, vonage: Vonage, proxied: Callable[[str], SlowProxy], how: str
+    app: Flask,
+    vonage: Vonage,
+    proxied: Callable[[str], SlowProxy],
+    impatient: float,
+    how: str,
 ) -> None:
     proxied(how)
 
@@ -325,7 +329,7 @@ def test_a_slow_proxy_has_no_more_time_than_vonage(
 
 
 def test_a_proxy_does_not_make_an_answer_slower_than_it_may_be(
-    app: Flask, vonage: Vonage, proxied: Callable[[str], SlowProxy]
+    app: Flask, vonage: Vonage, proxied: Callable[[str], SlowProxy], impatient: float
 ) -> None:
     proxied("passes on")
     vonage.fail("text", drip, acts=True)

@@ -147,10 +147,9 @@ def test_vonage_fails(journey: Journey, call: str, name: str) -> None:
     run(journey, call, name, (REFUSALS | REJECTIONS | TROUBLES)[name])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("call", ["text", "start", "check"])
 @pytest.mark.parametrize("name", SLOW)
-def test_vonage_takes_its_time(journey: Journey, call: str, name: str) -> None:
+def test_vonage_takes_its_time(journey: Journey, impatient: float, call: str, name: str) -> None:
     run(journey, call, name, SLOW[name])
 
 
