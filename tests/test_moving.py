@@ -195,3 +195,51 @@ def test_daily_copies_are_named_for_the_day_and_kept_for_thirty(
 @pytest.mark.parametrize("words", [[], ["copy.db", "--daily", "."], ["--daily", "nowhere"]])
 def test_a_backup_needs_one_place(group: Group, words: list[str]) -> None:
     assert group.command("backup", *words).exit_code == 2
+
+
+# What stands for Docker: the container is this machine, where `flask` has the group's settings.
+DOCKER = """#!/bin/sh
+case "$*" in
+"compose exec -T group flask "*) shift 4 ;;
+"compose run --rm -T group flask "*) shift 5 ;;
+"compose run --rm group flask "*) shift 4 ;;
+"compose stop group" | "compose up --detach" | "compose up --detach --build") exit 0 ;;
+*) exit 99 ;;
+esac
+exec "$@"
+"""
+
+
+def read_row(name: str) -> list[str]:
+    """The commands in a row of the table of containers."""
+    (row,) = re.findall(rf"^\| {name} \| (.*) \|$", PAGE, re.M)
+    return re.findall(r"`([^`]+)`", row)
+
+
+def test_copies_go_out_of_a_container_and_back(
+    settings: dict[str, str], vonage: Vonage, tmp_path: Path
+) -> None:
+    group = Group(create_app(settings), vonage)
+    ada = group.join(ADA, "ada", bound=True)
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "docker").chmod(0o700)
+    path = f"{tmp_path}:{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
+    environment = settings | {"PATH": path, "FLASK_APP": str(ROOT / "wsgi.py")}
+
+    def run(line: str) -> str:
+        command = ["sh", "-ec", line]
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), (line, done.stderr)
+        return done.stdout
+
+    for line in read_row("backup"):
+        run(line)
+    group.join(GRACE, "grace")
+    told = "".join(run(line) for line in read_row("restore"))
+
+    assert "Gone, because they joined later: grace." in told
+    after = Group(create_app(settings), vonage)
+    assert after.rows("SELECT username FROM authors") == [("ada",)]
+    assert reopened(after, ada).username() is None
