@@ -114,6 +114,7 @@ $(INSTALLED): requirements.txt
 	@$(CHECK) || { echo "Packages of an older version are in the way, so all are installed again."; \
 		$(PYTHON) -m venv --clear $(VENV) && $(INSTALL) -r requirements.txt && $(CHECK); }
 	@echo $(NO_DOTENV) > $$($(BIN)/python -c "import site; print(site.getsitepackages()[0])")/trusted_group.pth
+	@cp requirements.txt $(VENV)/
 	@touch $(VENV)/installed-$$($(FIND_VERSION))
 
 # The catalogs, as the program reads them.

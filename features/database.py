@@ -16,6 +16,7 @@ from foundation.storage.copies import (
     NOT_IN_BACKUPS,
     Members,
     check_copy,
+    keep_beside,
     make_copy,
     put_in_place,
     read_members,
@@ -27,6 +28,7 @@ from foundation.storage.database import (
     is_database_older,
     open_database,
     refuse_newer,
+    refuse_old_wal,
     require_current_database,
 )
 from foundation.storage.migrations import (
@@ -34,6 +36,7 @@ from foundation.storage.migrations import (
     DatabaseInUse,
     MigrationFailed,
     find_versions,
+    is_newer,
     lock_database,
     locked_for_migration,
     migrate,
@@ -77,7 +80,7 @@ def create_or_bring_up_to_date(path: Path) -> None:
     require_current_database()
     drop_invites_of_old_key()
     delete_old_copies(path.parent, f"{path.name}.before-*")
-    delete_old_copies(path.parent, f"{path.name}.after-*")
+    delete_old_copies(path.parent, f"{path.name}.replaced-*")
     click.echo(f"The settings are right and the database {path} is ready.")
 
 
@@ -115,16 +118,17 @@ def delete_old_copies(folder: Path, pattern: str) -> None:
 
 
 def try_on_copy(path: Path) -> None:
-    """Nothing is written: the copy is in memory."""
+    """The copy is in memory."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
-        if path.exists():
-            with closing(sqlite3.connect(path)) as db:
-                db.backup(copy)
         try:
+            if path.exists():
+                refuse_old_wal(path)
+                with closing(sqlite3.connect(path)) as db:
+                    db.backup(copy)
             refuse_newer(copy)
             if find_versions(copy):
                 migrate(copy, running().parts)
-        except MigrationFailed as error:
+        except (MigrationFailed, sqlite3.Error) as error:
             raise click.ClickException(
                 f"The database can't be brought up to date ({error})."
             ) from None
@@ -132,19 +136,21 @@ def try_on_copy(path: Path) -> None:
 
 
 def go_back(path: Path) -> None:
+    """For the older program, after an upgrade that changed the database: the newest copy may be of
+    before another upgrade, weeks ago."""
     copies = path.parent.glob(f"{path.name}.before-*")
     newest = max(copies, key=lambda copy: copy.stat().st_mtime, default=None)
     if newest is None:
         raise click.ClickException(f"There is no {path.name}.before-... to go back to.")
-    kept = newest.with_name(newest.name.replace(".before-", ".after-"))
     with replacing_database(path):
         with closing(sqlite3.connect(path)) as db:
-            store(make_copy(db), kept, like=path)
+            if not is_newer(db, running().parts):
+                raise click.ClickException(
+                    "This version can use the database as it is. Install the one that you had"
+                    f" first, or say which copy you want: `flask restore {newest}`."
+                )
         told = replace_database(path, newest.read_bytes())
-    click.echo(
-        f"The database is as it was before the upgrade: start the version that you had. {kept} is"
-        f" what it was just now.{told}"
-    )
+    click.echo(f"The database is as it was before the upgrade.{told}")
 
 
 # Copies -------------------------------------------------------------------------------------------
@@ -178,7 +184,7 @@ def backup_command(file: Path | None, daily: Path | None) -> None:
 def write_copy(file: Path) -> None:
     try:
         content = make_copy(get_db(), NOT_IN_BACKUPS.union(*hooks("not_in_backups")))
-        members = check_copy(content).all
+        members = check_copy(content, running().parts).all
         if file == STREAM:
             write_to_output(content)
         else:
@@ -226,11 +232,15 @@ def replacing_database(path: Path) -> Iterator[None]:
 
 def replace_database(path: Path, content: bytes) -> str:
     """Returns what that means for people. Raises OSError, ValueError."""
-    now_in, then_in = None, check_copy(content)
+    now_in, then_in = None, check_copy(content, running().parts)
     with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
         now_in = read_members(db)  # unless it is damaged, or empty
+    told = [*tell_what_changed(now_in, then_in)]
+    if path.stat().st_size:
+        at = say_iso(now())[:19].replace(":", "")
+        told.append(f"What it was just now is in {keep_beside(path, f'replaced-{at}')}.")
     put_in_place(content, path)
-    return "".join(f" {told}" for told in tell_what_changed(now_in, then_in))
+    return "".join(f" {line}" for line in told)
 
 
 def tell_what_changed(now_in: Members | None, then_in: Members) -> Iterator[str]:

@@ -78,7 +78,7 @@ def examine(fix: bool) -> Iterator[tuple[str, bool, str]]:
     checks: dict[str, Callable[[], str]] = {
         "settings": check_settings,
         "database": check_database,
-        "unit": check_unit,
+        "units": check_units,
         "server": check_files,
         "BASE_URL": check_base_url,
         "Vonage": check_account,
@@ -178,18 +178,20 @@ def check_database() -> str:
     return f"The database {path} is sound, and only you can read it."
 
 
-UNIT = Path("/etc/systemd/system/trusted-group.service")
+UNITS = Path("/etc/systemd/system")
 ROOM = 20 * 2**20  # bytes; what a year of a group takes
 
 
-def check_unit() -> str:
-    """Changes of one's own have a place beside it: systemctl edit."""
-    of_this_version = Path(current_app.root_path, "deploy", UNIT.name)
-    if UNIT.exists() and UNIT.read_bytes() != of_this_version.read_bytes():
-        raise Trouble(
-            f"{UNIT} is of another version. Copy {of_this_version} there, then `systemctl"
-            " daemon-reload`; `systemctl edit trusted-group` is for changes of your own."
-        )
+def check_units() -> str:
+    """Changes of one's own have a place beside them: systemctl edit."""
+    for name in ("trusted-group.service", "trusted-group@.service", "trusted-group-backup.service"):
+        ours = Path(current_app.root_path, "deploy", name.replace("trusted-group-", ""))
+        unit = UNITS / name
+        if unit.exists() and unit.read_bytes() != ours.read_bytes():
+            raise Trouble(
+                f"{unit} is of another version. Copy {ours} there, then `systemctl daemon-reload`;"
+                f" `systemctl edit {name}` is for changes of your own."
+            )
     return ""
 
 

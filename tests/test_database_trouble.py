@@ -229,3 +229,25 @@ def test_what_ended_threads_had_open_is_closed_by_the_next_one(settings: dict[st
             closed.execute("SELECT 1")
     assert kept[2].execute("SELECT 1").fetchone()[0] == 1
     assert connections.db.execute("SELECT 1").fetchone()[0] == 1
+
+
+def test_no_connection_of_a_living_thread_is_closed(settings: dict[str, str]) -> None:
+    """Sixteen threads at a time open theirs at once, and end."""
+    connections = running(create_app(settings)).connections
+    wrong: list[BaseException] = []
+
+    def use() -> None:
+        try:
+            for _ in range(3):
+                connections.db.execute("SELECT count(*) FROM authors").fetchone()
+        except sqlite3.Error as error:
+            wrong.append(error)
+
+    for _ in range(150):
+        threads = [threading.Thread(target=use) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert wrong == []

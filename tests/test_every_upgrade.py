@@ -104,5 +104,6 @@ def test_to_the_newest_and_back(commit: str, settings: dict[str, str], tmp_path:
     if "up to date" not in up.stdout:
         assert dump(database) == before  # it is of this version
         return
-    back = run_flask(tmp_path, "init-db", "--back", **settings)
+    (copy,) = database.parent.glob("group.db.before-*")
+    back = run_flask(tmp_path, "restore", str(copy), **settings)
     assert (back.returncode, dump(database)) == (0, before)

@@ -69,6 +69,7 @@ class Wiki(BaseHTTPRequestHandler):
     """The guarded program. It answers with all that it was told."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     asked: ClassVar[list[dict[str, Any]]] = []
     first_seen: ClassVar[Event] = Event()
 
@@ -147,6 +148,11 @@ class Proxy(NamedTuple):
         return [*self.folder.glob("*.crt"), *self.folder.glob("caddy/**/root.crt")]
 
 
+# Made once: reading the system's certificates takes longer than a request.
+TRUSTING = ssl.create_default_context()
+TRUSTING.check_hostname, TRUSTING.verify_mode = False, ssl.CERT_NONE
+
+
 class Visitor:
     """A browser: it finds every name at the proxy, and keeps cookies. Headers go out as given,
     also odd ones and the same one twice."""
@@ -177,10 +183,8 @@ class Visitor:
         return answer
 
     def connect(self, host: str) -> ssl.SSLSocket:
-        trusting = ssl.create_default_context()
-        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
         plain = socket.create_connection(("127.0.0.1", self.proxy.port), timeout=20)
-        return trusting.wrap_socket(plain, server_hostname=host)
+        return TRUSTING.wrap_socket(plain, server_hostname=host)
 
     def send_slowly(self, url: str, chunks: Iterable[bytes], headers: Headers) -> Answer:
         """A body that comes in pieces, without saying how long it is."""
@@ -939,12 +943,10 @@ def test_half_sent_forms_hold_none_of_our_threads(guarded: Guarded, proxy: Proxy
         "POST /login HTTP/1.1\r\nHost: group.example.org\r\nSec-Fetch-Site: same-origin\r\n"
         "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nphone="
     )
-    trusting = ssl.create_default_context()
-    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     with ExitStack() as stack:
         for _ in range(32):
             plain = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
-            half = trusting.wrap_socket(plain, server_hostname="group.example.org")
+            half = TRUSTING.wrap_socket(plain, server_hostname="group.example.org")
             stack.enter_context(half)
             half.sendall(head.encode())
 

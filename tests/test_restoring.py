@@ -47,9 +47,11 @@ def test_a_restored_copy_says_what_it_means_for_whom(
         " They sign in with a passkey: grace."
         " Invite them again, for their usernames: ada, mallory."
         " Members again, although they were removed or had left: mallory."
-        " Gone, because they joined later: hedy.\n"
+        " Gone, because they joined later: hedy."
+        f" What it was just now is in {kept_of(settings)}.\n"
     )
     database = Path(settings["DATABASE"])
+    assert len(read(kept_of(settings), "SELECT * FROM authors")) == 4
     assert database.stat().st_mode & 0o777 == 0o600
     group = Group(create_app(settings), vonage)
     again = group.browser()
@@ -57,6 +59,12 @@ def test_a_restored_copy_says_what_it_means_for_whom(
     assert again.username() is None
     assert group.rows("SELECT username FROM authors") == [("ada",), ("grace",), ("mallory",)]
     assert group.one("PRAGMA integrity_check") == "ok"
+
+
+def kept_of(settings: dict[str, str]) -> Path:
+    database = Path(settings["DATABASE"])
+    (kept,) = database.parent.glob(f"{database.name}.replaced-*")
+    return kept
 
 
 def test_a_copy_goes_through_pipes(group: Group, settings: dict[str, str], tmp_path: Path) -> None:
@@ -86,7 +94,7 @@ def test_what_is_no_copy_changes_nothing(
     wrong = tmp_path / "wrong"
     if content is None:
         with closing(sqlite3.connect(wrong)) as db:
-            db.execute("CREATE TABLE letters (x)")
+            db.execute("CREATE TABLE authors (id, username)")
     else:
         wrong.write_bytes(content)
     before = dump(Path(settings["DATABASE"]))
@@ -141,30 +149,53 @@ def test_a_copy_that_was_put_onto_an_old_wal_says_which_files_to_remove(
 # Back from an upgrade -----------------------------------------------------------------------------
 
 
-def test_back_from_an_upgrade(
-    settings: dict[str, str],
-    older: Path,  # noqa: F811
-    tmp_path: Path,
-) -> None:
-    """The older program finds its database, and everybody signed in."""
+@pytest.fixture
+def upgraded(settings: dict[str, str], older: Path, tmp_path: Path) -> list[str]:  # noqa: F811
+    """What the database was before it became one that this version doesn't know."""
     before = dump(older)
     done = run_flask(tmp_path, "init-db", **settings)
     assert "`flask init-db --back` goes back to that." in done.stdout
-    copy = older.with_name("group.db.before-2")
-    assert copy.stat().st_mode & 0o777 == 0o600
+    assert older.with_name("group.db.before-2").stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(older)) as db:
+        db.execute("PRAGMA user_version = 99")
+    return before
 
+
+def test_back_from_an_upgrade(
+    settings: dict[str, str],
+    older: Path,  # noqa: F811
+    upgraded: list[str],
+    tmp_path: Path,
+) -> None:
+    """The older program finds its database, and everybody signed in."""
     back = run_flask(tmp_path, "init-db", "--back", **settings)
 
     assert (back.returncode, back.stderr) == (0, "")
-    assert "start the version that you had" in back.stdout
     assert "signed in then are signed in again" in back.stdout
-    assert dump(older) == before
-    assert read(older.with_name("group.db.after-2"), "SELECT count(*) FROM passkeys") == [(0,)]
+    assert dump(older) == upgraded
+    assert read(kept_of(settings), "PRAGMA user_version") == [(99,)]
     # And forward again, with nobody signed out.
     assert run_flask(tmp_path, "init-db", **settings).returncode == 0
     ada = create_app(settings).test_client()
     ada.set_cookie("session", ADAS_COOKIE)
-    assert ada.get("/devices").status_code in (200, 303)
+    assert "Hello, ada" in ada.get("/").text
+
+
+def test_back_is_only_for_who_cannot_use_the_database(
+    settings: dict[str, str],
+    older: Path,  # noqa: F811
+    upgraded: list[str],
+    tmp_path: Path,
+) -> None:
+    """The copy may be of weeks ago, and a second time it would be gone what was kept."""
+    assert run_flask(tmp_path, "init-db", "--back", **settings).returncode == 0
+
+    again = run_flask(tmp_path, "init-db", "--back", **settings)
+
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert f"`flask restore {older}.before-2`" in again.stderr
+    assert dump(older) == upgraded
+    assert read(kept_of(settings), "PRAGMA user_version") == [(99,)]
 
 
 def test_there_may_be_nothing_to_go_back_to(settings: dict[str, str], tmp_path: Path) -> None:
@@ -174,3 +205,35 @@ def test_there_may_be_nothing_to_go_back_to(settings: dict[str, str], tmp_path: 
 
     assert done.returncode == 1
     assert done.stderr == "Error: There is no group.db.before-... to go back to.\n"
+
+
+def test_a_copy_of_a_newer_version_is_not_taken(
+    backup: Path, settings: dict[str, str], tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(backup)) as db:
+        db.execute("PRAGMA user_version = 99")
+    before = dump(Path(settings["DATABASE"]))
+
+    done = run_flask(tmp_path, "restore", str(backup), **settings)
+
+    told = "Error: Nothing has changed: it was made by a newer version of this program\n"
+    assert (done.returncode, done.stderr) == (1, told)
+    assert dump(Path(settings["DATABASE"])) == before
+
+
+def test_what_is_only_tried_says_what_is_wrong_in_one_line(
+    backup: Path, settings: dict[str, str], tmp_path: Path
+) -> None:
+    """And takes in no WAL that isn't the database's."""
+    settings["DATABASE"] = "other.db"
+    (tmp_path / "other.db").write_bytes(backup.read_bytes())
+    (tmp_path / "other.db-wal").write_bytes(b"of another")
+    old_wal = run_flask(tmp_path, "init-db", "--try", str(tmp_path), **settings)
+    assert (old_wal.returncode, old_wal.stderr.count("\n")) == (2, 1)
+    assert (tmp_path / "other.db-wal").read_bytes() == b"of another"
+
+    (tmp_path / "other.db-wal").unlink()
+    assert run_flask(tmp_path, "init-db", "--try", str(tmp_path), **settings).returncode == 0
+    (tmp_path / "other.db").write_bytes(b"a letter" * 1000)
+    damaged = run_flask(tmp_path, "init-db", "--try", str(tmp_path), **settings)
+    assert (damaged.returncode, damaged.stderr.count("\n")) == (1, 1)

@@ -328,8 +328,9 @@ def fill_disk(served: Served) -> None:
 
 
 def leave_old_unit(served: Served) -> None:
-    doctor.UNIT = Path(served.settings["DATABASE"]).with_name("trusted-group.service")
-    doctor.UNIT.write_text("ExecStart=/srv/trusted-group/.venv/bin/flask serve")
+    doctor.UNITS = Path(served.settings["DATABASE"]).parent
+    unit = doctor.UNITS / "trusted-group.service"
+    unit.write_text("ExecStart=/srv/trusted-group/.venv/bin/flask serve")
 
 
 def test_a_quiet_doctor_says_only_what_is_wrong(group: Group) -> None:
@@ -344,7 +345,7 @@ def test_a_quiet_doctor_says_only_what_is_wrong(group: Group) -> None:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the doctor knows of it is as it was, afterwards."""
-    for name in ("ROOM", "UNIT"):
+    for name in ("ROOM", "UNITS"):
         monkeypatch.setattr(doctor, name, getattr(doctor, name))
 
 

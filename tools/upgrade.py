@@ -1,19 +1,22 @@
 """`make upgrade`: to the next version or not at all. What runs goes on until the new program has an
-environment of its own beside the old one, and was tried on a copy of the database.
+environment of its own beside the one in use, and was tried on a copy of each group's database.
 
 It needs nothing but Python, because it changes what everything else needs."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 VENV, BEFORE, NEXT = ROOT / ".venv", ROOT / ".venv-before", ROOT / ".upgrade"
+GROUPS = Path("/etc/trusted-group")  # of several on one machine: a folder each, with .env
+UNITS = Path("/etc/systemd/system")
 
 
 class Failed(Exception):
@@ -22,14 +25,28 @@ class Failed(Exception):
 
 def main() -> None:
     try:
-        upgrade(sys.argv[1] if len(sys.argv) > 1 else None)
-    except Failed as failure:
+        with alone():
+            upgrade(sys.argv[1] if len(sys.argv) > 1 else None)
+    except (Failed, OSError) as failure:
         sys.exit(str(failure))
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Nothing has changed, and what ran still runs.")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    folder = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Failed("Another upgrade is running.") from None
+    finally:
+        os.close(folder)
 
 
 def upgrade(wanted: str | None) -> None:
     """To what is wanted, such as v1.2.0; without that, to the newest."""
-    was, old = "", VENV
     try:
         refuse_changes()
         git("fetch", "--quiet", "--tags")
@@ -40,7 +57,8 @@ def upgrade(wanted: str | None) -> None:
         print(f"Getting {target} ...", flush=True)
         with checked_out(target):
             environment = build_environment()
-            try_it(environment)
+            for folder in find_groups():
+                init_db(folder, NEXT, environment, "--try", str(ROOT))
         old = switch(target, environment)
     except Failed as failure:
         raise Failed(f"{failure}\nNothing has changed, and what ran still runs.") from None
@@ -48,7 +66,9 @@ def upgrade(wanted: str | None) -> None:
         restart()
     except Failed as failure:
         go_back(was, old)
-        raise Failed(f"{failure}\nThe version from before is back, and its database.") from None
+        raise Failed(f"{failure}\nThe version from before is back, with its database.") from None
+    drop_other_environments(old)
+    name_old_units()
 
 
 def refuse_changes() -> None:
@@ -63,13 +83,18 @@ def refuse_changes() -> None:
 
 
 def find_newest() -> str | None:
-    """On a tag, as docs/running.md installs it: the newest after it. On a branch: that branch."""
+    """On a branch: its newest commit. On a tag: the newest tag after it that is a release."""
     if branch := git("branch", "--show-current"):
         upstream = f"origin/{branch}"
         return upstream if git("rev-list", f"HEAD..{upstream}") else None
-    later = git("tag", "--contains", "HEAD", "--sort=-v:refname", "--list", "v[0-9]*").split()
     here = git("tag", "--points-at", "HEAD").split()
-    return next((tag for tag in later if tag not in here), None)
+    if not here:
+        raise Failed("This is neither a branch nor a release. Say where to: TO=origin/main, say.")
+    later = git("tag", "--contains", "HEAD", "--sort=-v:refname", "--list", "v[0-9]*").split()
+    return next((tag for tag in later if "-" not in tag and tag not in here), None)
+
+
+# The new version, beside the one in use -----------------------------------------------------------
 
 
 @contextmanager
@@ -89,57 +114,67 @@ def drop_next() -> None:
 
 
 def build_environment() -> Path:
-    """Beside the one in use, and named for its list; the one in use where that is the same."""
-    lists = [(folder / "requirements.txt").read_bytes() for folder in (ROOT, NEXT)]
-    if lists[0] == lists[1]:
+    """Named for its list. The one in use, where it has what the new list says."""
+    wanted = (NEXT / "requirements.txt").read_bytes()
+    if wanted == installed_list(VENV):
         return VENV
-    environment = ROOT / f".venv-{sha256(lists[1]).hexdigest()[:8]}"
-    if environment != VENV.resolve():
+    environment = ROOT / f".venv-{sha256(wanted).hexdigest()[:8]}"
+    if environment == VENV.resolve():  # somebody has installed another list there
+        environment = environment.with_name(f"{environment.name}-2")
+    python = Path(sys.base_prefix, "bin", f"python3.{sys.version_info[1]}")
+    words = [f"VENV={environment}", f"PYTHON={python if python.exists() else 'python3'}"]
+    shutil.rmtree(environment, ignore_errors=True)
+    try:
+        run("make", "--no-print-directory", "-C", str(NEXT), "install", *words)
+    except BaseException:
         shutil.rmtree(environment, ignore_errors=True)
-        try:
-            run("make", "--no-print-directory", "-C", str(NEXT), "install", f"VENV={environment}")
-        except Failed:
-            shutil.rmtree(environment, ignore_errors=True)
-            raise
+        raise
     return environment
 
 
-def try_it(environment: Path) -> None:
-    """The new program reads the settings, starts, and brings a copy of the database up to date."""
-    flask = environment / "bin" / "flask"
-    run(str(flask), "--app", "wsgi", "init-db", "--try", str(ROOT), cwd=NEXT)
+def installed_list(environment: Path) -> bytes:
+    """Older makefiles kept none there."""
+    kept = environment / "requirements.txt"
+    return (kept if kept.exists() else ROOT / "requirements.txt").read_bytes()
+
+
+def find_groups() -> list[Path]:
+    """The folders that their commands run in."""
+    groups = sorted(file.parent for file in GROUPS.glob("*/.env"))
+    return groups if groups and not (ROOT / ".env").exists() else [ROOT, *groups]
+
+
+def init_db(folder: Path, program: Path, environment: Path, *words: str) -> None:
+    command = [str(environment / "bin" / "flask"), "--app", str(program / "wsgi.py"), "init-db"]
+    run(*command, *words, cwd=program if folder == ROOT else folder)
+
+
+# From the one to the other ------------------------------------------------------------------------
 
 
 def switch(target: str, environment: Path) -> Path:
     """Returns the environment that was in use."""
-    was = git("rev-parse", "HEAD")
+    was, old = git("rev-parse", "HEAD"), VENV
     try:
         if git("branch", "--show-current"):
             git("merge", "--quiet", "--ff-only", target)
         else:
             git("checkout", "--quiet", "--detach", target)
+        if git("rev-parse", "HEAD") != git("rev-parse", f"{target}^{{commit}}"):
+            raise Failed(f"{target} isn't after this version. `git checkout {target}` goes there.")
         old = put_in_use(environment)
         install()
-    except Failed:
-        put_back(was)
+    except BaseException:
+        git("reset", "--quiet", "--keep", was)
+        put_in_use(old)
         raise
     return old
 
 
-def put_back(was: str) -> None:
-    git("reset", "--quiet", "--keep", was)
-
-
-def install() -> None:
-    """What is left: the catalogs."""
-    run("make", "--no-print-directory", "-C", str(ROOT), "install")
-
-
 def put_in_use(environment: Path) -> Path:
-    """Make .venv lead there. Returns what it was. What the lists say is installed already."""
-    for stamp in environment.glob("installed-*"):
-        stamp.touch()
+    """Make .venv lead there. Returns what it was. What its list says is installed already."""
     if environment == VENV:
+        stamp(VENV)
         return VENV
     if VENV.is_symlink():
         old = VENV.resolve()
@@ -150,13 +185,22 @@ def put_in_use(environment: Path) -> Path:
     link.unlink(missing_ok=True)
     link.symlink_to(environment.name)
     link.replace(VENV)
+    stamp(VENV)
     return old
 
 
+def stamp(environment: Path) -> None:
+    for file in environment.glob("installed-*"):
+        file.touch()
+
+
+def install() -> None:
+    """What is left: the catalogs."""
+    run("make", "--no-print-directory", "-C", str(ROOT), "install")
+
+
 def restart() -> None:
-    units = ["trusted-group"] if is_enabled("trusted-group") else []
-    found = output_of("systemctl", "list-units", "--plain", "--no-legend", "trusted-group@*")
-    units += [line.split()[0] for line in found.splitlines()]
+    units = find_units()
     if not units:
         print("Now restart the server.")
         return
@@ -164,26 +208,47 @@ def restart() -> None:
     print("Restarted.")
 
 
-def is_enabled(unit: str) -> bool:
-    try:
-        done = subprocess.run(["systemctl", "is-enabled", "--quiet", unit], capture_output=True)
-    except OSError:
-        return False  # a machine without systemd
-    return done.returncode == 0
+def find_units() -> list[str]:
+    units = ["trusted-group"] if ask_systemd("is-enabled", "trusted-group").returncode == 0 else []
+    listed = ask_systemd("list-units", "--plain", "--no-legend", "trusted-group@*").stdout
+    return units + [line.split()[0] for line in listed.splitlines()]
+
+
+def ask_systemd(*words: str) -> subprocess.CompletedProcess[str]:
+    """Also on a machine without it."""
+    with suppress(OSError):
+        return subprocess.run(["systemctl", *words], capture_output=True, text=True)
+    return subprocess.CompletedProcess(words, 1, "", "")
 
 
 def go_back(was: str, environment: Path) -> None:
-    """The database, too, where the new version has brought it up to date: then the old one doesn't
-    take it."""
-    put_back(was)
+    """The databases, too, where the new version has changed them: then the old one doesn't take
+    them. systemd itself may be starting the new one again and again."""
+    units = find_units()
+    for word in ("stop", "reset-failed"):
+        ask_systemd(word, *units)
+    git("reset", "--quiet", "--keep", was)
     put_in_use(environment)
     install()
-    flask = [str(VENV / "bin" / "flask"), "--app", "wsgi"]
-    try:
-        run(*flask, "init-db")
-    except Failed:
-        run(*flask, "init-db", "--back")
+    for folder in find_groups():
+        try:
+            init_db(folder, ROOT, VENV)
+        except Failed:
+            init_db(folder, ROOT, VENV, "--back")
     restart()
+
+
+def drop_other_environments(old: Path) -> None:
+    for environment in ROOT.glob(".venv-*"):
+        if environment not in (VENV.resolve(), old):
+            shutil.rmtree(environment, ignore_errors=True)
+
+
+def name_old_units() -> None:
+    for unit in UNITS.glob("trusted-group*.service"):
+        ours = ROOT / "deploy" / unit.name.replace("trusted-group-", "")
+        if ours.exists() and unit.read_bytes() != ours.read_bytes():
+            print(f"{unit} is of another version: `cp {ours} {unit} && systemctl daemon-reload`.")
 
 
 def git(*words: str) -> str:
@@ -191,14 +256,6 @@ def git(*words: str) -> str:
     if done.returncode:
         raise Failed(f"git {words[0]} failed: {done.stderr.strip()}")
     return done.stdout.rstrip()
-
-
-def output_of(*command: str) -> str:
-    """Nothing, where there is no such program."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True).stdout
-    except OSError:
-        return ""
 
 
 def run(*command: str, cwd: Path = ROOT) -> None:

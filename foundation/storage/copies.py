@@ -8,6 +8,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from foundation.storage.migrations import Part, find_versions, is_newer
+
 NOT_IN_BACKUPS = {
     "sessions", "pending_verifications", "whitelist", "sent_forms", "cooldowns",
     "inbound_messages", "outbox", "receivers",
@@ -47,13 +49,17 @@ class Members(NamedTuple):
     signed_in: set[str]
 
 
-def check_copy(content: bytes) -> Members:
+def check_copy(content: bytes, parts: Iterable[Part]) -> Members:
     """Open it, as somebody will who restores it. Raises ValueError with what is wrong."""
     try:
         with closing(sqlite3.connect(":memory:")) as copy:
             copy.deserialize(without_wal(content))
             if copy.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
                 raise ValueError("the copy is damaged")
+            if not find_versions(copy):
+                raise ValueError("this is no database of a group")
+            if is_newer(copy, parts):
+                raise ValueError("it was made by a newer version of this program")
             return read_members(copy)
     except sqlite3.Error as error:
         raise ValueError(f"this is no database of a group ({error})") from None
@@ -108,11 +114,26 @@ def give_name(opened: int, file: Path) -> None:
     os.link(f"/proc/self/fd/{opened}", file, src_dir_fd=opened, follow_symlinks=True)
 
 
+def keep_beside(database: Path, name: str) -> Path:
+    """A whole copy of it, also of one that is damaged. Returns its path."""
+    kept = database.with_name(f"{database.name}.{name}")
+    try:
+        with closing(sqlite3.connect(database)) as db:
+            content = make_copy(db)
+    except sqlite3.DatabaseError:
+        content = database.read_bytes()
+    store(content, kept, like=database)
+    return kept
+
+
 def put_in_place(content: bytes, database: Path) -> None:
     """Make that the database. What lies beside the old one is taken in or goes first: SQLite would
     take it for the new one's. Nobody may be using it. Raises OSError, ValueError."""
-    with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # it may be what stays, if we are killed now
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(database)) as db:
+        # It may be what stays, if we are killed now.
+        is_busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if is_busy:
+            raise OSError(f"another program uses {database}")
     for suffix in ("-wal", "-shm"):
         Path(f"{database}{suffix}").unlink(missing_ok=True)
     store(without_wal(content), database, like=database)

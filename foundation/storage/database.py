@@ -40,9 +40,11 @@ OPENED: WeakValueDictionary[tuple[int, Path], Connection] = WeakValueDictionary(
 
 
 def close_those_of_ended_threads() -> None:
+    """What was open before the threads are listed: one that starts meanwhile is in neither."""
+    opened = list(OPENED.items())
     with suppress(OSError):  # only Linux lists a process's threads
         alive = {int(name) for name in os.listdir("/proc/self/task")}
-        for (thread, _), db in list(OPENED.items()):
+        for (thread, _), db in opened:
             if thread not in alive:
                 db.close()
 
