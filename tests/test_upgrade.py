@@ -118,7 +118,8 @@ IMPOSSIBLE = "\nflask==99.0 --hash=sha256:" + "0" * 64 + "\n"
     [
         {"app_py": "\nraise RuntimeError('a bug')\n"},
         {"requirements_txt": IMPOSSIBLE},
-        {"schema_sql": "", "wsgi_py": "\nFEATURES = ()\ndel create_app\n"},
+        {"wsgi_py": "\ndel create_app\n"},
+        {"Makefile": "\ninstall: broken\nbroken:\n\tfalse\n"},
     ],
 )
 def test_a_version_that_does_not_start_changes_nothing(
@@ -165,7 +166,7 @@ def test_a_server_that_does_not_come_back_is_the_old_one_again(
     done = box.upgrade()
 
     assert done.returncode != 0
-    assert "The version from before is back, and its database." in done.stderr
+    assert "The version from before is back, with its database." in done.stderr
     assert (box.folder / "restarts").read_text().count("restarted") == 2
     assert box.commit == was
     assert read(older, "SELECT id_digest FROM sessions") == before
