@@ -8,7 +8,7 @@ from flask import Flask
 
 import app as journey
 from foundation.cli.command import make_app_of_commands
-from foundation.cli.ready import tell_systemd
+from foundation.cli.ready import tell_systemd_when_ready
 from foundation.storage.database import is_loading_a_command
 from foundation.typed.settings import WrongSettings
 from foundation.web.feature import Feature
@@ -48,5 +48,5 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     if config is None and not is_loading_a_command():
         read_all_templates(app)
         start_housekeeping(app, journey.do_each_minute)
-        tell_systemd()
+        tell_systemd_when_ready()
     return app

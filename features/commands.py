@@ -97,6 +97,7 @@ def serve_command(host: str, port: int, workers: int, threads: int, factory: str
     write_served(lock, Path(current_app.root_path))
     os.set_inheritable(lock, True)  # granian holds it from here on
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # or each thread keeps memory for itself
+    os.environ["SERVED_AT"] = f"{address}:{port}"
     os.environ["PYTHONPATH"] = current_app.root_path  # the folder of .env may be another one
     granian = [sys.executable, "-m", "foundation.cli.serving"]
     granian += [str(database_path(current_app)), str(workers)]
