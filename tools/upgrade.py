@@ -173,9 +173,13 @@ def switch(target: str, environment: Path) -> Path:
 
 def put_in_use(environment: Path) -> Path:
     """Make .venv lead there. Returns what it was. What its list says is installed already."""
-    if environment == VENV:
-        stamp(VENV)
-        return VENV
+    old = VENV if environment == VENV else lead_to(environment)
+    for stamp in VENV.glob("installed-*"):
+        stamp.touch()
+    return old
+
+
+def lead_to(environment: Path) -> Path:
     if VENV.is_symlink():
         old = VENV.resolve()
     else:
@@ -185,13 +189,7 @@ def put_in_use(environment: Path) -> Path:
     link.unlink(missing_ok=True)
     link.symlink_to(environment.name)
     link.replace(VENV)
-    stamp(VENV)
     return old
-
-
-def stamp(environment: Path) -> None:
-    for file in environment.glob("installed-*"):
-        file.touch()
 
 
 def install() -> None:
