@@ -12,6 +12,8 @@
 # make pictures   make the README's pictures, from what the browser tests see
 # make bench      measure, and write bench/RESULTS.md (needs wrk)
 # make soak       half an hour of everything that goes wrong; adds to bench/RESULTS.md
+# make year       a year in an hour: upgrades, full disks, restarts (needs root); adds to bench/RESULTS.md
+# make orders     each two requests at the same time, in every order of their steps; ten minutes
 
 PYTHON ?= python3
 HOST = 127.0.0.1
@@ -41,7 +43,8 @@ command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/
 	|| echo "Chromium is missing, so the tests in a real browser are skipped (apt-get install chromium)."
 endef
 
-.PHONY: demo setup serve docs translations test test-slow lint lock pictures bench soak install upgrade
+.PHONY: demo setup serve docs translations test test-slow lint lock pictures bench soak year orders \
+	install upgrade
 .DEFAULT_GOAL = demo
 
 demo: install
@@ -93,6 +96,12 @@ bench: .venv/tests-installed
 
 soak: .venv/tests-installed
 	$(BIN)/python -m bench.soak
+
+year: .venv/tests-installed
+	$(BIN)/python -m bench.year
+
+orders: .venv/tests-installed
+	$(BIN)/python -m tests.two_requests
 
 install: $(INSTALLED) $(VENV)/translated
 

@@ -166,7 +166,10 @@ def measure_size() -> list[str]:
 IMPORT = "import time; t = time.perf_counter(); import app; print(time.perf_counter() - t)"
 
 
-def describe_machine() -> str:
+TWO_WORKERS = "Two workers of 8 threads; wrk on the same cores, 8 connections."
+
+
+def describe_machine(served: str = TWO_WORKERS) -> str:
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
     )
@@ -181,8 +184,7 @@ def describe_machine() -> str:
     cores = len(os.sched_getaffinity(0))
     return (
         f"{datetime.now(UTC):%-d %B %Y}, commit {commit.stdout.strip()}, {cores} cores of {cpu},"
-        f" Python {platform.python_version()}. Two workers of 8 threads; wrk on the same"
-        " cores, 8 connections."
+        f" Python {platform.python_version()}. {served}"
     )
 
 
@@ -205,19 +207,22 @@ def main() -> None:
     text = "\n\n".join(parts) + "\n"
     print(text)
     if not quick:
-        RESULTS.write_text(text + find_section("Soak"))
+        RESULTS.write_text(text + "".join(map(find_section, OF_OTHERS)))
+
+
+OF_OTHERS = ("Soak", "A year")  # sections of RESULTS.md that other commands write
 
 
 def find_section(title: str) -> str:
-    """Of RESULTS.md, which two commands write; "" if there is none."""
+    """ "" if there is none."""
     _, mark, section = RESULTS.read_text().partition(f"\n## {title}\n")
-    return mark + section
+    return mark + section.partition("\n## ")[0]
 
 
 def write_section(title: str, text: str) -> None:
     """At the end of RESULTS.md, replacing an older one."""
-    rest = RESULTS.read_text().removesuffix(find_section(title))
-    RESULTS.write_text(f"{rest}\n## {title}\n\n{text}\n")
+    rest = RESULTS.read_text().replace(find_section(title), "").rstrip()
+    RESULTS.write_text(f"{rest}\n\n## {title}\n\n{text}\n")
 
 
 if __name__ == "__main__":

@@ -74,10 +74,13 @@ def milliseconds(text: str) -> float:
     return float(text.rstrip("usm")) * units[text.lstrip("0123456789.")]
 
 
-def ours(factory: str) -> list[str]:
-    """As `make serve WORKERS=2 THREADS=8` starts it."""
+TWO_WORKERS = ("--workers", "2", "--threads", THREADS)
+
+
+def ours(factory: str, *words: str) -> list[str]:
+    """As `make serve` starts it, with those words more."""
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "serve", "--port", "{port}"]
-    return [*command, "--workers", "2", "--threads", THREADS, factory]
+    return [*command, *words, factory]
 
 
 def granian(factory: str) -> list[str]:
@@ -88,13 +91,17 @@ def granian(factory: str) -> list[str]:
 
 @contextmanager
 def running(
-    command: list[str], settings: dict[str, str], port: int = 0, log: IO[bytes] | None = None
+    command: list[str],
+    settings: dict[str, str],
+    port: int = 0,
+    log: IO[bytes] | None = None,
+    program: Path = ROOT,
 ) -> Iterator[Running]:
     port = port or find_port()
     started = time.perf_counter()
     process = subprocess.Popen(
         [word.format(port=port) for word in command],
-        cwd=ROOT,
+        cwd=program,
         env={"PATH": os.environ["PATH"], "REQUESTS_CA_BUNDLE": "", **settings},
         stdout=log,
         stderr=log,

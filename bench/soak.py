@@ -24,7 +24,7 @@ from simulator.vonage import Answer, Fault, Vonage, answer_with, drop, hang
 from tests.cast import find_port
 
 from .__main__ import describe_machine, write_section
-from .servers import Running, ours, running
+from .servers import ROOT, Running, ours, running
 from .world import World, cookie_of
 
 MEMBERS = 200
@@ -41,10 +41,12 @@ FAULTS = (
 UNDERSTOOD = {
     "starting": r"\S+ INFO (Starting granian|Listening at|Spawning worker|Started worker).*",
     "stopping": r"\S+ INFO (Shutting down|Stopping worker|Stopped worker|Granian shutdown).*",
-    "8 threads": r"\S+ WARNING Configuration allows spawning up to 8 Python threads.*",
+    "16 threads": r"\S+ WARNING Configuration allows spawning up to 16 Python threads.*",
     "who joined and left": r"\S+ INFO [\w-]+ (joined|left|was removed)",
     "Vonage failed, as it was told to": r"\S+ WARNING The call to Vonage \(\w+\)"
     r" failed: (HTTP \d+|\w+Error|Timeout\w*|ReadTimeout)",
+    "wrong PINs, and PINs that still run": r"\S+ INFO The call to Vonage \((start|check)\)"
+    r" failed: HTTP (400|404|409|410)",
     "stopped while a request was half sent": r"\S+ WARNING Killing worker-\d after it refused .*",
 }
 LOST = (requests.ConnectionError, requests.Timeout)  # while it restarts
@@ -76,6 +78,7 @@ class Soak:
         self.world, self.url, self.seen = world, f"http://localhost:{port}", Seen()
         self.over, self.lock = threading.Event(), threading.Lock()
         self.ada = {"Cookie": world.cookie, "Sec-Fetch-Site": "same-origin"}
+        self.program = ROOT
 
     # What people do, each again and again in a thread of its own
 
@@ -191,24 +194,29 @@ class Soak:
 
     # The half hour
 
-    def run(self, minutes: float, log: Path) -> None:
+    def run(self, minutes: float, log: Path, restart_after: float = RESTART_AFTER) -> None:
         people = [self.befriend] * 3 + [self.ask_auth] * 3 + [self.send_half] * 3
         people += [self.offer_device, self.remove]
         began = time.monotonic()
         with ExitStack() as stack, log.open("wb") as output:
             stack.callback(self.over.set)
             while (left := minutes * 60 - (time.monotonic() - began)) > 30:
-                command = ours("wsgi:create_app")
-                with running(command, self.world.settings, self.port, output) as served:
+                if self.seen.counts["starts"]:
+                    self.between_starts()
+                settings, command = self.world.settings, ours("wsgi:create_app")
+                with running(command, settings, self.port, output, self.program) as served:
                     self.seen.counts["starts"] += 1
                     if self.seen.counts["starts"] == 1:
                         threads = [threading.Thread(target=self.repeat, args=(p,)) for p in people]
                         for thread in threads:
                             thread.start()
-                    self.watch(served, min(RESTART_AFTER, left))
+                    self.watch(served, min(restart_after, left))
             self.over.set()
             for thread in threads:
                 thread.join()
+
+    def between_starts(self) -> None:
+        """While it is stopped."""
 
     def repeat(self, act: Callable[[], None]) -> None:
         while not self.over.is_set():
@@ -234,7 +242,8 @@ class Soak:
     def look_for_the_lost(self) -> Iterator[str]:
         """Everybody who got in is in, nobody who was removed is, and each number has an invite or a
         member."""
-        with running(ours("wsgi:create_app"), self.world.settings, self.port):
+        command = ours("wsgi:create_app")
+        with running(command, self.world.settings, self.port, program=self.program):
             for name, cookie in self.seen.members.items():
                 if self.who_is(cookie) != name:
                     yield f"{name} is out"
@@ -267,11 +276,11 @@ def mean_after(points: list[tuple[int, float]], start: int) -> float:
     return statistics.mean(value for after, value in points if after == start)
 
 
-def find_odd_lines(log: Path) -> tuple[Counter[str], list[str]]:
+def find_odd_lines(log: Path, understood: dict[str, str]) -> tuple[Counter[str], list[str]]:
     counts: Counter[str] = Counter()
     odd = []
     for line in log.read_text().splitlines():
-        kind = next((kind for kind, form in UNDERSTOOD.items() if re.fullmatch(form, line)), None)
+        kind = next((kind for kind, form in understood.items() if re.fullmatch(form, line)), None)
         if kind is None:
             odd.append(line)
         else:
@@ -290,20 +299,28 @@ def main() -> None:
         soak.seen.members = {name: f"session={cookie_of(n)}" for n, name in enumerate(names)}
         soak.run(minutes, Path(folder) / "log")
         lost = [*soak.look_for_the_lost()]
-        lines, odd = find_odd_lines(Path(folder) / "log")
-    report(soak.seen, minutes, lost, lines, odd)
+        lines, odd = find_odd_lines(Path(folder) / "log", UNDERSTOOD)
+    write_report("Soak", soak.seen, minutes, lost, lines, odd)
 
 
-def report(seen: Seen, minutes: int, lost: list[str], lines: Counter[str], odd: list[str]) -> None:
+def write_report(
+    title: str,
+    seen: Seen,
+    minutes: float,
+    lost: list[str],
+    lines: Counter[str],
+    odd: list[str],
+) -> None:
     last = seen.counts["starts"]
-    first = min(3, last)  # which has the fifth minute
+    first = min(2, last)
     memory = [mean_after(seen.memory, start) for start in (first, last)]
     mapped = [mean_after(seen.mapped, start) for start in (first, last)]
     wal = [mean_after(seen.wal, start) for start in (first, last)]
     happened = ", ".join(f"{what} {count:,}" for what, count in sorted(seen.counts.items()))
     text = [
-        f"{describe_machine()} {minutes} minutes: {happened}; gave up after three PINs:"
-        f" {len(seen.gave_up)}. Lost: {len(lost)}. Wrong answers: {len(seen.wrong)}.",
+        f"{describe_machine('One worker of 16 threads.')} {minutes:g} minutes: {happened}; gave up"
+        f" after three PINs: {len(seen.gave_up)}. Lost: {len(lost)}. Wrong answers:"
+        f" {len(seen.wrong)}.",
         f"Memory of all processes together, MiB: after start {first} {memory[0]:.1f} on average,"
         f" after start {last} {memory[1]:.1f} ({memory[1] / memory[0]:.3f} times); besides, of"
         f" mapped files (programs, and the database, which grows) {mapped[0]:.1f}, {mapped[1]:.1f}."
@@ -312,7 +329,7 @@ def report(seen: Seen, minutes: int, lost: list[str], lines: Counter[str], odd: 
         f" not understood: {len(odd)}.",
     ]
     print("\n".join([*text, *lost[:20], *seen.wrong[:20], *odd[:20]]))
-    write_section("Soak", "\n\n".join(text))
+    write_section(title, "\n\n".join(text))
     if lost or seen.wrong or odd or memory[1] > memory[0] * 1.05 or wal[1] > wal[0] * 1.1:
         raise SystemExit(1)
 

@@ -22,7 +22,7 @@ from simulator.vonage import Vonage, hang
 from tests.cast import Group, base_settings, find_port
 from wsgi import create_app
 
-from .servers import Load, Running, ours, running
+from .servers import TWO_WORKERS, Load, Running, ours, running
 
 JOURNAL = ("invited", "texted_back", "pin_sent", "joined")
 
@@ -58,7 +58,8 @@ class World:
     @contextmanager
     def served(self) -> Iterator[Running]:
         """BASE_URL names another port where two run at once; no page that is measured minds."""
-        with running(ours("bench.clubhouse:create_clubhouse"), self.settings) as served:
+        command = ours("bench.clubhouse:create_clubhouse", *TWO_WORKERS)
+        with running(command, self.settings) as served:
             yield served
 
     def fill(self, sessions: int, members: int) -> None:

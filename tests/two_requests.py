@@ -1,0 +1,469 @@
+"""`make orders`: a group in which much is going on, and each two things that people do in it at the
+same time, in every order of their steps (orders.py). Says what was not as it must be afterwards."""
+
+import argparse
+import json
+import os
+import secrets
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import parse_qs
+
+import time_machine
+from werkzeug.test import TestResponse
+
+import app as journey
+from app import do_each_minute
+from foundation.storage.digests import digest_phone, digest_session
+from foundation.storage.outbox import claim_receivers
+from foundation.web.housekeeping import tell
+from simulator.server import make_certificate, serving
+from simulator.vonage import Vonage
+from wsgi import create_app
+
+from .authenticator import Passkey, decode
+from .cast import (
+    ADA,
+    CODE,
+    GRACE,
+    MALLORY,
+    SIGNATURE_SECRET,
+    Browser,
+    Group,
+    base_settings,
+    listening_with,
+)
+from .orders import Kept, Stage, all_schedules
+from .test_another_device import add, confirm, give, number, offer
+from .test_app_passwords import make as make_app_password
+from .test_circles import make_circle, put_into
+from .test_openid import VERIFIER, Program
+from .test_own_words import invite as invite_without_number
+from .test_passkeys import add as add_passkey
+from .test_passkeys import options, use
+from .test_programs import register
+
+IVY, HENRY, JUDY, KEVIN, LEO, OLGA, PAUL = (f"1202555010{n}" for n in range(2, 9))
+
+
+Pair = tuple[str, str]
+
+
+class Photos(BaseHTTPRequestHandler):
+    """Where a program is told of sign-outs."""
+
+    heard: ClassVar[list[str]] = []  # the devices
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        token = parse_qs(body)["logout_token"][0]
+        self.heard.append(json.loads(decode(token.split(".")[1]))["sid"])
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Request(NamedTuple):
+    """One that can be sent again and again, each time by a browser with those cookies."""
+
+    path: str
+    cookies: dict[str, str]
+    form: dict[str, str] | None = None
+    json: Any = None
+    auth: tuple[str, str] | None = None
+
+
+class World:
+    """Ada is the admin. Grace has all that a member can have: a circle, a tablet, a passkey, an app
+    password, an app that she's signed into, and two devices that are being added. Henry was
+    removed, and is invited again; Mallory was removed, and the photos haven't been told yet. Ivy
+    and Judy have a PIN each, and want one name. Kevin hasn't replied. One invite has no number."""
+
+    def __init__(self, group: Group, listening: str) -> None:
+        self.group = group
+        self.ada = group.join(ADA, "ada", bound=True)
+        self.grace, self.tablet = group.join(GRACE, "grace"), group.browser()
+        for name in ("wiki", "photos"):
+            register(self.ada, name)
+        self.photos = Program(group, self.ada, "photos", logout=f"{listening}/photos")
+        for title in ("Family", "Chess"):
+            make_circle(self.ada, title)
+        put_into(self.ada, "family", "grace")
+        add(self.grace, self.tablet)
+        make_app_password(self.grace)
+        for phone, name in ((HENRY, "henry"), (MALLORY, "mallory")):
+            browser = group.join(phone, name)
+            if name == "mallory":
+                self.photos.tokens(browser)
+                self.photos.tokens(self.add_device(browser))
+            self.ada.post(f"/members/{self.id_of(name)}/remove")
+        self.requests = self.prepare()
+        ids = group.rows("SELECT ids FROM outbox ORDER BY id")
+        self.spent = int(group.one("SELECT sum(parts) FROM journal"))
+        self.waiting = [json.loads(row)["sid"] for (row,) in ids]
+
+    def add_device(self, browser: Browser) -> Browser:
+        second = self.group.browser()
+        add(browser, second)
+        return second
+
+    def id_of(self, name: str) -> int:
+        return int(self.group.one("SELECT id FROM authors WHERE username = ?", name))
+
+    def invite_of(self, phone: str) -> int:
+        with self.group.app.app_context():
+            digest = digest_phone(phone)
+        return int(self.group.one("SELECT id FROM whitelist WHERE phone_digest = ?", digest))
+
+    def by(self, browser: Browser, path: str, **form: str) -> Request:
+        found = {name: browser.client.get_cookie(name) for name in ("session", "visitor")}
+        return Request(path, {name: one.value for name, one in found.items() if one}, form)
+
+    def texting(self, phone: str, text: str = CODE) -> Request:
+        return Request("/answer", {}, self.group.vonage.inbound(phone, text))
+
+    def signing_up(self, phone: str, name: str) -> Request:
+        browser = self.group.browser()
+        browser.get("/signup")
+        form = {"phone": f"+{phone}", "pin": self.group.vonage.pin_of(phone), "username": name}
+        return self.by(browser, "/login", **form)
+
+    def to_member(self, act: str, name: str) -> Request:
+        return self.by(self.ada, f"/members/{self.id_of(name)}/{act}")
+
+    def prepare(self) -> dict[str, Request]:
+        """Each kind of request, as one that is about to be sent."""
+        group = self.group
+        for phone, name in ((IVY, None), (JUDY, None), (HENRY, "henry"), (KEVIN, None)):
+            group.invite(phone, name)
+            if phone != KEVIN:
+                assert group.text(phone) == 204
+        word = invite_without_number(self.ada)
+        confirming, joining, stranger = group.browser(), group.browser(), group.browser()
+        give(confirming, offer(self.grace))
+        give(joining, offer(self.tablet))
+        confirm(self.tablet, joining)
+        stranger.get("/signup")
+        passkey = Passkey()
+        assert add_passkey(self.grace, passkey).status_code == 200
+        assert use(self.grace, passkey, "confirm").status_code == 200
+        tokens = self.photos.tokens(self.grace)
+        code = {"grant_type": "authorization_code", "code": self.photos.code(self.grace)}
+        code |= {"redirect_uri": self.photos.back, "code_verifier": VERIFIER}
+        refresh = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+        secret = (self.photos.id, self.photos.secret)
+        new_passkey = Passkey().create(options(self.grace, "add"))
+        used_passkey = passkey.get(options(stranger, "sign-in"))
+        group.pass_a_minute()
+        return {
+            "a reply with the word": self.texting(IVY),
+            "the first reply": self.texting(KEVIN),
+            "STOP": self.texting(IVY, "STOP"),
+            "a reply without the word": self.texting(KEVIN, "who is this?"),
+            "a sign-up": self.signing_up(IVY, "ivy"),
+            "a sign-up of another for the name": self.signing_up(JUDY, "ivy"),
+            "a sign-up of one who was removed": self.signing_up(HENRY, "henry"),
+            "withdraw": self.by(self.ada, f"/invite/{self.invite_of(IVY)}/revoke"),
+            "invite again": self.by(self.ada, "/invite", phone=f"+{IVY}"),
+            "invite for the name": self.by(self.ada, "/invite", phone=f"+{LEO}", username="ivy"),
+            "a member invites": self.by(self.grace, "/invite", phone=f"+{LEO}"),
+            "remove": self.to_member("remove", "grace"),
+            "leave": self.by(self.grace, "/leave", forget="yes"),
+            "sign out everywhere": self.to_member("sign-out", "grace"),
+            "sign out": self.by(self.grace, "/logout"),
+            "end the other devices": self.by(self.tablet, "/devices/end-others"),
+            "confirm a device": self.by(
+                self.grace, "/devices/add/confirm", number=number(confirming)
+            ),
+            "finish on a device": self.by(joining, "/join/finish"),
+            "sign in by passkey": self.by(stranger, "/passkeys/sign-in")._replace(
+                form=None, json={"credential": used_passkey}
+            ),
+            "add a passkey": self.by(self.grace, "/passkeys/add")._replace(
+                form=None, json={"credential": new_passkey}
+            ),
+            "exchange a code": Request("/openid/token", {}, code, auth=secret),
+            "refresh": Request("/openid/token", {}, refresh, auth=secret),
+            "make an app password": self.by(
+                self.grace, "/app-passwords", program="wiki", name="git"
+            ),
+            "take out of a circle": self.by(
+                self.ada, f"/admin/circles/family/members/{self.id_of('grace')}/drop"
+            ),
+            "put into a circle": self.by(
+                self.ada, "/admin/circles/chess/members", username="grace"
+            ),
+            "an own word": self.texting(OLGA, word),
+            "the same word of another": self.texting(PAUL, word),
+            "forget": self.to_member("forget", "henry"),
+        }
+
+    # What happens
+
+    KINDS_WITHOUT_REQUEST: ClassVar[dict[str, Callable[["World"], None]]] = {
+        "a row of the outbox": lambda world: world.tell_programs(),
+        "each minute": lambda world: world.keep_house(),
+    }
+
+    def kinds(self) -> list[str]:
+        return [*self.requests, *self.KINDS_WITHOUT_REQUEST]
+
+    def act(self, kind: str) -> TestResponse | None:
+        if other := self.KINDS_WITHOUT_REQUEST.get(kind):
+            other(self)
+            return None
+        return self.send(self.requests[kind])
+
+    def send(self, request: Request) -> TestResponse:
+        browser = Browser(self.group.app)
+        for name, value in request.cookies.items():
+            browser.client.set_cookie(name, value)
+        return browser.client.post(
+            request.path, data=request.form, json=request.json, auth=request.auth
+        )
+
+    def tell_programs(self) -> None:
+        with self.group.app.app_context():
+            for receiver in claim_receivers():
+                tell(self.group.app, receiver)
+
+    def keep_house(self) -> None:
+        with self.group.app.app_context():
+            do_each_minute()
+
+    # What must be true
+
+    def deliver_again(self, kinds: Pair, answers: list[Any]) -> None:
+        """As Vonage does, what was answered with 503."""
+        for kind, answer in zip(kinds, answers, strict=True):
+            if isinstance(answer, TestResponse) and answer.status_code == 503:
+                assert self.requests[kind].path == "/answer", kind
+                assert self.send(self.requests[kind]).status_code == 204, kind
+
+    def find_broken(self, kinds: Pair, answers: list[Any]) -> Iterator[str]:
+        """What is not as it must be, in words."""
+        yield from find_wrong_answers(kinds, answers)
+        with closing(sqlite3.connect(self.group.app.config["DATABASE"])) as db:
+            for told, sql in NEVER.items():
+                if rows := db.execute(sql).fetchall():
+                    yield f"{told}: {rows}"
+            yield from self.find_lost(kinds, answers, db)
+        yield from self.find_told_twice()
+        sent = sum(max(1, len(text.ids)) for text in self.group.vonage.texts if not text.is_reply)
+        if sent > self.group.app.config["TEXTS_PER_DAY"]:
+            yield f"{sent} texts were sent"
+
+    def find_lost(self, kinds: Pair, answers: list[Any], db: sqlite3.Connection) -> Iterator[str]:
+        """Everybody who was invited has an invite or is in, and who is told so has a session."""
+        for name, phone in (("ivy", IVY), ("judy", JUDY), ("henry", HENRY), ("kevin", KEVIN)):
+            with self.group.app.app_context():
+                digest = digest_phone(phone)
+            sql = "SELECT count(*) FROM whitelist WHERE phone_digest = ?"
+            has_invite = db.execute(sql, (digest,)).fetchone()[0]
+            sql = "SELECT author_id FROM pending_verifications WHERE phone_digest = ?"
+            is_in = (db.execute(sql, (digest,)).fetchone() or (None,))[0] is not None
+            if is_in and has_invite and "invite again" not in kinds:
+                yield f"{name} is in, and has an invite"
+            if not (is_in or has_invite or takes_invite_of(name, kinds)):
+                yield f"{name} has neither an invite nor a member"
+            if phone in self.group.vonage.checked and not is_in and not ends_sign_up(name, kinds):
+                yield f"{name}'s PIN is used up for nothing"
+        for kind, answer in zip(kinds, answers, strict=True):
+            if kind.startswith("a sign-up") and answer.status_code == 303:
+                cookie = answer.headers["Set-Cookie"].split("session=")[1].split(";")[0]
+                with self.group.app.app_context():
+                    digest = digest_session(cookie)
+                sql = "SELECT 1 FROM sessions WHERE id_digest = ?"
+                if not db.execute(sql, (digest,)).fetchone():
+                    yield f"{kind} is told of a session that isn't there"
+
+    def find_told_twice(self) -> Iterator[str]:
+        """The photos are told of each device once, and of the first ones first."""
+        heard = Photos.heard
+        if len(set(heard)) < len(heard) or heard[: len(self.waiting)] != self.waiting[: len(heard)]:
+            yield f"told {heard}, where {self.waiting} waited"
+
+
+def find_wrong_answers(kinds: Pair, answers: list[Any]) -> Iterator[str]:
+    for kind, answer in zip(kinds, answers, strict=True):
+        if isinstance(answer, BaseException):
+            yield f"{kind}: {answer!r}"
+        elif answer is not None and answer.status_code >= 500 and answer.status_code != 503:
+            yield f"{kind}: {answer.status_code}"
+    statuses = [answer.status_code for answer in answers if isinstance(answer, TestResponse)]
+    if kinds[0] == kinds[1] and kinds[0] in ONCE and statuses == [200, 200]:
+        yield f"{kinds[0]}, twice"
+
+
+ONCE = ("exchange a code", "sign in by passkey", "add a passkey")
+NEVER = {
+    "two members from one invite": (
+        "SELECT invite_id FROM journal WHERE event IN ('joined', 'rejoined', 'signed_in')"
+        " GROUP BY invite_id HAVING count(*) > 1"
+    ),
+    "one name for two": (
+        "SELECT actor FROM journal WHERE event = 'joined' GROUP BY actor HAVING count(*) > 1"
+    ),
+    "an invite with neither number nor word": (
+        "SELECT id FROM whitelist WHERE phone_digest IS NULL AND word_digest IS NULL"
+    ),
+    "a member who can't get in": (
+        "SELECT username FROM authors WHERE removed_at IS NULL AND username = 'ivy'"
+        " AND id NOT IN (SELECT author_id FROM sessions)"
+    ),
+    "an invite of somebody who is out": (
+        "SELECT whitelist.id FROM whitelist JOIN authors ON authors.id = whitelist.invited_by"
+        " WHERE removed_at IS NOT NULL"
+    ),
+} | {
+    f"{table} of somebody who is out": (
+        f"SELECT author_id FROM {table} JOIN authors ON authors.id = author_id"
+        " WHERE removed_at IS NOT NULL"
+    )
+    for table in (
+        "sessions",
+        "passkeys",
+        "app_passwords",
+        "openid_codes",
+        "openid_tokens",
+        "circle_members",
+    )
+}
+
+
+def takes_invite_of(name: str, kinds: Pair) -> bool:
+    if name == "ivy":
+        return "withdraw" in kinds
+    return name == "henry" and "forget" in kinds
+
+
+def ends_sign_up(name: str, kinds: Pair) -> bool:
+    """The invite ends, or its name is given away, while the PIN is being checked."""
+    if "invite for the name" in kinds and name in ("ivy", "judy"):
+        return True
+    if name == "ivy":
+        return not {"withdraw", "invite again", "STOP"}.isdisjoint(kinds)
+    return name == "henry" and "forget" in kinds
+
+
+# The walk -----------------------------------------------------------------------------------------
+
+# These send texts: each two of them once more, when the day's budget is enough for one text.
+TEXTING = (
+    "a reply with the word",
+    "the first reply",
+    "a reply without the word",
+    "invite again",
+    "invite for the name",
+    "a member invites",
+    "an own word",
+    "the same word of another",
+)
+
+
+class Walked(NamedTuple):
+    schedules: int
+    broken: Counter[str]
+    first: int  # the schedule that was the first to break something; 0: none did
+
+
+class Walk(NamedTuple):
+    world: World
+    stage: Stage
+    kept: Kept
+
+    def walk(self, pair: Pair, is_tight: bool = False, until_broken: bool = False) -> Walked:
+        count, first, broken = 0, 0, Counter[str]()
+        config, world = self.world.group.app.config, self.world
+        for schedule in all_schedules():
+            self.stage.put_back(self.kept)
+            Photos.heard.clear()
+            config["TEXTS_PER_DAY"] = world.spent + 1 if is_tight else 100
+            one, other = ((lambda kind=kind: world.act(kind)) for kind in pair)
+            answers = self.stage.doors.walk((one, other), schedule)
+            if answers is None:
+                continue
+            count += 1
+            world.deliver_again(pair, answers)
+            broken.update(world.find_broken(pair, answers))
+            if broken and not first:
+                first = count
+                if until_broken:
+                    break
+        return Walked(count, broken, first)
+
+
+@contextmanager
+def standing() -> Iterator[Walk]:
+    """The group, in memory as far as the system has a place for that."""
+    memory = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+    vonage = Vonage(signature_secret=SIGNATURE_SECRET)
+    with (
+        tempfile.TemporaryDirectory(dir=memory) as folder,
+        serving(vonage, make_folder(folder)) as server,
+    ):
+        os.environ["REQUESTS_CA_BUNDLE"] = str(server.certificate)
+        settings = base_settings(vonage, server, Path(folder, "first.db"))
+        settings |= {"SECRET_KEY": secrets.token_hex(32), "MEMBER_INVITES": "3"}
+        with time_machine.travel(1_800_000_000, tick=False), listening_with(Photos) as listening:
+            journey.SECOND_PRESS_PATIENCE = 0  # the first press goes on when it's let
+            world = World(Group(create_app(settings | {"TEXTS_PER_DAY": "100"}), vonage), listening)
+            stage = Stage(world.group.app, vonage, Path(folder))
+            yield Walk(world, stage, stage.keep())
+            stage.doors.close()
+
+
+def make_folder(folder: str) -> Path:
+    """With the certificate of Vonage."""
+    make_certificate(Path(folder))
+    return Path(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tests.two_requests", description=__doc__)
+    parser.add_argument("pair", nargs="*", help="two kinds of request; without them, all")
+    parser.add_argument("--tight", action="store_true", help="one text is left of the budget")
+    asked = parser.parse_args()
+    with standing() as walk:
+        is_broken = walk_one(walk, asked.pair, asked.tight) if asked.pair else walk_all(walk)
+    sys.exit(is_broken)
+
+
+def walk_one(walk: Walk, pair: list[str], is_tight: bool) -> bool:
+    """Until something is broken. Says in which order that was, and what."""
+    one, other = pair
+    found = walk.walk((one, other), is_tight, until_broken=True)
+    print(found.first or f"nothing in {found.schedules}", *found.broken)
+    return bool(found.broken)
+
+
+def walk_all(walk: Walk) -> bool:
+    pairs = [(pair, False) for pair in combinations_with_replacement(walk.world.kinds(), 2)]
+    pairs += [(pair, True) for pair in combinations_with_replacement(TEXTING, 2)]
+    schedules, wrong, began = 0, 0, time.monotonic()
+    for pair, is_tight in pairs:
+        found = walk.walk(pair, is_tight)
+        schedules += found.schedules
+        wrong += bool(found.broken)
+        told = [f"{count} times: {what}" for what, count in found.broken.items()]
+        print(f"{pair[0]} | {pair[1]}{' | one text left' * is_tight}:", found.schedules, *told)
+    print(
+        f"{len(walk.world.kinds())} kinds of request, {len(pairs)} pairs, {schedules:,} orders in"
+        f" {time.monotonic() - began:.0f} s: {wrong} pairs broke something."
+    )
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    main()
