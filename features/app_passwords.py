@@ -27,7 +27,7 @@ from foundation.web.forms import Form
 from foundation.web.forward_auth import read_program
 from foundation.web.notices import notify
 from foundation.web.sessions import IS_MEMBER, Member, acting, this_digest
-from foundation.words.clock import DAY, now
+from foundation.words.clock import DAY, MINUTE, now
 
 bp = Blueprint("app_passwords", __name__)
 
@@ -179,9 +179,20 @@ def find_caller(app: Flask, environ: WSGIEnvironment) -> sqlite3.Row | None:
         )
         .fetchone()
     )
-    if row and not 0 <= now() - row["used_at"] < DAY:
+    if row is None:
+        log_wrong_password(app, program)
+    elif not 0 <= now() - row["used_at"] < DAY:
         note_use(app, row["id"], row["author_id"])
     return row
+
+
+def log_wrong_password(app: Flask, program: str) -> None:
+    """Once a minute for each program: one with an old password asks again and again."""
+    here, event = running(app), f"wrong app password {program}"
+    known = here.connections.db.execute("SELECT 1 FROM programs WHERE name = ?", (program,))
+    if known.fetchone() and abs(now() - here.tallied_at.get(event, 0)) >= MINUTE:
+        here.tallied_at[event] = now()
+        app.logger.warning("A wrong app password was given for %s", program)
 
 
 def note_use(app: Flask, row_id: int, author_id: int) -> None:

@@ -172,6 +172,27 @@ def test_a_wrong_one_is_401_and_costs_no_write(group: Group, grace: Browser, pas
     assert "Remote-User" not in answer.headers
 
 
+def test_a_wrong_one_is_a_line_in_the_log_once_a_minute(
+    group: Group, grace: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    password = make(grace)
+    with time_machine.travel(1_900_000_000, tick=False) as clock:
+        for _ in range(3):
+            ask(group, "program=wiki", "grace", "a-wrong-one")
+            ask(group, "program=none-such", "grace", "a-wrong-one")
+        ask(group, "program=calendar", "grace", password)
+        assert told(caplog) == ["wiki", "calendar"]
+        clock.shift(60)
+        ask(group, "program=wiki", "grace", "a-wrong-one")
+    assert told(caplog) == ["wiki", "calendar", "wiki"]
+    assert "a-wrong-one" not in caplog.text
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    lines = [line for line in caplog.messages if "app password" in line]
+    return [line.rsplit(" ", 1)[1] for line in lines]
+
+
 ODD = ["", "Basic", "Basic ", "Basic !", "Basic Z3JhY2U=", "Basic " + "A" * 9000]
 ODD += ["Bearer x", "Basic /w=="]
 

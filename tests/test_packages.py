@@ -1,6 +1,7 @@
 """The supply chain: every package is named, pinned and hashed, and its licence is known."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.licences import PAGE, read_locked, text_of_page
+from tools.licences import PAGE, PARTS, read_locked, text_of_page, text_of_parts
 
 from .cast import ROOT, require_executable
 
@@ -204,3 +205,10 @@ def plan_install(folder: Path) -> str:
 def test_every_licence_is_listed() -> None:
     assert PAGE.read_text() == text_of_page()
     assert "not said" not in PAGE.read_text()
+
+
+def test_the_list_of_parts_is_the_list_that_is_installed() -> None:
+    assert PARTS.read_text() == text_of_parts()
+    parts = json.loads(PARTS.read_text())["components"]
+    locked = read_locked(ROOT / "requirements.txt")
+    assert {part["name"]: part["version"] for part in parts} == locked

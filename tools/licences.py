@@ -1,6 +1,8 @@
-"""Writes docs/licences.md: what `make install` installs, and under which licence each comes.
-`make lock` runs it."""
+"""Writes docs/licences.md and docs/parts.cdx.json: what `make install` installs, and under which
+licence each comes; the second one in the form that scanners read (CycloneDX). `make lock` runs it.
+"""
 
+import json
 import re
 from collections.abc import Iterator
 from importlib.metadata import metadata
@@ -9,6 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "licences.md"
+PARTS = ROOT / "docs" / "parts.cdx.json"
 
 
 def read_locked(file: Path) -> dict[str, str]:
@@ -41,5 +44,35 @@ def text_of_page() -> str:
     return "\n".join(write_page()) + "\n"
 
 
+def describe_part(package: str, version: str) -> dict[str, Any]:
+    """A component, by CycloneDX 1.6. The hashes of its files are in requirements.txt."""
+    purl = f"pkg:pypi/{package}@{version}"
+    return {
+        "type": "library",
+        "bom-ref": purl,
+        "name": package,
+        "version": version,
+        "licenses": [{"license": {"name": find_licence(package)}}],
+        "purl": purl,
+    }
+
+
+def text_of_parts() -> str:
+    packages = sorted(read_locked(ROOT / "requirements.txt").items())
+    program = {"type": "application", "bom-ref": "trusted-group", "name": "trusted-group"}
+    told = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": program},
+        "components": [describe_part(*package) for package in packages],
+        "dependencies": [
+            {"ref": "trusted-group", "dependsOn": [f"pkg:pypi/{n}@{v}" for n, v in packages]}
+        ],
+    }
+    return json.dumps(told, indent=1) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(text_of_page())
+    PARTS.write_text(text_of_parts())
