@@ -65,7 +65,7 @@ class Seen:
 
     members: dict[str, str] = field(default_factory=dict)
     removed: dict[str, str] = field(default_factory=dict)
-    gave_up: list[str] = field(default_factory=list)  # phones
+    gave_up: list[tuple[int, str]] = field(default_factory=list)  # after which start, and phones
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     memory: list[tuple[int, float]] = field(default_factory=list)  # after which start, MiB
@@ -84,6 +84,7 @@ class Soak:
 
     def befriend(self) -> None:
         """A friend is invited and goes the whole way, with the patience of people."""
+        start = self.seen.counts["starts"]
         with self.world.lock:
             phone = self.world.next_phone()
         invited = self.insist(lambda: self.post("/invite", self.ada, phone=f"+{phone}"))
@@ -92,7 +93,7 @@ class Soak:
         for _ in range(3):  # PINs
             if self.text_back(phone) and self.sign_up(phone):
                 return
-        self.seen.gave_up.append(phone)
+        self.seen.gave_up.append((start, phone))
 
     def text_back(self, phone: str) -> bool:
         """Vonage calls again until we took it. True: a PIN arrived."""
@@ -157,7 +158,8 @@ class Soak:
                 self.seen.counts["removals"] += 1
             elif answer is not None and answer.status_code != 404:  # a lost answer, asked again
                 self.seen.wrong.append(f"removal: {answer.status_code}")
-        time.sleep(0.2)
+        else:
+            time.sleep(0.2)
 
     def anybody(self) -> tuple[str, str]:
         """A member, with the cookie."""
@@ -259,7 +261,7 @@ class Soak:
             members = "SELECT username FROM authors WHERE removed_at IS NULL"
             known = {name for (name,) in db.execute(members)}
             yield from (f"{name} is no member" for name in self.seen.members.keys() - known)
-            for phone in self.seen.gave_up:
+            for _, phone in self.seen.gave_up:
                 name = f"friend-{phone[1:4]}x{phone[-4:]}"
                 invited = "SELECT 1 FROM whitelist WHERE phone_digest = ?"
                 has_invite = db.execute(invited, (self.world.digest_phone(phone),)).fetchone()

@@ -123,6 +123,15 @@ def test_there_is_one_door_in_and_one_door_out() -> None:
     assert re.findall(r"DELETE FROM sessions\b", code) == ["DELETE FROM sessions"]
 
 
+def test_no_shell_is_started_and_no_text_is_run() -> None:
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("eval", "exec", "compile", "os.system", "os.popen"), path
+                assert "shell" not in [keyword.arg for keyword in node.keywords], path
+
+
 def test_every_sentence_that_is_named_exists() -> None:
     named = set()
     for path in MODULES:

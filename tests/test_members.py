@@ -131,6 +131,11 @@ def test_only_admins_remove(group: Group, ada: Browser, grace: Browser, act: str
     assert ada.username() == "ada"
 
 
+def test_who_may_not_is_a_line_in_the_log(grace: Browser, caplog: pytest.LogCaptureFixture) -> None:
+    grace.get("/admin/journal?show=a-secret")
+    assert caplog.messages[-1] == "grace was refused: journal.of_admins.journal"
+
+
 def test_admins_see_when_and_where_members_are(group: Group) -> None:
     with time_machine.travel("2026-11-23 12:00", tick=False) as clock:
         ada = group.join(ADA, "ada", bound=True)

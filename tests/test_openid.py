@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import time_machine
+from flask import Flask
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
@@ -30,7 +31,7 @@ from foundation.web.guards import with_next
 from foundation.words.clock import DAY, MINUTE
 from wsgi import create_app
 
-from .authenticator import Passkey, encode
+from .authenticator import Passkey, decode, encode
 from .cast import ADA, GRACE, MALLORY, Browser, Group, once_of, sentence, shown
 from .test_passkeys import add, use
 from .test_programs import choose, register
@@ -801,6 +802,13 @@ def test_keys_rotate_without_signing_anybody_out(group: Group) -> None:
         clock.shift(DAY + 1)
         assert len(group.app.test_client().get("/openid/jwks").get_json()["keys"]) == 1
         assert photos.refresh(before).status_code == 200
+
+
+def test_the_signing_key_is_as_strong_as_128_bits(app: Flask) -> None:
+    with app.app_context():
+        made, private = make_key()
+    assert len(decode(str(made.as_dict(private=False)["n"]))) * 8 == 3072
+    assert "-----" not in private
 
 
 def test_our_tokens_have_one_algorithm(group: Group, photos: Program, grace: Browser) -> None:

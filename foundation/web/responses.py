@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, SecurityError
 
 from foundation.vonage.client import VonageError
 from foundation.web.root_files import is_public
+from foundation.web.sessions import current_member
 from foundation.words.clock import DAY
 from foundation.words.languages import translate
 from foundation.words.sentences import HEADINGS, is_sentence, say
@@ -85,6 +86,8 @@ def show_error(error: HTTPException) -> ResponseReturnValue:
     name = "strange-host" if isinstance(error, SecurityError) else f"error-{response.status_code}"
     if is_sentence(error.description):
         name = str(error.description)
+    if response.status_code == 403 and (member := current_member()):
+        current_app.logger.warning("%s was refused: %s", member.username, request.endpoint)
     response.data = render_error(name)
     response.content_type = "text/html; charset=utf-8"
     return response
