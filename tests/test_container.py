@@ -196,3 +196,19 @@ def test_the_image_gets_what_the_program_is() -> None:
     imports = {"app.py", "wsgi.py", "foundation", "features"}
     assert imports | {"schema.sql", "migrations", "static", "templates"} < let_in
     assert "VOLUME" not in containerfile
+
+
+SLIM = 80  # MB that Debian's own image has; the one that stands in for it here has more
+
+
+@pytest.mark.slow
+def test_it_is_under_300_mb(container: Container) -> None:
+    root = Path(container.buildah("mount", container.name))
+    added = [root / "srv", *root.glob("usr/lib/python3*")]
+    size = sum(
+        path.stat().st_size
+        for folder in added
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    )
+    assert 100 < size / 1e6 < 300 - SLIM

@@ -9,7 +9,9 @@ import re
 from pathlib import Path
 
 import pytest
+import time_machine
 
+from foundation.words.clock import HOUR
 from simulator.vonage import Answer, answer_with, drop
 from wsgi import create_app
 
@@ -202,3 +204,16 @@ def test_a_note_is_in_no_file_once_its_invite_is_gone(group: Group, ada: Browser
     ada.post(f"/invite/{group.one('SELECT id FROM whitelist')}/revoke")
     group.keep_house()
     assert files_with_it() == []
+
+
+def test_the_journal_forgets_which_message_brought_a_pin(group: Group) -> None:
+    """Of a text in parts, its digest is made of the number."""
+    with time_machine.travel(1_900_000_000, tick=False) as clock:
+        group.invite(GRACE)
+        for part in group.vonage.inbound_parts(GRACE, f"{CODE} " + "and more " * 30):
+            group.deliver(part)
+        sent = "SELECT detail FROM journal WHERE event = 'pin_sent'"
+        assert len(group.one(sent)) == 64
+        clock.shift(HOUR)
+        group.keep_house()
+        assert group.rows(sent) == [(None,)]

@@ -11,7 +11,7 @@ from flask import current_app
 from foundation.running import running
 from foundation.storage.authors import say_name
 from foundation.storage.database import count_rows, fetch_row, get_db
-from foundation.words.clock import DAY, now
+from foundation.words.clock import DAY, HOUR, now
 from foundation.words.languages import translate
 from foundation.words.sentences import say
 
@@ -164,7 +164,11 @@ MAX_A_DAY = 10
 
 
 def prune_journal() -> None:
-    get_db().execute("DELETE FROM journal WHERE at <= ?", (now() - JOURNAL_LIFETIME,))
+    db = get_db()
+    db.execute("DELETE FROM journal WHERE at <= ?", (now() - JOURNAL_LIFETIME,))
+    # Which message brought a PIN is asked for half an hour. A digest of parts is the number's.
+    sql = "UPDATE journal SET detail = NULL WHERE event = 'pin_sent' AND at > ? AND at <= ?"
+    db.execute(f"{sql} AND detail IS NOT NULL", (now() - 7 * DAY, now() - HOUR))
 
 
 # The ledger: what texts cost ----------------------------------------------------------------------

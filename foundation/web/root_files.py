@@ -93,10 +93,13 @@ def security() -> ResponseReturnValue:
     return Response("\n".join(lines) + "\n", mimetype="text/plain")
 
 
+PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
+
+
 @root_files.get("/healthz")
 def healthz() -> ResponseReturnValue:
     try:
         get_db().execute("SELECT 1 FROM parts").fetchone()
     except sqlite3.Error:
-        return "The database does not answer.\n", 503, {"Content-Type": "text/plain"}
-    return "ok\n", {"Content-Type": "text/plain"}
+        return "The database does not answer.\n", 503, PLAIN
+    return "ok\n", PLAIN
