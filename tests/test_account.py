@@ -246,8 +246,11 @@ def test_an_app_password_is_news_too(group: Group, grace: Browser, ada: Browser)
     make_app_password(other, name="Calendar")
     assert "The app password Calendar was made." in news(grace)
     (answer,) = (one for one in buttons(grace) if "/app-password/" in one)
+    make_app_password(other, name="Notes")
+    make_app_password(ada, name="Calendar")
     grace.post(answer)
-    assert group.rows("SELECT 1 FROM app_passwords") == []
+    left = "SELECT username, name FROM app_passwords JOIN authors ON authors.id = author_id"
+    assert group.rows(left) == [("grace", "Notes"), ("ada", "Calendar")]
 
 
 @pytest.mark.parametrize("path", ["/news/device/x", "/news/nothing/1", "/news/passkey/1"])

@@ -92,7 +92,11 @@ def test_home_tells_of_it_and_it_is_ended(group: Group, grace: Browser) -> None:
 
     assert other.post(f"/app-passwords/{row}/end").status_code == 404
     assert ask(group, "program=wiki", "grace", password).status_code == 200
-    assert grace.post(f"/app-passwords/{row}/end").location == "/account"
+    ended = grace.post(f"/app-passwords/{row}/end")
+    assert (ended.status_code, ended.location) == (303, "/account")
+    assert group.rows("SELECT actor, subject FROM journal WHERE event = 'app_password_ended'") == [
+        ("grace", "wiki")
+    ]
     assert shown("done-app-password-ended") in grace.get("/account").text
     assert ask(group, "program=wiki", "grace", password).status_code == 401
 
@@ -269,6 +273,7 @@ def test_its_last_use_is_noted_once_a_day(group: Group) -> None:
         clock.shift(1)
         ask(group, "program=wiki", "ada", password)
         assert group.one(used) == first + DAY
+        assert group.one("SELECT last_seen_at FROM authors") == first + DAY
 
 
 def test_a_locked_database_keeps_nobody_out(group: Group) -> None:

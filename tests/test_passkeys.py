@@ -371,6 +371,33 @@ def test_a_passkey_asks_before_another_one_and_before_a_device(
         assert ask(browser, "add").status_code == 403
 
 
+def test_a_passkey_is_not_added_unless_another_one_confirms(
+    group: Group, grace: Browser, passkey: Passkey
+) -> None:
+    """Also where the options were asked for before."""
+    with time_machine.travel("2030-11-25 12:00", tick=False) as clock:
+        browser = group.browser()
+        browser.get("/signup")
+        use(browser, passkey)
+        use(browser, passkey, "confirm")
+        made = Passkey().create(options(browser, "add"))
+        clock.shift(5 * MINUTE)
+        answer = send(browser, "add", made)
+        assert (answer.status_code, answer.get_json()["error"]) == (403, sentence("passkey-first"))
+        assert group.one("SELECT count(*) FROM passkeys") == 1
+
+
+def test_who_is_signed_in_signs_in_as_nobody_else(
+    group: Group, passkey: Passkey, ada: Browser
+) -> None:
+    asked = group.browser()
+    asked.get("/signup")
+    made = passkey.get(options(asked, "sign-in"))
+    ada.client.set_cookie("visitor", asked.cookie("visitor"))
+    assert is_refused(send(ada, "sign-in", made))
+    assert ada.username() == "ada"
+
+
 def test_a_way_back_leads_to_our_own_pages_only(
     group: Group, grace: Browser, passkey: Passkey, stranger: Browser
 ) -> None:
