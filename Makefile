@@ -14,6 +14,7 @@
 # make soak       half an hour of everything that goes wrong; adds to bench/RESULTS.md
 # make year       a year in an hour: upgrades, full disks, restarts (needs root); adds to bench/RESULTS.md
 # make inputs     what anybody may send, a million times to each parser; half an hour
+# make mutants    small faults, one at a time, in the modules that decide who gets in; hours
 # make orders     each two requests at the same time, in every order of their steps; ten minutes
 
 PYTHON ?= python3
@@ -44,7 +45,7 @@ command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/
 	|| echo "Chromium is missing, so the tests in a real browser are skipped (apt-get install chromium)."
 endef
 
-.PHONY: demo setup serve docs translations test test-slow lint lock pictures bench soak year inputs orders \
+.PHONY: demo setup serve docs translations test test-slow lint lock pictures bench soak year inputs mutants orders \
 	install upgrade
 .DEFAULT_GOAL = demo
 
@@ -103,6 +104,9 @@ year: .venv/tests-installed
 
 inputs: .venv/tests-installed
 	INPUTS=1000000 $(BIN)/pytest -n auto tests/test_odd_input.py -k one_error
+
+mutants: .venv/tests-installed
+	$(BIN)/python -m tests.mutants
 
 orders: .venv/tests-installed
 	$(BIN)/python -m tests.two_requests

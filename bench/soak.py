@@ -183,15 +183,16 @@ class Soak:
         )
 
     def insist(self, ask: Callable[[], requests.Response]) -> requests.Response | None:
-        """Ask again after a second, while it restarts or says 503. None: half a minute in vain."""
-        for _ in range(30):
+        """Ask again after a second, while it restarts or says 503. None: forty tries in vain. (A
+        text that was being acted on when the disk filled up is taken up again after 30 s.)"""
+        for _ in range(40):
             with suppress(*LOST):
                 answer = ask()
                 if answer.status_code != 503:
                     return answer
             if self.over.wait(1):
                 return None
-        self.seen.wrong.append("nothing but 503 for half a minute")
+        self.seen.wrong.append("nothing but 503, forty times")
         return None
 
     # The half hour

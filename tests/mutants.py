@@ -23,8 +23,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # By module, the tests that are about it. (Of app.py, the part that signs up and in.)
 CORE = {
-    "foundation/web/guards.py": "security signup languages pages webhooks programs",
-    "foundation/web/sessions.py": "sessions devices members forward_auth secrets gaps ways_in",
+    "foundation/web/guards.py": "security signup languages pages sessions programs",
+    "foundation/web/sessions.py": "sessions devices members forward_auth openid gaps ways_in",
     "foundation/storage/digests.py": "secrets sessions signup own_words",
     "foundation/typed/usernames.py": "names signup invites random_walks",
     "foundation/typed/phones.py": "phones invites replies",
@@ -36,7 +36,7 @@ CORE = {
     "features/passkeys/ceremony.py": "passkeys",
     "features/passkeys/challenges.py": "passkeys",
     "features/passkeys/own.py": "passkeys account ways_in",
-    "features/passkeys/using.py": "passkeys ways_in devices",
+    "features/passkeys/using.py": "passkeys ways_in openid",
     "features/openid/addresses.py": "openid openid_apps openid_checklist programs",
     "features/openid/clients.py": "openid openid_apps openid_checklist app_requests",
     "features/openid/end_session.py": "openid openid_apps openid_checklist",
