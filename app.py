@@ -803,14 +803,14 @@ def delivery(token: str | None = None) -> ResponseReturnValue:
     """Whether an invite text arrived. 204: noted, or not one of ours; 503: it may be one of ours,
     because the answer with its id is still on the way."""
     found = inbound.parse_delivery(g.fields)
-    if found is None or note_delivery(*found) or not is_text_on_the_way():
+    if found is None or note_delivery(*found):
         return "", 204
     return "", 503, {"Retry-After": "30"}
 
 
 def note_delivery(message_id: str, outcome: str) -> bool:
     """The first final outcome of each part counts, however often and in whatever order Vonage
-    calls. False: that text is not ours."""
+    calls. False: it may be ours, its id still on the way; asked here, or it could just come."""
     with transaction() as db:
         invite = fetch_row(
             "SELECT id, username, delivery, message_ids FROM whitelist"
@@ -818,7 +818,7 @@ def note_delivery(message_id: str, outcome: str) -> bool:
             (message_id,),
         )
         if invite is None:
-            return False
+            return not is_text_on_the_way()
         if outcome == "undelivered-opted-out" and journal.has_texted_back(invite["id"]):
             return True
         outcomes = json.loads(invite["message_ids"])

@@ -2,6 +2,8 @@
 
 A request passes through two doors: the queue of those who write, and the client of Vonage. Here
 both make it wait, so that one thread runs at a time, from door to door, and a schedule says which.
+A third one is before what is read outside of a transaction, when the request has been through one
+of the others.
 """
 
 import os
@@ -79,6 +81,13 @@ class Doors:
             if threading.current_thread() is walker.thread:
                 walker.wait_at_door(door)
 
+    def wait_to_read(self) -> None:
+        """Once after each of the other doors: what is read in a row is one step."""
+        for walker in self.walkers:
+            is_here = threading.current_thread() is walker.thread
+            if is_here and walker.door in ("database", "vonage"):
+                walker.wait_at_door("read")
+
     def close(self) -> None:
         for walker in self.walkers:
             walker.work.put(None)
@@ -101,8 +110,9 @@ class Doors:
 
 def commute(one: str, other: str) -> bool:
     """Whether two steps that follow each other could change places, and nothing would be different:
-    of such orders, one is walked. What reads before its first door is a step, too."""
-    return one == other == "begin" if one == other else "vonage" in (one, other)
+    of such orders, one is walked. What is read before the first door is a step, too."""
+    reading = {"begin", "read"}
+    return {one, other} <= reading or (one != other and "vonage" in (one, other))
 
 
 class QueueWithDoor(Queue):
@@ -117,6 +127,18 @@ class QueueWithDoor(Queue):
     def begin_at_once(self, db: sqlite3.Connection) -> None:
         self.doors.wait("database")
         super().begin_at_once(db)
+
+
+class ConnectionsWithDoor(Connections):
+    def __init__(self, path: Path, doors: Doors) -> None:
+        super().__init__(path)
+        self.doors = doors
+        self.db.set_trace_callback(self.look)
+
+    def look(self, sql: str) -> None:
+        """SQLite calls it before it begins with a statement."""
+        if not self.db.in_transaction and sql.startswith("SELECT"):
+            self.doors.wait_to_read()
 
 
 class WithDoor:
@@ -200,7 +222,8 @@ class Stage:
             Path(f"{path}{suffix}").unlink(missing_ok=True)
         shutil.copyfile(kept.database, path)
         self.app.config["DATABASE"] = str(path)
-        here.connections, here.queue = Connections(path), QueueWithDoor(path, self.doors)
+        here.connections = ConnectionsWithDoor(path, self.doors)
+        here.queue = QueueWithDoor(path, self.doors)
         here.tallies.clear()
         here.tallied_at.clear()
         here.kept_forms.clear()

@@ -40,7 +40,10 @@ def walk() -> Iterator[Walk]:
         ("remove", "make an app password"),
         ("remove", "put into a circle"),
         ("leave", "add a passkey"),
-        ("sign out everywhere", "confirm a device"),
+        ("sign out everywhere", "make an app password"),
+        ("end the other devices", "finish on a device"),
+        ("sign out", "a row of the outbox"),
+        ("invite for the name", "a receipt"),
         ("exchange a code", "exchange a code"),
         ("an own word", "the same word of another"),
     ],
@@ -58,12 +61,14 @@ def test_two_texts_of_one_that_is_left(walk: Walk) -> None:
     assert not found.broken
 
 
-# Faults as people make them: what a file says and what it would say, and the pair that shows it.
+# Faults as people make them: what a file says and what it would say, the pair that shows it, and as
+# what.
 PLANTED = {
     "the lease on a name is lost": (
         "app.py",
         {"(name, now() + LEASE_LIFETIME,": "(None, now() + LEASE_LIFETIME,"},
         ("a sign-up", "a sign-up of another for the name"),
+        "judy's PIN is used up for nothing",
     ),
     "a check stands outside of the transaction": (
         "features/app_passwords.py",
@@ -72,12 +77,14 @@ PLANTED = {
                 "    with transaction() as db:\n        sent_forms.refuse_if_made"
             )
         },
-        ("make an app password", "remove"),
+        ("make an app password", "sign out everywhere"),
+        "something of Grace's outlived signing out everywhere",
     ),
     "it isn't asked whether a member was removed": (
         "foundation/web/sessions.py",
         {'"authors.removed_at IS NULL AND (': '"('},
         ("put into a circle", "remove"),
+        "circle_members of somebody who is out",
     ),
     "a code is claimed late": (
         "features/openid/provider.py",
@@ -92,6 +99,7 @@ PLANTED = {
             )
         },
         ("exchange a code", "exchange a code"),
+        "exchange a code, twice",
     ),
     "a text is counted after it was sent": (
         "app.py",
@@ -103,6 +111,31 @@ PLANTED = {
             ),
         },
         ("an own word", "invite again"),
+        "a text beyond the budget",
+    ),
+    "a receipt is asked about in two steps": (
+        "app.py",
+        {
+            "or note_delivery(*found):": "or note_delivery(*found) or not is_text_on_the_way():",
+            "            return not is_text_on_the_way()\n": "            return False\n",
+        },
+        ("invite for the name", "a receipt"),
+        "a receipt that was taken, and not noted",
+    ),
+    "an invite that was withdrawn lets in": (
+        "app.py",
+        {
+            '    journal line come."""\n': (
+                '    journal line come."""\n'
+                "    sql = 'SELECT * FROM whitelist WHERE id = ?'\n"
+                "    found = fetch_row(sql, (counted.invite_id,))\n"
+            ),
+            '        if invite is None:\n            raise Mistake("form", "invite-withdrawn")\n': (
+                "        invite = invite or found\n"
+            ),
+        },
+        ("a sign-up", "withdraw"),
+        "an invite that lets in after it was closed",
     ),
 }
 
@@ -110,7 +143,7 @@ PLANTED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_found(tmp_path: Path, fault: str) -> None:
-    name, changes, pair = PLANTED[fault]
+    name, changes, pair, told = PLANTED[fault]
     copy = tmp_path / "program"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "node_modules"))
     text = (copy / name).read_text()
@@ -124,5 +157,6 @@ def test_a_planted_fault_is_found(tmp_path: Path, fault: str) -> None:
     done = subprocess.run(words, cwd=copy, capture_output=True, text=True, timeout=300)
 
     assert done.returncode == 1, done.stderr
-    assert re.match(r"\d+ ", done.stdout), done.stderr
+    assert re.match(r"\d+ ", done.stdout)
+    assert told in done.stdout
     print(f"{fault}: order {done.stdout}")
