@@ -13,9 +13,9 @@
 # make bench      measure, and write bench/RESULTS.md (needs wrk)
 # make soak       half an hour of everything that goes wrong; adds to bench/RESULTS.md
 # make year       a year in an hour: upgrades, full disks, restarts (needs root); adds to bench/RESULTS.md
-# make inputs     what anybody may send, a million times to each parser; half an hour
+# make inputs     what anybody may send, a million times to each parser; ten minutes
 # make mutants    small faults, one at a time, in the modules that decide who gets in; hours
-# make orders     each two requests at the same time, in every order of their steps; ten minutes
+# make orders     each two requests at the same time, in every order of their steps; half an hour
 
 PYTHON ?= python3
 HOST = 127.0.0.1
