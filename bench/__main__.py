@@ -166,10 +166,10 @@ def measure_size() -> list[str]:
 IMPORT = "import time; t = time.perf_counter(); import app; print(time.perf_counter() - t)"
 
 
-TWO_WORKERS = "Two workers of 8 threads; wrk on the same cores, 8 connections."
+LOADED = "Two workers of 8 threads; wrk on the same cores, 8 connections."
 
 
-def describe_machine(served: str = TWO_WORKERS) -> str:
+def describe_machine(served: str = LOADED) -> str:
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
     )

@@ -79,6 +79,9 @@ class Soak:
         self.over, self.lock = threading.Event(), threading.Lock()
         self.ada = {"Cookie": world.cookie, "Sec-Fetch-Site": "same-origin"}
         self.program = ROOT
+        world.fill(MEMBERS, MEMBERS)
+        names = ["ada", *(f"member-{n}" for n in range(1, MEMBERS))]
+        self.seen.members = {name: f"session={cookie_of(n)}" for n, name in enumerate(names)}
 
     # What people do, each again and again in a thread of its own
 
@@ -296,10 +299,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=30)
     minutes = parser.parse_args().minutes
     with tempfile.TemporaryDirectory() as folder, World.create(Path(folder), Flaky()) as world:
-        world.fill(MEMBERS, MEMBERS)
         soak = Soak(world, find_port())
-        names = ["ada", *(f"member-{n}" for n in range(1, MEMBERS))]
-        soak.seen.members = {name: f"session={cookie_of(n)}" for n, name in enumerate(names)}
         soak.run(minutes, Path(folder) / "log")
         lost = [*soak.look_for_the_lost()]
         lines, odd = find_odd_lines(Path(folder) / "log", UNDERSTOOD)

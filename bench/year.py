@@ -21,8 +21,8 @@ from foundation.words.clock import DAY
 from tests.cast import find_port
 
 from .servers import Running
-from .soak import MEMBERS, UNDERSTOOD, Flaky, Soak, find_odd_lines, write_report
-from .world import World, cookie_of
+from .soak import UNDERSTOOD, Flaky, Soak, find_odd_lines, write_report
+from .world import World
 
 MONTHS, DAYS = 12, 29  # a device is signed out when it isn't used for 30
 FULL_FOR = 20  # seconds
@@ -108,10 +108,7 @@ def main() -> None:
     if os.geteuid() != 0:
         raise SystemExit("It needs root.")
     with small_disk() as folder, World.create(folder, Flaky()) as world:
-        world.fill(MEMBERS, MEMBERS)
         year = Year(world, find_port())
-        names = ["ada", *(f"member-{n}" for n in range(1, MEMBERS))]
-        year.seen.members = {name: f"session={cookie_of(n)}" for n, name in enumerate(names)}
         log = folder.parent / "log"
         year.run(MONTHS * minutes, log, restart_after=minutes * 60)
         last = year.seen.counts["starts"]  # over the end of a month, an invite runs out

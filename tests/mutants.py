@@ -5,7 +5,6 @@ which were not noticed, and the share of those that were, with its 95 % interval
 
 import argparse
 import ast
-import json
 import math
 import os
 import random
@@ -311,7 +310,7 @@ def main() -> None:
             for mutant, is_noticed in copies.try_all(chosen, tests):
                 noticed += is_noticed
                 if not is_noticed:
-                    print(json.dumps(mutant.name, ensure_ascii=False)[1:-1], flush=True)
+                    print(mutant.name, flush=True)
             low, high = interval(noticed / len(chosen), len(chosen))
             told = f"{noticed} of {len(chosen)} noticed ({100 * noticed / len(chosen):.0f} %"
             told += f", {100 * low:.0f} to {100 * high:.0f})" if len(chosen) < len(found) else ")"

@@ -25,7 +25,6 @@ from foundation.storage.queueing import Queue
 
 PATIENCE = 20  # seconds; a request that reaches no door by then waits for the other one
 
-
 Act = Callable[[], Any]
 
 
@@ -205,8 +204,7 @@ class Stage:
         self.app, self.vonage, self.folder = app, vonage, folder
         self.doors = Doors()
         here = running(app)
-        self.real = here.vonage
-        here.vonage = VonageWithDoors(self.real, self.doors)  # type: ignore[assignment]
+        here.vonage = VonageWithDoors(here.vonage, self.doors)  # type: ignore[assignment]
 
     def keep(self) -> Kept:
         self.vonage.checked.clear()

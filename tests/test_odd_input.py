@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
+from werkzeug.test import create_environ, run_wsgi_app
+from werkzeug.wrappers import Response
 
 from features.app_passwords import parse_password_name, read_basic
 from features.openid.addresses import parse_after_sign_out, parse_logout, parse_redirects
@@ -34,7 +35,7 @@ from simulator.vonage import Vonage
 
 from .authenticator import Passkey, decode, encode
 from .cast import CODE, GRACE, SIGNATURE_SECRET, Browser, Group
-from .test_openid import BACK
+from .test_openid import BACK, Program
 from .test_programs import register
 
 COUNT = int(os.environ.get("INPUTS", "1000"))
@@ -267,13 +268,40 @@ def header(text: str) -> str:
     return text.encode("utf-8", "replace").decode("latin-1").replace("\n", "").replace("\r", "")
 
 
+Ask = Callable[[FlaskClient, Any, Program], Response]
+
+
 class Sent(NamedTuple):
     odd: Maker
-    ask: Callable[[FlaskClient, Any], TestResponse]
+    ask: Ask
 
 
-def ask_with(name: str, path: str) -> Callable[[FlaskClient, str], TestResponse]:
-    return lambda client, odd: client.get(path, environ_base={name: header(odd)})
+def ask_with(name: str, path: str) -> Ask:
+    return lambda client, odd, _: client.get(path, environ_overrides={name: header(odd)})
+
+
+def ask_for_host(client: FlaskClient, odd: str, _: Program) -> Response:
+    """The test client itself reads the host of an answer, and not any odd one."""
+    environ = create_environ("/login") | {"HTTP_HOST": header(odd)}
+    return Response(*run_wsgi_app(client.application, environ))
+
+
+def post(path: str) -> Ask:
+    return lambda client, odd, _: client.post(path, data=to_form(odd))
+
+
+def post_json(path: str) -> Ask:
+    return lambda client, odd, _: client.post(path, json=odd)
+
+
+def ask_as_app(path: str) -> Ask:
+    """As one that is known, unless that is what is odd."""
+
+    def ask(client: FlaskClient, odd: dict[str, Any], photos: Program) -> Response:
+        known = {"client_id": photos.id} if odd.get("client_id") == "photos" else {}
+        return client.get(path, query_string=to_form(odd | known))
+
+    return ask
 
 
 REQUESTS = {
@@ -281,27 +309,25 @@ REQUESTS = {
     "cookies of a proxy's question": Sent(COOKIES, ask_with("HTTP_COOKIE", "/auth?redirect=1")),
     "a password": Sent(BASIC, ask_with("HTTP_AUTHORIZATION", "/auth?program=wiki")),
     "a token": Sent(BASIC, ask_with("HTTP_AUTHORIZATION", "/openid/userinfo")),
-    "languages": Sent(LANGUAGES, ask_with("HTTP_ACCEPT_LANGUAGE", "/healthz")),
-    "a host": Sent(nearly("localhost:8000", "[::1]:8000", "a@b"), ask_with("HTTP_HOST", "/login")),
+    "languages": Sent(LANGUAGES, ask_with("HTTP_ACCEPT_LANGUAGE", "/signup")),
+    "a host": Sent(nearly("localhost:8000", "[::1]:8000", "a@b"), ask_for_host),
     "a query": Sent(
         nearly("program=wiki&redirect=1", "next=/devices"), ask_with("QUERY_STRING", "/auth")
     ),
-    "a sign-up": Sent(nearly_like(SIGN_UP), lambda c, odd: c.post("/login", data=to_form(odd))),
-    "a text": Sent(nearly_like(TEXT), lambda c, odd: c.post("/answer", data=to_form(odd))),
-    "a text as JSON": Sent(nearly_like(MESSAGE), lambda c, odd: c.post("/answer", json=odd)),
-    "a receipt": Sent(nearly_like(RECEIPT), lambda c, odd: c.post("/delivery", data=to_form(odd))),
-    "an app that asks": Sent(
-        nearly_like(AUTHORIZE), lambda c, odd: c.get("/openid/authorize", query_string=to_form(odd))
-    ),
-    "an app that signs out": Sent(
-        nearly_like(AUTHORIZE), lambda c, odd: c.get("/openid/logout", query_string=to_form(odd))
-    ),
+    "a sign-up": Sent(nearly_like(SIGN_UP), post("/login")),
+    "a text": Sent(nearly_like(TEXT), post("/answer")),
+    "a text as JSON": Sent(nearly_like(MESSAGE), post_json("/answer")),
+    "a receipt": Sent(nearly_like(RECEIPT), post("/delivery")),
+    "an app that asks": Sent(nearly_like(AUTHORIZE), ask_as_app("/openid/authorize")),
+    "an app that signs out": Sent(nearly_like(AUTHORIZE), ask_as_app("/openid/logout")),
     "an app with a code": Sent(
-        nearly_like(TOKEN), lambda c, odd: c.post("/openid/token", data=to_form(odd))
+        nearly_like(TOKEN),
+        lambda client, odd, photos: client.post(
+            "/openid/token", data=to_form(odd), auth=(photos.id, photos.secret)
+        ),
     ),
     "a passkey": Sent(
-        nearly_like({"credential": USED, "next": "/"}),
-        lambda c, odd: c.post("/passkeys/sign-in", json=odd),
+        nearly_like({"credential": USED, "next": "/"}), post_json("/passkeys/sign-in")
     ),
 }
 
@@ -313,13 +339,14 @@ def to_form(odd: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_an_answer_and_no_fault_of_ours(group: Group, ada: Browser, name: str) -> None:
-    register(ada, "wiki")
-    sent = REQUESTS[name]
+    for app in ("wiki", "photos"):
+        register(ada, app)
+    sent, photos = REQUESTS[name], Program(group, ada)
     client = group.app.test_client(use_cookies=False)
     client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
 
     def look(odd: Any) -> None:
-        answer = sent.ask(client, odd)
+        answer = sent.ask(client, odd, photos)
         assert answer.status_code < 500
         assert "Remote-User" not in answer.headers
         answer.close()

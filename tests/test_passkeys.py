@@ -388,12 +388,10 @@ def test_a_passkey_is_not_added_unless_another_one_confirms(
 
 
 def test_who_is_signed_in_signs_in_as_nobody_else(
-    group: Group, passkey: Passkey, ada: Browser
+    passkey: Passkey, stranger: Browser, ada: Browser
 ) -> None:
-    asked = group.browser()
-    asked.get("/signup")
-    made = passkey.get(options(asked, "sign-in"))
-    ada.client.set_cookie("visitor", asked.cookie("visitor"))
+    made = passkey.get(options(stranger, "sign-in"))
+    ada.client.set_cookie("visitor", stranger.cookie("visitor"))
     assert is_refused(send(ada, "sign-in", made))
     assert ada.username() == "ada"
 

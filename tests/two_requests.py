@@ -12,11 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from http.server import BaseHTTPRequestHandler
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
-from urllib.parse import parse_qs
 
 import pytest
 import time_machine
@@ -47,7 +45,9 @@ from .orders import Kept, Stage, all_schedules
 from .test_another_device import add, confirm, give, number, offer
 from .test_app_passwords import make as make_app_password
 from .test_circles import make_circle, put_into
+from .test_members import member_id
 from .test_openid import VERIFIER, Program
+from .test_outbox import Listener
 from .test_own_words import invite as invite_without_number
 from .test_passkeys import add as add_passkey
 from .test_passkeys import options, use
@@ -55,24 +55,7 @@ from .test_programs import register
 
 IVY, HENRY, JUDY, KEVIN, LEO, OLGA, PAUL = (f"1202555010{n}" for n in range(2, 9))
 
-
 Pair = tuple[str, str]
-
-
-class Photos(BaseHTTPRequestHandler):
-    """Where a program is told of sign-outs."""
-
-    heard: ClassVar[list[str]] = []  # the devices
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        token = parse_qs(body)["logout_token"][0]
-        self.heard.append(json.loads(decode(token.split(".")[1]))["sid"])
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 class Request(NamedTuple):
@@ -108,7 +91,7 @@ class World:
             if name == "mallory":
                 self.photos.tokens(browser)
                 self.photos.tokens(self.add_device(browser))
-            self.ada.post(f"/members/{self.id_of(name)}/remove")
+            self.ada.post(f"/members/{member_id(self.group, name)}/remove")
         self.requests = self.prepare()
         ids = group.rows("SELECT ids FROM outbox ORDER BY id")
         self.sent_before = len(group.vonage.texts)
@@ -119,9 +102,6 @@ class World:
         second = self.group.browser()
         add(browser, second)
         return second
-
-    def id_of(self, name: str) -> int:
-        return int(self.group.one("SELECT id FROM authors WHERE username = ?", name))
 
     def invite_of(self, phone: str) -> int:
         with self.group.app.app_context():
@@ -142,7 +122,7 @@ class World:
         return self.by(browser, "/login", **form)
 
     def to_member(self, act: str, name: str) -> Request:
-        return self.by(self.ada, f"/members/{self.id_of(name)}/{act}")
+        return self.by(self.ada, f"/members/{member_id(self.group, name)}/{act}")
 
     def prepare(self) -> dict[str, Request]:
         """Each kind of request, as one that is about to be sent."""
@@ -201,7 +181,7 @@ class World:
                 self.grace, "/app-passwords", program="wiki", name="git"
             ),
             "take out of a circle": self.by(
-                self.ada, f"/admin/circles/family/members/{self.id_of('grace')}/drop"
+                self.ada, f"/admin/circles/family/members/{member_id(self.group, 'grace')}/drop"
             ),
             "put into a circle": self.by(
                 self.ada, "/admin/circles/chess/members", username="grace"
@@ -304,7 +284,7 @@ class World:
         """What a sign-out should have ended. A passkey brings its owner back."""
         if "sign in by passkey" in kinds:
             return
-        grace = self.id_of("grace") if "leave" not in kinds else 0
+        grace = member_id(self.group, "grace") if "leave" not in kinds else 0
         devices = db.execute(
             "SELECT id_digest FROM sessions WHERE author_id = ?", (grace,)
         ).fetchall()
@@ -340,7 +320,8 @@ class World:
 
     def find_told_twice(self, db: sqlite3.Connection) -> Iterator[str]:
         """The photos are told of each device once, of the first ones first, and of all."""
-        heard, waiting = Photos.heard, self.waiting
+        payloads = [decode(token.split(".")[1]) for _, token in Listener.heard]
+        heard, waiting = [json.loads(payload)["sid"] for payload in payloads], self.waiting
         if len(set(heard)) < len(heard) or heard[: len(waiting)] != waiting[: len(heard)]:
             yield "told twice, or in another order"
         left = {json.loads(ids)["sid"] for (ids,) in db.execute("SELECT ids FROM outbox")}
@@ -461,7 +442,7 @@ class Walk(NamedTuple):
         config, world = self.world.group.app.config, self.world
         for schedule in all_schedules():
             self.stage.put_back(self.kept)
-            Photos.heard.clear()
+            Listener.heard.clear()
             config["TEXTS_PER_DAY"] = world.spent + 1 if is_tight else 100
             one, other = ((lambda kind=kind: world.act(kind)) for kind in pair)
             answers = self.stage.doors.walk((one, other), schedule)
@@ -493,7 +474,7 @@ def standing() -> Iterator[Walk]:
         settings = base_settings(vonage, server, folder / "first.db")
         settings |= {"SECRET_KEY": secrets.token_hex(32), "MEMBER_INVITES": "3"}
         app = create_app(settings | {"TEXTS_PER_DAY": "100"})
-        world = World(Group(app, vonage), stack.enter_context(listening_with(Photos)))
+        world = World(Group(app, vonage), stack.enter_context(listening_with(Listener)))
         stage = Stage(app, vonage, folder)
         stack.callback(stage.doors.close)
         yield Walk(world, stage, stage.keep())
