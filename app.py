@@ -1273,8 +1273,8 @@ def sign_in_as(
 
 
 def replace_session_id(digest: str) -> None:
-    """The same member signs in again on this browser: what hangs on the old id (app passwords,
-    devices that were added, tokens) goes along, by triggers."""
+    """The same member signs in again on this browser, or confirms: what hangs on the old id (app
+    passwords, devices that were added, tokens) goes along, by triggers."""
     sql = "UPDATE sessions SET id_digest = ? WHERE id_digest = ?"
     get_db().execute(sql, (digest, this_digest()))
 

@@ -25,9 +25,10 @@ from foundation.web.additions import Addition
 from foundation.web.feature import Feature, Why, find_confirmation
 from foundation.web.forms import Form
 from foundation.web.forward_auth import read_program
+from foundation.web.logs import warn_sparingly
 from foundation.web.notices import notify
 from foundation.web.sessions import IS_MEMBER, Member, acting, this_digest
-from foundation.words.clock import DAY, MINUTE, now
+from foundation.words.clock import DAY, now
 
 bp = Blueprint("app_passwords", __name__)
 
@@ -187,12 +188,10 @@ def find_caller(app: Flask, environ: WSGIEnvironment) -> sqlite3.Row | None:
 
 
 def log_wrong_password(app: Flask, program: str) -> None:
-    """Once a minute for each program: one with an old password asks again and again."""
-    here, event = running(app), f"wrong app password {program}"
-    known = here.connections.db.execute("SELECT 1 FROM programs WHERE name = ?", (program,))
-    if known.fetchone() and abs(now() - here.tallied_at.get(event, 0)) >= MINUTE:
-        here.tallied_at[event] = now()
-        app.logger.warning("A wrong app password was given for %s", program)
+    """One with an old password asks again and again."""
+    db = running(app).connections.db
+    if db.execute("SELECT 1 FROM programs WHERE name = ?", (program,)).fetchone():
+        warn_sparingly(f"A wrong app password was given for {program}", app)
 
 
 def note_use(app: Flask, row_id: int, author_id: int) -> None:

@@ -28,9 +28,16 @@ class Running:
     events: dict[str, str] = field(default_factory=dict)  # the words of the journal's lines
     quotes: list[str] = field(default_factory=list)  # what a text of ours is known by
     tallies: Counter[str] = field(default_factory=Counter)  # what strangers did, by event
-    tallied_at: dict[str, int] = field(default_factory=dict)
+    told_at: dict[str, int] = field(default_factory=dict)  # by event
     kept_forms: dict[object, list[str]] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)  # sign-ins whose second press waits
+
+    def is_due(self, event: str, at: int) -> bool:
+        """Whether it was told last more than a minute before `at`, which is now."""
+        is_due = abs(at - self.told_at.get(event, 0)) >= 60
+        if is_due:
+            self.told_at[event] = at
+        return is_due
 
 
 def running(app: Flask | None = None) -> Running:

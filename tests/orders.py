@@ -223,7 +223,7 @@ class Stage:
         here.connections = ConnectionsWithDoor(path, self.doors)
         here.queue = QueueWithDoor(path, self.doors)
         here.tallies.clear()
-        here.tallied_at.clear()
+        here.told_at.clear()
         here.kept_forms.clear()
         here.waiting.clear()
         for name, value in kept.vonage.items():

@@ -242,6 +242,17 @@ def test_an_address_that_is_nobodys(group: Group, ada: Browser, email: str) -> N
     assert "email" not in without
 
 
+def test_a_program_gets_the_scopes_that_its_page_gives_it(group: Group, ada: Browser) -> None:
+    register(ada, "photos")
+    photos = Program(group, ada, email="none")
+    tokens = photos.tokens(ada, scope="openid profile email drives offline_access")
+    assert tokens["scope"] == "openid profile offline_access"
+    again = photos.ask(
+        "/openid/token", None, grant_type="refresh_token", refresh_token=tokens["refresh_token"]
+    )
+    assert again.get_json()["scope"] == "openid profile offline_access"
+
+
 def test_groups_say_who_is_admin_and_who_was_chosen(group: Group, ada: Browser) -> None:
     register(ada, "photos", who="chosen")
     photos = Program(group, ada)
@@ -699,6 +710,24 @@ def test_a_program_may_ask_to_sign_out_here(
     gone = grace.post("/openid/logout", **{name: unescape(value) for name, value in kept.items()})
     assert f'url={escape(f"{BACK}?state=a%26b")}"' in gone.text
     assert grace.username() is None
+
+
+def test_a_hint_that_is_over_gives_no_more_than_a_client_id(group: Group) -> None:
+    """Which program asks, and where it may be returned to. Whom it names gets nothing by it."""
+    with time_machine.travel("2030-11-25 12:00", tick=False) as clock:
+        ada, mallory = group.join(ADA, "ada", bound=True), group.browser()
+        register(ada, "photos")
+        photos = Program(group, ada)
+        hint = photos.tokens(ada)["id_token"]
+        clock.shift(DAY)
+        for asked in ({"id_token_hint": hint}, {"client_id": photos.id}):
+            query = urlencode(asked | {"post_logout_redirect_uri": BACK})
+            assert f'url={BACK}"' in mallory.get(f"/openid/logout?{query}").text
+            assert "signed out of Our photos" in ada.get(f"/openid/logout?{query}").text
+        assert ada.username() == "ada"
+        silent = told(photos.send(mallory, prompt="none", id_token_hint=hint))
+        assert silent["error"] == "login_required"
+        assert photos.userinfo({"access_token": hint}).status_code == 401
 
 
 @pytest.mark.parametrize(

@@ -371,6 +371,29 @@ def test_a_passkey_asks_before_another_one_and_before_a_device(
         assert ask(browser, "add").status_code == 403
 
 
+def test_confirming_makes_a_new_session_id(
+    group: Group, grace: Browser, passkey: Passkey, ada: Browser
+) -> None:
+    """What somebody may have copied before is no good afterwards; what hangs on the session stays.
+    A confirmation that is refused changes nothing."""
+    other = Passkey()
+    add(ada, other)
+    old = grace.cookie()
+    assert use(grace, other, "confirm").status_code == 422
+    assert grace.cookie() == old
+
+    assert use(grace, passkey, "confirm").status_code == 200
+
+    assert grace.cookie() != old
+    assert grace.username() == "grace"
+    thief = group.browser()
+    thief.client.set_cookie("session", old)
+    assert thief.username() is None
+    hangs = "SELECT count(*) FROM passkeys JOIN sessions ON id_digest = passkeys.added_by"
+    assert group.one(hangs) == 2
+    assert ask(grace, "add").status_code == 200
+
+
 def test_a_passkey_is_not_added_unless_another_one_confirms(
     group: Group, grace: Browser, passkey: Passkey
 ) -> None:

@@ -324,16 +324,17 @@ LOG_LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (INFO|WARNING|ERROR) \S"
 def test_the_log_says_who_joined_and_went_and_what_went_wrong(
     group: Group, ada: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
     group.join(GRACE, "grace")
+    caplog.set_level(logging.INFO)
     ada.post("/members/2/remove")
     group.join(MALLORY, "mallory").post("/leave")
     group.app.config["TEXTS_PER_DAY"] = 1
     ada.post("/invite", phone=f"+{GRACE}")
 
     assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
-        ("INFO", "grace joined"),
         ("INFO", "grace was removed"),
+        ("INFO", "An invited friend texted back"),
+        ("INFO", "A PIN was sent to an invited friend"),
         ("INFO", "mallory joined"),
         ("INFO", "mallory left"),
         ("WARNING", "All texts of 24 hours are spent (TEXTS_PER_DAY)"),

@@ -26,7 +26,9 @@ class Client(ClientMixin):  # type: ignore[misc]
         return None
 
     def get_allowed_scope(self, scope: str | None) -> str:
-        return " ".join(one for one in (scope or "").split() if one in SCOPES)
+        """Of what it asks for, what its page gives it."""
+        known = {*SCOPES} - ({"email"} if self.row["email"] == "none" else set())
+        return " ".join(one for one in (scope or "").split() if one in known)
 
     @property
     def client_metadata(self) -> dict[str, list[str]]:

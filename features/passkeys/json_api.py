@@ -9,7 +9,8 @@ from werkzeug.exceptions import HTTPException
 
 from features.passkeys.room import bp
 from foundation.web.guards import parse_next, with_next
-from foundation.web.responses import show_error
+from foundation.web.logs import warn_sparingly
+from foundation.web.responses import log_refusal, show_error
 from foundation.web.sessions import Member, current_member
 from foundation.words.sentences import is_sentence, say
 
@@ -46,6 +47,7 @@ def require_json_member() -> Member:
 
 
 def refuse_in_json(sentence: str, **more: str) -> ResponseReturnValue:
+    warn_sparingly("Somebody's passkey was refused")
     return jsonify(error=say(sentence), **more), 422
 
 
@@ -54,6 +56,7 @@ def say_in_json(error: HTTPException) -> ResponseReturnValue:
     """Scripts get the sentence, people the page."""
     if not request.is_json:
         return show_error(error)
+    log_refusal(error)
     name = str(error.description if is_sentence(error.description) else f"error-{error.code}")
     return jsonify(error=say(name), next=where_instead(name)), error.code or 500
 

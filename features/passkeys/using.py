@@ -8,7 +8,7 @@ from typing import Any
 from flask import abort, current_app, jsonify, render_template, request, session
 from flask.typing import ResponseReturnValue
 
-from app import require_member, sign_in_as
+from app import replace_session_id, require_member, sign_in_as
 from features.passkeys.ceremony import (
     Used,
     add_options,
@@ -35,7 +35,7 @@ from features.passkeys.json_api import (
     require_json_member,
 )
 from features.passkeys.room import bp, find_host
-from foundation.storage.database import fetch_row, transaction
+from foundation.storage.database import fetch_row, get_db, transaction
 from foundation.storage.digests import digest_session
 from foundation.storage.journal import record_sparingly
 from foundation.web.feature import find_title
@@ -49,6 +49,7 @@ from foundation.web.sessions import (
     is_still_signed_in,
     name_device,
     this_digest,
+    this_session,
 )
 from foundation.web.visitor import create_visitor, find_visitor
 from foundation.words.clock import now
@@ -129,10 +130,11 @@ def sign_in_by_passkey() -> ResponseReturnValue:
 @bp.post("/passkeys/confirm")
 def confirm_passkey() -> ResponseReturnValue:
     """It is really the member who sits here: asked before another device or passkey is added."""
-    member = require_json_member()
-    found = use_passkey("confirm", member)
+    member, session_id = require_json_member(), secrets.token_hex(32)
+    found = use_passkey("confirm", member, session_id)
     if isinstance(found, str):
         return refuse_in_json(found)
+    this_session().sid = session_id
     if session.get("proved_at") != session["passkey_confirmed_at"] and find_title(read_json_next()):
         return refuse_in_json("passkey-new")  # or the program would ask again and again
     return respond_with_next("/account")
@@ -154,9 +156,10 @@ def respond_with_next(otherwise: str) -> ResponseReturnValue:
     return jsonify(next=read_json_next() or otherwise)
 
 
-def use_passkey(purpose: str, member: Member | None, session_id: str = "") -> Member | str:
-    """Whose passkey it is, or the sentence that says why it is refused. Failures write nothing,
-    except for a counter that goes back, which is in the journal."""
+def use_passkey(purpose: str, member: Member | None, session_id: str) -> Member | str:
+    """Whose passkey it is, or the sentence that says why it is refused. This browser's session gets
+    that id, or begins by it. Failures write nothing, except for a counter that goes back, which is
+    in the journal."""
     try:
         with refusing_odd_input():
             credential = read_json()["credential"]
@@ -171,7 +174,10 @@ def use_passkey(purpose: str, member: Member | None, session_id: str = "") -> Me
             used = check_passkey(credential, challenge, known["public_key"])
             is_platform = read_attachment(credential) == "platform"  # the other may be a QR code
             attachment = known["attachment"] or ("platform" if is_platform else "")
-        return record_use(known, used, attachment, challenge, session_id)
+        with transaction():
+            prune_challenges()
+            spend_challenge(challenge)
+            return record_use(known, used, attachment, session_id, is_new=member is None)
     except Refused:
         return "passkey-refused"
 
@@ -193,32 +199,35 @@ def find_passkey(credential_id: str) -> sqlite3.Row | None:
 
 
 def record_use(
-    known: sqlite3.Row, used: Used, attachment: str, challenge: bytes, session_id: str
+    known: sqlite3.Row, used: Used, attachment: str, session_id: str, is_new: bool
 ) -> Member | str:
-    with transaction() as db:
-        prune_challenges()
-        spend_challenge(challenge)
-        fresh = find_passkey(known["credential_id"])  # removed meanwhile, or used on another thread
-        if fresh is None:
-            raise Refused
-        owner = Member(fresh["author_id"], fresh["username"])
-        if used.sign_count <= fresh["sign_count"] and (used.sign_count or fresh["sign_count"]):
-            record_sparingly("passkey_counter", owner.username)
-            return "passkey-counter"
-        db.execute(
-            "UPDATE passkeys SET sign_count = ?, is_backed_up = ?, attachment = ?, used_at = ?"
-            " WHERE id = ?",
-            (used.sign_count, used.is_backed_up, attachment, now(), fresh["id"]),
-        )
-        if session_id:
-            added_by = fresh["added_by"]
-            sign_in_as(owner, session_id, "passkey", "passkey_used", added_by=added_by)
-            if not is_proof(fresh["created_at"]):
-                sql = "UPDATE sessions SET data = ? WHERE id_digest = ?"
-                db.execute(sql, (json.dumps({"is_unproved": True}), digest_session(session_id)))
-        else:
-            note_confirmation(fresh["created_at"])
+    """In the caller's transaction."""
+    fresh = find_passkey(known["credential_id"])  # removed meanwhile, or used on another thread
+    if fresh is None:
+        raise Refused
+    owner = Member(fresh["author_id"], fresh["username"])
+    if used.sign_count <= fresh["sign_count"] and (used.sign_count or fresh["sign_count"]):
+        record_sparingly("passkey_counter", owner.username)
+        return "passkey-counter"
+    get_db().execute(
+        "UPDATE passkeys SET sign_count = ?, is_backed_up = ?, attachment = ?, used_at = ?"
+        " WHERE id = ?",
+        (used.sign_count, used.is_backed_up, attachment, now(), fresh["id"]),
+    )
+    if is_new:
+        begin_session(owner, fresh, session_id)
+    else:
+        replace_session_id(digest_session(session_id))
+        note_confirmation(fresh["created_at"])
     return owner
+
+
+def begin_session(owner: Member, passkey: sqlite3.Row, session_id: str) -> None:
+    added_by = passkey["added_by"]
+    sign_in_as(owner, session_id, "passkey", "passkey_used", added_by=added_by)
+    if not is_proof(passkey["created_at"]):
+        sql = "UPDATE sessions SET data = ? WHERE id_digest = ?"
+        get_db().execute(sql, (json.dumps({"is_unproved": True}), digest_session(session_id)))
 
 
 def note_confirmation(added_at: int) -> None:

@@ -13,6 +13,7 @@ from foundation.web.forward_auth import (
     read_program,
     wants_redirect,
 )
+from foundation.web.logs import warn_sparingly
 
 
 def may_pass(app: Flask, environ: WSGIEnvironment, row: sqlite3.Row) -> Verdict | None:
@@ -27,6 +28,8 @@ def may_pass(app: Flask, environ: WSGIEnvironment, row: sqlite3.Row) -> Verdict 
     if db.execute(MAY_USE, (name, row["author_id"])).fetchone():
         return None
     known = db.execute("SELECT 1 FROM programs WHERE name = ?", (name,)).fetchone()
+    if known:
+        warn_sparingly(f"{row['username']} was refused: {name}", app)
     if known and wants_redirect(environ) and is_navigation(environ):
         return "303 See Other", {"Location": f"{app.config['BASE_URL']}/programs/{name}"}
     return "403 Forbidden", {}

@@ -89,34 +89,46 @@ def record(
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (now(), event, actor, subject, invite_id, detail, parts),
     )
-    name = "budget_reached" if detail == "budget-spent" else event
-    if name in LOGGED and click.get_current_context(silent=True) is None:
-        current_app.logger.log(*LOGGED[name], {"actor": actor, "subject": subject})
+    if click.get_current_context(silent=True) is None:
+        log_event("budget_reached" if detail == "budget-spent" else event, actor, subject)
 
 
-# What a server's log says, too, for those who look for trouble there.
+def log_event(event: str, actor: str | None, subject: str | None) -> None:
+    """The same in the server's log, which the program can't change afterwards."""
+    words = LOGGED.get(event) or find_words(event, actor, subject)
+    level = logging.WARNING if event.endswith(TROUBLE) else logging.INFO
+    told = words.replace(": {reason}", "").replace(", in a day: {count}", "")
+    people = {"actor": actor, "subject": subject}
+    facts = {what: who and say_name(who, "en") for what, who in people.items()}
+    current_app.logger.log(level, told.format(**facts))
+
+
+# Where the log's words are others. It keeps no name that was to be forgotten.
 LOGGED = {
-    "joined": (logging.INFO, "%(actor)s joined"),
-    "left": (logging.INFO, "%(actor)s left"),
-    "removed": (logging.INFO, "%(subject)s was removed"),
-    "text_undelivered": (logging.WARNING, "A text to an invited friend wasn't delivered"),
-    "budget_reached": (logging.WARNING, "All texts of 24 hours are spent (TEXTS_PER_DAY)"),
+    "left": "{actor} left",
+    "forgotten": "{actor} had a name forgotten",
+    "removed": "{subject} was removed",
+    "text_undelivered": "A text to an invited friend wasn't delivered",
+    "budget_reached": "All texts of 24 hours are spent (TEXTS_PER_DAY)",
 }
+TROUBLE = ("_refused", "_undelivered", "_unsent", "_reached", "_wrong", "_counter", "_stranger")
+
+
+def find_words(event: str, actor: str | None, subject: str | None) -> str:
+    events = running().events
+    name = event + ("" if actor else ", no actor") + ("" if subject else ", no subject")
+    # Most events never have the one or the other, and have words for the plain name only.
+    plain = (name.replace(", no actor", ""), name.replace(", no subject", ""), event)
+    return next((events[n] for n in (name, *plain) if n in events), event)
 
 
 def describe_event(line: sqlite3.Row, language: str) -> str:
     """A line of the journal as people read it in that language. A line of an invite says who it was
     for, or who it became; without a name, `phone_hint` says whom it is about, while the invite is
     open."""
-    events = running().events
     subject = line["subject"] or line["became"] or line["who"]
-    event = name = "pin_unsent" if line["is_unsent"] else line["event"]
-    name += "" if line["actor"] else ", no actor"
-    name += "" if subject else ", no subject"
-    # Most events never have the one or the other, and have words for the plain name only.
-    plain = (name.replace(", no actor", ""), name.replace(", no subject", ""), event)
-    words = next((events[n] for n in (name, *plain) if n in events), event)
-    words = translate(words, language)
+    event = "pin_unsent" if line["is_unsent"] else line["event"]
+    words = translate(find_words(event, line["actor"], subject), language)
     people = {"actor": line["actor"], "subject": subject}
     facts = {what: who and say_name(who, language) for what, who in people.items()}
     if "{reason}" in words:

@@ -228,9 +228,7 @@ def count_in_journal(event: str) -> None:
     here = running()
     with TALLY_LOCK:
         here.tallies[event] += 1
-        is_due = abs(now() - here.tallied_at.get(event, 0)) >= MINUTE
-        if is_due:
-            here.tallied_at[event] = now()
+        is_due = here.is_due(event, now())
     if is_due:
         with suppress(sqlite3.OperationalError):
             write_tallies(waits=False)

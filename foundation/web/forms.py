@@ -5,7 +5,15 @@ from collections.abc import Callable
 from flask import request
 
 from foundation.typed.mistakes import Mistake, drop_control
+from foundation.web.logs import warn_sparingly
 from foundation.words.sentences import say
+
+# For the log, also where no PIN runs and no code was given out, which leaves no other trace.
+GUESSES = {
+    "pin-wrong": "Somebody entered a wrong PIN",
+    "tries-spent": "Somebody entered a PIN after the tries of its invite were spent",
+    "code-wrong": "Somebody entered a wrong code for another device",
+}
 
 
 class Form:
@@ -26,6 +34,8 @@ class Form:
 
     def refuse(self, mistake: Mistake) -> None:
         self.mistakes[mistake.field] = mistake
+        if mistake.sentence in GUESSES:
+            warn_sparingly(GUESSES[mistake.sentence])
 
     def error(self, field: str) -> str | None:
         """What to tell beside the field."""

@@ -3,7 +3,10 @@
 import logging
 import re
 
-from flask import Flask
+from flask import Flask, current_app
+
+from foundation.running import running
+from foundation.words.clock import now
 
 
 def keep_secrets_out_of_logs(app: Flask) -> None:
@@ -15,6 +18,13 @@ def keep_secrets_out_of_logs(app: Flask) -> None:
     logging.getLogger("urllib3.connectionpool").addFilter(drop_details)
     logging.getLogger("werkzeug").addFilter(hide_token)
     app.logger.addFilter(hide_token)
+
+
+def warn_sparingly(event: str, app: Flask | None = None) -> None:
+    """Once a minute in each process: what can happen at each picture of a page, or by a script that
+    guesses, must not fill the log. Takes the app outside of its contexts."""
+    if running(app).is_due(event, now()):
+        (app or current_app).logger.warning(event)
 
 
 def drop_details(record: logging.LogRecord) -> bool:

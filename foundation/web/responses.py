@@ -13,6 +13,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from foundation.vonage.client import VonageError
+from foundation.web.logs import warn_sparingly
 from foundation.web.root_files import is_public
 from foundation.web.sessions import current_member
 from foundation.words.clock import DAY
@@ -21,7 +22,10 @@ from foundation.words.sentences import HEADINGS, is_sentence, say
 
 
 def security_headers(config: Mapping[str, Any]) -> dict[str, str]:
-    policy = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+    policy = (
+        "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none';"
+        " form-action 'self'"
+    )
     if config["COOKIE_DOMAIN"]:  # after signing in, a form may lead to a guarded program
         policy += " https://{0} https://*.{0}".format(config["COOKIE_DOMAIN"])
     headers = {
@@ -86,11 +90,16 @@ def show_error(error: HTTPException) -> ResponseReturnValue:
     name = "strange-host" if isinstance(error, SecurityError) else f"error-{response.status_code}"
     if is_sentence(error.description):
         name = str(error.description)
-    if response.status_code == 403 and (member := current_member()):
-        current_app.logger.warning("%s was refused: %s", member.username, request.endpoint)
+    log_refusal(error)
     response.data = render_error(name)
     response.content_type = "text/html; charset=utf-8"
     return response
+
+
+def log_refusal(error: HTTPException) -> None:
+    """In the log: who asked for what isn't theirs, or didn't confirm first."""
+    if error.code == 403 and (member := current_member()):
+        warn_sparingly(f"{member.username} was refused: {request.endpoint}")
 
 
 def render_error(name: str, wait: int | None = None) -> str:

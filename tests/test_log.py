@@ -1,0 +1,134 @@
+"""The server's log: who signed in and how, who was refused, and nothing that fills it."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import time_machine
+
+from foundation.web.invite_lists import TRIES_PER_INVITE
+from foundation.words.clock import MINUTE
+
+from .authenticator import Passkey
+from .cast import ADA, GRACE, MALLORY, Browser, Group
+from .test_passkeys import add, ask, send, use
+from .test_programs import asked, choose, register
+
+
+@pytest.fixture
+def grace(group: Group) -> Browser:
+    return group.join(GRACE, "grace")
+
+
+class Listed(logging.Handler):
+    """Level and words of each line, as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append((record.levelname, record.getMessage()))
+
+
+@pytest.fixture
+def log(group: Group, caplog: pytest.LogCaptureFixture) -> Iterator[list[tuple[str, str]]]:
+    caplog.set_level(logging.INFO)
+    listed = Listed()
+    group.app.logger.addHandler(listed)
+    yield listed.lines
+    group.app.logger.removeHandler(listed)
+
+
+def test_each_way_of_signing_in_and_out_is_a_line(
+    group: Group, grace: Browser, log: list[tuple[str, str]]
+) -> None:
+    passkey = Passkey()
+    add(grace, passkey)
+    group.join(GRACE, "grace", bound=True).post("/logout")
+    browser = group.browser()
+    browser.get("/signup")
+    use(browser, passkey)
+    browser.post("/devices/end-others")
+    browser.post("/passkeys/1/remove")
+    group.app.test_cli_runner().invoke(args=["sign-out", "--all"])
+
+    assert [line for line in log if "grace" in line[1] and "invite" not in line[1]] == [
+        ("INFO", "grace added a passkey"),
+        ("INFO", "grace texted back"),
+        ("INFO", "A PIN was sent to grace"),
+        ("INFO", "grace signed in on a new device"),
+        ("INFO", "grace signed out"),
+        ("INFO", "grace signed in with a passkey"),
+        ("INFO", "grace signed out all their other devices"),
+        ("INFO", "grace removed a passkey"),
+    ]
+
+
+def test_guesses_are_a_line_a_minute(group: Group, log: list[tuple[str, str]]) -> None:
+    """Also where no PIN runs, and no code is out."""
+    with time_machine.travel("2030-11-25 12:00", tick=False) as clock:
+        mallory = group.browser()
+        mallory.get("/signup")
+        for _ in range(20):
+            mallory.sign_up(MALLORY, "mallory", "123456")
+            mallory.post("/join", code="BCDF-GHJK")
+        pin, code = (
+            "Somebody entered a wrong PIN",
+            "Somebody entered a wrong code for another device",
+        )
+        assert log == [("WARNING", pin), ("WARNING", code)]
+        clock.shift(MINUTE)
+        mallory.post("/join", code="BCDF-GHJK")
+        assert log[2:] == [("WARNING", code)]
+
+
+def test_wrong_pins_and_spent_tries_are_lines(group: Group, log: list[tuple[str, str]]) -> None:
+    group.invite(GRACE, "grace")
+    group.text(GRACE)
+    browser = group.browser()
+    browser.get("/signup")
+    browser.sign_up(GRACE, "grace", "000001")
+    group.rows("UPDATE whitelist SET tries = ?", TRIES_PER_INVITE)
+    browser.sign_up(GRACE, "grace", "000002")
+    assert [words for level, words in log if level == "WARNING"] == [
+        "A wrong PIN was entered for grace",
+        "Somebody entered a wrong PIN",
+        "Somebody entered a PIN after the tries of its invite were spent",
+    ]
+
+
+def test_who_may_not_use_an_app_is_a_line_a_minute(
+    group: Group, ada: Browser, grace: Browser, log: list[tuple[str, str]]
+) -> None:
+    """At its door, where each picture of a page asks, too."""
+    register(ada, "wiki", who="chosen")
+    register(ada, "photos", who="chosen")
+    choose(ada, "photos", "grace")
+    del log[:]
+    for _ in range(3):
+        assert asked(grace, "program=wiki")[0] == 403
+        assert asked(grace, "program=photos")[0] == 200
+        assert asked(grace, "program=" + "9" * 40)[0] == 403
+    assert log == [("WARNING", "grace was refused: wiki")]
+
+
+def test_what_scripts_are_refused_is_a_line(group: Group, log: list[tuple[str, str]]) -> None:
+    with time_machine.travel("2030-11-25 12:00", tick=False) as clock:
+        grace = group.join(GRACE, "grace")
+        add(grace, Passkey())
+        clock.shift(10 * MINUTE)
+        assert ask(grace, "add").status_code == 403
+        assert send(grace, "confirm", {}).status_code == 422
+    assert ("WARNING", "grace was refused: passkeys.options") in log
+    assert ("WARNING", "Somebody's passkey was refused") in log
+
+
+def test_a_forgotten_name_is_not_written_again(
+    group: Group, ada: Browser, grace: Browser, log: list[tuple[str, str]]
+) -> None:
+    ada.post("/members/2/remove")
+    del log[:]
+    ada.post("/members/2/forget")
+    assert log == [("INFO", "ada had a name forgotten")]
+    assert ADA not in str(log)
