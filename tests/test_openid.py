@@ -19,14 +19,16 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import time_machine
+from cryptography.fernet import Fernet
 from flask import Flask
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
-from features.openid.keys import make_key
+from features.openid.keys import find_signing_key, make_key
+from foundation.storage.digests import derive_key
 from foundation.web.guards import with_next
 from foundation.words.clock import DAY, MINUTE
 from wsgi import create_app
@@ -781,6 +783,24 @@ def test_a_new_secret_key_makes_a_new_key_and_ends_all_tokens(
     again = photos.group.browser()
     again.client.set_cookie("session", grace.cookie())
     assert photos.read_id(photos.tokens(again))["sub"] == old["sub"]
+
+
+def test_a_key_of_version_1_is_sealed_anew(group: Group, photos: Program, grace: Browser) -> None:
+    """It was kept by Fernet. What it signed stays good."""
+    before, secret = photos.tokens(grace), group.app.config["SECRET_KEY"]
+    with group.app.app_context():
+        private = json.dumps(find_signing_key().as_dict(private=True)).encode()
+    vault = Fernet(base64.urlsafe_b64encode(derive_key(secret, "openid keys")))
+    group.rows("UPDATE openid_keys SET private = ?", vault.encrypt(private).decode())
+
+    after = photos.tokens(grace)
+
+    kids = [jws.extract_compact(t["id_token"].encode()).headers()["kid"] for t in (before, after)]
+    assert kids[0] == kids[1]
+    assert photos.read_id(before)["sub"] == photos.read_id(after)["sub"]
+    kept = group.one("SELECT private FROM openid_keys")
+    header = json.loads(decode(kept.split(".")[0]))
+    assert header == {"alg": "dir", "enc": "A256GCM"}
 
 
 def test_no_request_ends_tokens_or_makes_keys(

@@ -9,9 +9,9 @@ from typing import Any
 import click
 from cryptography.fernet import Fernet
 from flask import current_app
-from joserfc import jwt
+from joserfc import jwe, jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet, RSAKey
+from joserfc.jwk import KeySet, OctKey, RSAKey
 
 from features.openid.room import bp
 from foundation.cli.command import command
@@ -22,8 +22,33 @@ from foundation.words.clock import DAY, now
 KEY_STAYS = DAY  # after the next one came, so that programs can still check what it signed
 
 
-def vault(secret: str) -> Fernet:
-    return Fernet(base64.urlsafe_b64encode(derive_key(secret, "openid keys")))
+def seal(key: RSAKey) -> str:
+    """Its private half, as the database keeps it: an encrypted JWK (RFC 7517, 7)."""
+    vault = OctKey.import_key(derive_key(current_app.config["SECRET_KEY"], "openid jwk"))
+    private = json.dumps(key.as_dict(private=True))
+    return jwe.encrypt_compact({"alg": "dir", "enc": "A256GCM"}, private, vault)
+
+
+@functools.lru_cache(maxsize=4)
+def read_key(private: str, secret: str) -> RSAKey:
+    """Kept, because reading one costs as much as a hundred pages."""
+    if private.startswith(OF_FERNET):
+        vault = Fernet(base64.urlsafe_b64encode(derive_key(secret, "openid keys")))
+        return RSAKey.import_key(json.loads(vault.decrypt(private.encode())))
+    key = OctKey.import_key(derive_key(secret, "openid jwk"))
+    return RSAKey.import_key(json.loads(jwe.decrypt_compact(private, key).plaintext or b""))
+
+
+OF_FERNET = "gAAAA"  # keys of 1.0.0 begin with it
+
+
+def seal_old_keys() -> None:
+    with transaction() as db:
+        for row in fetch_rows("SELECT * FROM openid_keys"):
+            if row["private"].startswith(OF_FERNET):
+                key = read_key(row["private"], current_app.config["SECRET_KEY"])
+                sql = "UPDATE openid_keys SET private = ? WHERE id = ?"
+                db.execute(sql, (seal(key), row["id"]))
 
 
 def find_signing_key() -> RSAKey:
@@ -31,18 +56,14 @@ def find_signing_key() -> RSAKey:
     still has another SECRET_KEY) is a temporary fault, and no token ends by it."""
     newest = find_newest_key()
     if newest is not None:
+        if newest["private"].startswith(OF_FERNET):
+            seal_old_keys()
         return read_key(newest["private"], current_app.config["SECRET_KEY"])
     made, private = make_key()
     with transaction():
         if find_newest_key() is None:  # nobody else was faster
             store_key(made, private)
     return find_signing_key()
-
-
-@functools.lru_cache(maxsize=4)
-def read_key(private: str, secret: str) -> RSAKey:
-    """Kept, because reading one costs as much as a hundred pages."""
-    return RSAKey.import_key(json.loads(vault(secret).decrypt(private.encode())))
 
 
 def drop_keys_of_old_secret() -> None:
@@ -61,8 +82,7 @@ BITS = 3072  # as strong as 128 bits (NIST SP 800-57, part 1, table 2)
 def make_key() -> tuple[RSAKey, str]:
     """With its private half as the database keeps it."""
     made = RSAKey.generate_key(BITS, {"use": "sig", "alg": "RS256"}, auto_kid=True)
-    private = json.dumps(made.as_dict(private=True)).encode()
-    return made, vault(current_app.config["SECRET_KEY"]).encrypt(private).decode()
+    return made, seal(made)
 
 
 def store_key(made: RSAKey, private: str) -> None:
