@@ -179,3 +179,12 @@ const renew = async () => {
   }
 };
 if (renewed.length) setInterval(() => renew().catch(() => {}), 5000);
+
+// Who comes back to a tab after this browser was signed out no longer sees what it showed.
+const leaveIfOut = async () => {
+  const start = await fetch("/");
+  if (start.ok && !(await start.text()).includes("data-member")) location.replace("/");
+};
+if (document.body.dataset.member) {
+  document.addEventListener("visibilitychange", () => document.hidden || leaveIfOut().catch(() => {}));
+}

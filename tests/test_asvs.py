@@ -67,6 +67,15 @@ def test_each_answer_can_be_looked_up(line: Line) -> None:
         assert line.where.endswith(".")
 
 
+def test_no_is_said_twelve_times_at_most() -> None:
+    assert 0 < [line.answer for line in LINES].count("no") <= 12
+
+
+@pytest.mark.parametrize("where", sorted(set(re.findall(r"`test_\w+::test_\w+`", PAGE))))
+def test_each_test_that_is_named_exists(where: str) -> None:
+    assert is_test(where)
+
+
 PATHS = [
     "/",
     "/signup",

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import pytest
 import zxingcpp
@@ -357,6 +358,28 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     assert stage.table.evaluate("navigator.clipboard.readText()").isdecimal()
     press(grace, "Add another device")  # while the page is still open
     assert grace.url.startswith(f"{stage.group}/signup")
+
+
+def test_what_other_tabs_show_is_gone_after_signing_out(stage: Stage) -> None:
+    """Also where it was done from elsewhere; and a tab of somebody who is in stays as it was."""
+    ada = stage.window().new_page()
+    stage.sign_up(ada, ADA, "ada", stage.reply(ADA))
+    ada.goto(f"{stage.group}/admin/members")
+    come_back(ada)
+    ada.wait_for_timeout(500)
+    assert ada.url.endswith("/admin/members")
+    with sqlite3.connect(stage.database) as db:
+        db.execute("DELETE FROM sessions")
+    db.close()
+    come_back(ada)
+    ada.wait_for_url(f"{stage.group}/")
+    assert ada.get_by_text("You're signed out on this device.").is_visible()
+
+
+def come_back(page: Page) -> None:
+    """To a tab: headless browsers show all of theirs always."""
+    with page.expect_response(lambda answer: urlsplit(answer.url).path == "/"):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 def test_signing_out_is_asked_and_leaving_is_too(stage: Stage) -> None:

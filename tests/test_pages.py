@@ -255,6 +255,22 @@ def test_files_for_everybody_open_and_renew_no_session(group: Group) -> None:
         assert "Set-Cookie" in grace.get("/").headers  # which is when it is due
 
 
+def test_every_page_leads_out(group: Group) -> None:
+    """By the member's own name, beside which is what one does with an account: sign out of it."""
+    pages = pages_of_every_state(group)
+    of_members = {name: page for name, page in pages.items() if "data-member" in page}
+    assert len(of_members) > 15
+    for name, page in of_members.items():
+        assert re.search(r'<header>.* href="/account".*</header>', page, re.DOTALL), name
+    assert 'href="/logout"' in pages["devices"]
+
+
+def test_friends_read_what_a_text_cannot_promise(group: Group) -> None:
+    page = group.browser().get("/texts").text
+    assert "Somebody who takes over your number can read them." in page
+    assert "About our texts" in group.browser().get("/signup").text
+
+
 def test_a_page_past_the_end_is_the_first(group: Group, ada: Browser) -> None:
     ada.get(ada.post("/invite", phone=f"+{GRACE}").location)
     for path in ("/", "/admin/members", "/admin"):
