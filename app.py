@@ -500,10 +500,10 @@ def choose_act(message: Inbound) -> Callable[[Inbound], None] | None:
     word = current_app.config["INVITE_CODE"]
     is_own = meant is not None and not invite["stopped_at"]  # it reopens none
     is_word, is_out = is_own or message.has_word(word), is_opt_out(message.text)
-    is_out = is_out and not message.part
+    is_out = is_out and not message.is_part
     if is_word and not (is_out and begins_with_opt_out(message.text) and not is_opt_out(word)):
         return note_late_reply if message.is_late else send_pin
-    if message.part:
+    if message.is_part:
         return None  # another one may have the word
     if is_out:
         return stop_invite
@@ -696,7 +696,7 @@ def needs_no_pin(message: Inbound, invite: sqlite3.Row, line: sqlite3.Row | None
         return True
     if line and not line["is_newest"]:
         return True
-    opens = not line and not message.part and message.sent_at >= (invite["stopped_at"] or 0)
+    opens = not line and not message.is_part and message.sent_at >= (invite["stopped_at"] or 0)
     return bool(invite["stopped_at"]) and not opens
 
 

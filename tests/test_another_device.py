@@ -290,6 +290,9 @@ def test_five_minutes_are_over(group: Group) -> None:
         assert "Show a code" in grace.get("/devices/add").text
         give(phone, offer(grace))
         assert group.one("SELECT count(*) FROM offers") == 1
+        clock.shift(5 * MINUTE)
+        group.keep_house()
+        assert group.one("SELECT count(*) FROM offers") == 0
 
 
 def test_a_new_offer_ends_the_one_before(group: Group, grace: Browser, phone: Browser) -> None:
@@ -531,7 +534,8 @@ def test_a_backup_has_no_offers(group: Group, grace: Browser, tmp_path: object) 
 def test_strangers_are_led_to_where_they_can_begin(group: Group, grace: Browser) -> None:
     assert group.browser().get("/devices/add").location == "/signup?next=/devices/add"
     assert group.browser().post("/devices/add").location == "/signup"
-    assert group.browser().get("/join/wait").location == "/join"
+    led = group.browser().get("/join/wait")
+    assert (led.status_code, led.location) == (303, "/join")
 
 
 def test_a_stranger_who_presses_finish_takes_no_lock(
@@ -576,7 +580,8 @@ def test_the_new_device_may_cancel(group: Group, grace: Browser, phone: Browser)
     group.browser().post("/join/wait")  # by somebody else
     assert state(grace, "/devices/add") == "bound"
 
-    assert phone.post("/join/wait", next="/devices").location == "/signup?next=/devices"
+    led = phone.post("/join/wait", next="/devices")
+    assert (led.status_code, led.location) == (303, "/signup?next=/devices")
 
     assert nobody_came_in(group, phone)
     assert state(grace, "/devices/add") == state(phone, "/join/wait") == "refused"

@@ -122,6 +122,7 @@ def test_what_scripts_are_refused_is_a_line(group: Group, log: list[tuple[str, s
         assert send(grace, "confirm", {}).status_code == 422
     assert ("WARNING", "grace was refused: passkeys.options") in log
     assert ("WARNING", "Somebody's passkey was refused") in log
+    assert ("INFO", "A passkey was refused: KeyError") in log
 
 
 def test_a_forgotten_name_is_not_written_again(

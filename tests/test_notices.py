@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from .authenticator import Passkey
 from .cast import GRACE, MALLORY, Browser, Group, shown
+from .test_passkeys import add
 
 
 def notice(browser: Browser, path: str) -> str | None:
@@ -50,6 +52,13 @@ def test_ending_a_device_is_said_too(group: Group, ada: Browser) -> None:
     path = re.findall(r"/devices/\w+/end", ada.get("/account").text)[0]
 
     assert notice(ada, ada.post(path).location) == "That device is signed out."
+
+
+def test_what_is_done_to_a_passkey_is_said_too(ada: Browser) -> None:
+    add(ada, Passkey())
+    assert notice(ada, ada.post("/passkeys/1/rename", name="Phone").location) == "Passkey renamed."
+    removed = notice(ada, ada.post("/passkeys/1/remove").location)
+    assert removed == "The passkey is removed here. Delete it in your device, too."
 
 
 def test_an_invite_whose_text_does_not_go_out_says_so(group: Group, ada: Browser) -> None:

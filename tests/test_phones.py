@@ -78,6 +78,7 @@ CHAINS = {
     "usa": ["+1 (202) 555-0150", "12025550150", "001 202 555 0150"],
     "russia": ["+7 912 345-67-01", "79123456701"],
     "australia": ["+61 (0)412 345 601", "61412345601"],
+    "portugal": ["+351 (0) 912 345 601", "351912345601", "+351 912 345 601"],
     "turkey": ["+90 (0) 532 123 45 01", "905321234501"],
     "india": ["+91 81234 56701", "918123456701"],
 }
@@ -115,7 +116,7 @@ def test_somebody_who_was_invited_gets_in_however_the_number_is_written(
 def test_there_are_enough_chains() -> None:
     assert len(LINKS) >= 40
     assert (
-        len({parse_sender("".join(filter(str.isdigit, ways[1]))) for ways in CHAINS.values()}) == 16
+        len({parse_sender("".join(filter(str.isdigit, ways[1]))) for ways in CHAINS.values()}) == 17
     )
 
 
@@ -155,6 +156,8 @@ def test_the_region_decides_what_is_typed_without_a_plus(
         ("+12025550101", "12025550101"),
         (12025550101, "12025550101"),
         ("551131234501", "551131234501"),  # a landline of eight digits keeps them
+        ("3903123456789", "3903123456789"),  # and Italy's keep their 0
+        ("3510912345601", "351912345601"),
         ("Vonage", None),
         ("", None),
         ("+", None),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from werkzeug.test import TestResponse
 
 from foundation.running import running
 from simulator.vonage import Answer, Connection, answer_with, change, drop
@@ -310,16 +311,18 @@ def test_a_lease_from_a_clock_that_was_ahead_holds_nobody(group: Group, grace_te
 Fault = Callable[[Connection, Answer], None]
 
 
-def press_twice(group: Group, pin: str, how: Fault, acts: bool) -> tuple[Browser, Browser, Any]:
+def press_twice(
+    group: Group, pin: str, how: Fault, acts: bool
+) -> tuple[Browser, Browser, dict[Browser, TestResponse]]:
     """The same form twice from one browser, the second while Vonage checks the first; Vonage's
-    answer is `how`. Returns both ends of the browser, and both statuses."""
+    answer is `how`. Returns both ends of the browser, and what each was told."""
     first, second = group.browser(), group.browser()
     first.get("/signup")
     second.client.set_cookie("visitor", first.cookie("visitor"))
-    statuses: list[int] = []
+    answers: dict[Browser, TestResponse] = {}
 
     def press(browser: Browser) -> None:
-        statuses.append(browser.sign_up(GRACE, "grace", pin).status_code)
+        answers[browser] = browser.sign_up(GRACE, "grace", pin)
 
     again = threading.Thread(target=press, args=(second,))
 
@@ -331,15 +334,15 @@ def press_twice(group: Group, pin: str, how: Fault, acts: bool) -> tuple[Browser
     group.vonage.fail("check", press_again, acts=acts)
     press(first)
     again.join()
-    return first, second, statuses
+    return first, second, answers
 
 
 def test_a_double_click_signs_in_once(group: Group, grace_texted: str) -> None:
     right: Fault = lambda connection, answer: connection.answer(answer)  # noqa: E731
 
-    first, second, statuses = press_twice(group, grace_texted, right, acts=True)
+    first, second, answers = press_twice(group, grace_texted, right, acts=True)
 
-    assert statuses == [303, 303]
+    assert [answer.status_code for answer in answers.values()] == [303, 303]
     assert first.cookie() == second.cookie()
     assert len(group.vonage.calls("check")) == 1
     assert group.one("SELECT count(*) FROM sessions") == 1
@@ -357,11 +360,25 @@ def test_a_double_click_signs_in_once(group: Group, grace_texted: str) -> None:
 def test_a_double_click_is_told_twice_what_went_wrong_once(
     group: Group, grace_texted: str, how: Fault, status: int
 ) -> None:
-    *_, statuses = press_twice(group, grace_texted, how, acts=False)
+    *_, answers = press_twice(group, grace_texted, how, acts=False)
 
-    assert statuses == [status, status]
+    assert [answer.status_code for answer in answers.values()] == [status, status]
     assert len(group.vonage.calls("check")) == 1
     assert group.one("SELECT tries FROM whitelist") == 1
+
+
+def test_a_double_click_on_a_withdrawn_invite_is_told_that_the_pin_is_used_up(
+    group: Group, grace_texted: str
+) -> None:
+    def withdraw(connection: Connection, answer: Answer) -> None:
+        run(group, "UPDATE whitelist SET stopped_at = ?", int(time.time()))
+        connection.answer(answer)
+
+    first, second, answers = press_twice(group, grace_texted, withdraw, acts=True)
+
+    assert shown("invite-withdrawn") in answers[first].text
+    assert answers[second].status_code == 503
+    assert shown("pin-used-up") in answers[second].text
 
 
 def test_a_lost_answer_is_given_again_to_the_same_browser(group: Group, grace_texted: str) -> None:

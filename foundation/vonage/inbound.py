@@ -85,7 +85,7 @@ def is_signed(fields: Mapping[str, Any]) -> bool:
 class Inbound:
     """A text message from a phone to the group's number, or one part of a long one."""
 
-    part: int  # 0: the text came in one piece
+    is_part: bool  # of a longer one
     phone: str  # key
     text: str  # as `plain` makes it
     sent_at: int
@@ -128,10 +128,10 @@ def parse_inbound(fields: Mapping[str, Any]) -> Inbound | None:
     sent_at = min((at for at in times if at is not None), default=now())
     # Only digests are kept: beside usernames, Vonage's ids would tell anybody who can read its
     # records which member has which number.
-    part, claim = parse_part(fields), keyed_digest("message", message_id)
-    if part:
+    claim = keyed_digest("message", message_id)
+    if is_part(fields):
         claim = keyed_digest("parts", phone, str(fields.get("concat-ref")))
-    return Inbound(part, phone, fold_text(text), sent_at, claim)
+    return Inbound(is_part(fields), phone, fold_text(text), sent_at, claim)
 
 
 def parse_text(fields: Mapping[str, Any]) -> str | None:
@@ -144,12 +144,10 @@ def parse_text(fields: Mapping[str, Any]) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def parse_part(fields: Mapping[str, Any]) -> int:
-    """Which part of a long text this is; 0 for a whole one. Phones also send "1 of 1"."""
-    if str(fields.get("concat")).lower() != "true" or str(fields.get("concat-total")) == "1":
-        return 0
-    number = str(fields.get("concat-part"))
-    return int(number) if re.fullmatch(r"[1-9][0-9]{0,2}", number) else 1
+def is_part(fields: Mapping[str, Any]) -> bool:
+    """Of a long text. Phones also send "1 of 1"."""
+    is_whole = str(fields.get("concat-total")) == "1"
+    return str(fields.get("concat")).lower() == "true" and not is_whole
 
 
 def parse_message_id(fields: Mapping[str, Any]) -> str | None:
@@ -189,7 +187,7 @@ def claim_message(message: Inbound) -> Literal["ours", "done", "busy"]:
     The parts of a long text are known by a small number of the carrier's, which comes again. So
     their claim is forgotten once the parts themselves would be too late to act on.
     """
-    forgotten = now() - STALE_AFTER if message.part else 0
+    forgotten = now() - STALE_AFTER if message.is_part else 0
     with transaction():
         prune_inbound()
         ours = fetch_row(

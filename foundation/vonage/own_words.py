@@ -55,7 +55,7 @@ def find_candidate(message: Inbound) -> str | None:
     all of it run together. Two are none, and so is a part of a text."""
     words = [word.upper() for word in message.words]
     shaped = [word for word in words if is_code(word, WORD_LENGTH)]
-    if message.part or len(shaped) > 1:
+    if message.is_part or len(shaped) > 1:
         return None
     whole = "".join(words)
     return shaped[0] if shaped else whole if is_code(whole, WORD_LENGTH) else None
