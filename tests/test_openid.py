@@ -194,6 +194,10 @@ def test_discovery_says_what_there_is(group: Group, photos: Program) -> None:
     assert said["response_types_supported"] == ["code"]
     assert said["code_challenge_methods_supported"] == ["S256"]
     assert said["id_token_signing_alg_values_supported"] == ["RS256"]
+    for parameter in ("request", "request_uri", "claims"):
+        assert said[f"{parameter}_parameter_supported"] is False
+    for ability in ("backchannel_logout", "backchannel_logout_session"):
+        assert said[f"{ability}_supported"] is True
     (key,) = client.get("/openid/jwks").get_json()["keys"]
     assert {"kty": "RSA", "use": "sig", "alg": "RS256"}.items() <= key.items()
     assert set("dpq").isdisjoint(key)
@@ -536,8 +540,16 @@ def test_unknown_programs_are_told_the_member(
     assert (answer.status_code, shown("openid-unknown") in answer.text) == (400, True)
 
 
-def test_what_is_too_long_is_said_here(photos: Program, grace: Browser) -> None:
-    answer = photos.send(grace, state="x" * 2000)
+@pytest.mark.parametrize(
+    "more",
+    [
+        f"state={'x' * 2000}",
+        f"state={'/' * 800}",  # each of these is three letters on the way back
+        f"prompt={'x' * 2000}",  # which doesn't go along
+    ],
+)
+def test_what_is_too_long_is_said_here(photos: Program, grace: Browser, more: str) -> None:
+    answer = grace.get(f"/openid/authorize?{urlencode(photos.query(state=None))}&{more}")
     assert (answer.status_code, shown("openid-long") in answer.text) == (400, True)
 
 
@@ -711,7 +723,11 @@ def test_a_program_may_ask_to_sign_out_here(
     kept = dict(re.findall(r'name="(\w+)" value="([^"]*)"', asked.text))
     gone = grace.post("/openid/logout", **{name: unescape(value) for name, value in kept.items()})
     assert f'url={escape(f"{BACK}?state=a%26b")}"' in gone.text
+    assert "<h1>You&#39;re signed out</h1>" in gone.text
+    assert "Opening Our photos" in gone.text
     assert grace.username() is None
+    again = grace.get(f"/openid/logout?{urlencode(query)}")
+    assert "<h1>You&#39;re signed out</h1>" in again.text
 
 
 def test_a_hint_that_is_over_gives_no_more_than_a_client_id(group: Group) -> None:
@@ -743,7 +759,9 @@ def test_signing_out_leads_to_no_other_place(
     form = {"client_id": said, "post_logout_redirect_uri": address, "id_token_hint": "x.y.z"}
     assert 'content="0; url=/"' in grace.post("/openid/logout", **form).text
     assert grace.username() is None
-    assert 'content="0; url=/"' in grace.get(f"/openid/logout?{urlencode(form)}").text
+    page = grace.get(f"/openid/logout?{urlencode(form)}").text
+    assert 'content="0; url=/"' in page
+    assert f"Opening {photos.group.app.config['GROUP_NAME']}" in page
 
 
 def test_a_form_of_another_site_signs_nobody_out(photos: Program, grace: Browser) -> None:

@@ -12,7 +12,7 @@ import pytest
 import time_machine
 from werkzeug.test import TestResponse
 
-from features.passkeys.ceremony import check_new_passkey
+from features.passkeys.ceremony import check_new_passkey, read_attachment
 from foundation.words.clock import DAY, MINUTE
 from simulator.vonage import Vonage
 from wsgi import create_app
@@ -131,6 +131,25 @@ def test_several_are_listed_renamed_and_removed(
     browser.get("/signup")
     assert is_refused(use(browser, passkey))
     assert use(browser, second).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ({"authenticatorAttachment": "platform"}, "platform"),
+        ({"authenticatorAttachment": "cross-platform"}, "cross-platform"),
+        ({"authenticatorAttachment": "cross-platform", "transports": ["usb"]}, "cross-platform"),
+        # A phone, reached by a QR code or by its own browser, is lost with the passkey in it.
+        ({"authenticatorAttachment": "cross-platform", "transports": ["hybrid"]}, "platform"),
+        ({"authenticatorAttachment": "cross-platform", "transports": ["internal"]}, "platform"),
+        ({"authenticatorAttachment": "cross-platform", "transports": "hybrid"}, "cross-platform"),
+        ({"authenticatorAttachment": "something new"}, ""),
+        ({}, ""),
+    ],
+)
+def test_where_a_passkey_lives_is_as_the_browser_says(told: dict[str, Any], kept: str) -> None:
+    credential = {"response": {"transports": told.pop("transports", None)}} | told
+    assert read_attachment(credential) == kept
 
 
 def test_nobody_touches_somebody_elses_passkey(group: Group, passkey: Passkey) -> None:
