@@ -40,7 +40,7 @@ CORE = {
     "features/openid/clients.py": "openid openid_apps openid_checklist app_requests",
     "features/openid/end_session.py": "openid openid_apps openid_checklist",
     "features/openid/endpoints.py": "openid openid_apps openid_checklist app_requests",
-    "features/openid/keys.py": "openid openid_apps commands settings",
+    "features/openid/keys.py": "openid openid_apps",
     "features/openid/logouts.py": "openid outbox door",
     "features/openid/people.py": "openid openid_apps circles app_requests",
     "features/openid/provider.py": "openid openid_apps openid_checklist app_requests",

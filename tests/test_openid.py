@@ -871,6 +871,18 @@ def test_keys_rotate_without_signing_anybody_out(group: Group) -> None:
         assert photos.refresh(before).status_code == 200
 
 
+def test_a_key_is_not_rotated_under_another_secret_key(
+    group: Group, photos: Program, ada: Browser, settings: dict[str, str]
+) -> None:
+    """The running server couldn't read it."""
+    other = Group(create_app(settings), group.vonage)
+    other.app.config["SECRET_KEY"] = "x" * 32 + "12345678"
+    keys = group.rows("SELECT * FROM openid_keys")
+    refused = other.command("openid", "rotate-key")
+    assert (refused.exit_code, "Nothing has changed." in refused.output) == (1, True)
+    assert group.rows("SELECT * FROM openid_keys") == keys
+
+
 def test_the_signing_key_is_as_strong_as_128_bits(app: Flask) -> None:
     with app.app_context():
         made, private = make_key()

@@ -7,7 +7,7 @@ import sqlite3
 from typing import Any
 
 import click
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken
 from flask import current_app
 from joserfc import jwe, jwt
 from joserfc.errors import JoseError
@@ -122,7 +122,11 @@ def read_id_token(text: str) -> dict[str, Any]:
 @command(bp, "rotate-key")
 def rotate_key_command() -> None:
     """Sign with a new key from now on. Nobody is signed out."""
-    find_signing_key()
+    try:
+        find_signing_key()
+    except (JoseError, InvalidToken):
+        told = "The key in use can't be read with this SECRET_KEY. Nothing has changed."
+        raise click.ClickException(told) from None
     made, private = make_key()
     with transaction():
         store_key(made, private)
