@@ -184,8 +184,8 @@ ROOM = 20 * 2**20  # bytes; what a year of a group takes
 
 def check_units() -> str:
     """Changes of one's own have a place beside them: systemctl edit."""
-    for name in ("trusted-group.service", "trusted-group@.service", "trusted-group-backup.service"):
-        ours = Path(current_app.root_path, "deploy", name.replace("trusted-group-", ""))
+    for ours in Path(current_app.root_path, "deploy").glob("*.service"):
+        name = ours.name.replace("backup", "trusted-group-backup")
         unit = UNITS / name
         if unit.exists() and unit.read_bytes() != ours.read_bytes():
             raise Trouble(

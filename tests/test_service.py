@@ -72,17 +72,28 @@ def serving(settings: dict[str, str], tmp_path: Path) -> Iterator[str]:
 
 def test_the_other_units_are_as_strict() -> None:
     """What they may do, from the capabilities on. A copy needs no network."""
-    strict, of_instance, of_backup = (
+    strict, of_instance, of_backup, of_its_backup = (
         set(re.findall(r"^[A-Z]\w+=.*$", (ROOT / "deploy" / name).read_text(), re.M))
-        for name in ("trusted-group.service", "trusted-group@.service", "backup.service")
-    )
+        for name in (
+            "trusted-group.service", "trusted-group@.service", "backup.service", "backup@.service",
+        )
+    )  # fmt: skip
     rights = {line for line in strict if re.match(STRICT, line)}
     assert len(rights) > 20
     assert rights - of_instance == set()
     assert rights - of_backup == {"RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX"}
     assert {"RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes"} <= of_backup
+    assert of_backup - of_its_backup == {
+        "Description=Trusted Group: copy the database",
+        "User=trusted-group",
+        "WorkingDirectory=/srv/trusted-group",
+        "StateDirectory=trusted-group trusted-group/backups",
+        f"{BACKUP}/var/lib/trusted-group/backups",
+    }
+    assert f"{BACKUP}/var/lib/trusted-group-%i/backups" in of_its_backup
 
 
+BACKUP = "ExecStart=/srv/trusted-group/.venv/bin/flask backup --daily "
 STRICT = "Capability|Lock|Memory|NoNew|Private|Pro|RemoveIPC|Restrict|SystemCall|UMask"
 
 
