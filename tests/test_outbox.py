@@ -193,6 +193,27 @@ def test_a_device_that_just_was_not_used_is_told_with_the_member(
     assert [one["sid"] for one in read_heard(photos)] == [known["sid"]]
 
 
+def test_signing_out_all_others_tells_of_those_that_just_were_not_used(
+    group: Group, ada: Browser, photos: Program
+) -> None:
+    """And not of the device in the hand, nor when that one signs out."""
+    phone, laptop = group.join(GRACE, "grace"), group.browser()
+    add(phone, laptop)
+    unused, _ = (photos.read_id(photos.tokens(one))["sid"] for one in (phone, laptop))
+    sql = "UPDATE sessions SET expires_at = unixepoch() WHERE author_id = 2 AND began = 'pin'"
+    group.rows(sql)
+    group.command("prune")
+    tablet = group.browser()
+    add(laptop, tablet)
+    tablet.post("/logout")
+    assert send(group) == []
+
+    laptop.post("/devices/end-others")
+
+    assert send(group) == ["/photos"]
+    assert [one["sid"] for one in read_heard(photos)] == [unused]
+
+
 @pytest.mark.parametrize("way", ["removed", "everywhere, by an admin", "a guest's last day"])
 def test_where_no_device_is_known_it_is_told_of_the_member(
     group: Group, ada: Browser, photos: Program, wiki: Program, way: str
