@@ -42,7 +42,7 @@ CORE = {
     "features/openid/endpoints.py": "openid openid_apps openid_checklist app_requests",
     "features/openid/keys.py": "openid openid_apps",
     "features/openid/logouts.py": "openid outbox door",
-    "features/openid/people.py": "openid openid_apps circles app_requests",
+    "features/openid/people.py": "openid openid_apps circles app_requests account",
     "features/openid/provider.py": "openid openid_apps openid_checklist app_requests",
     "features/openid/refusals.py": "openid openid_apps",
 }

@@ -331,6 +331,10 @@ def test_how_long_each_lives(group: Group) -> None:
         assert photos.userinfo(tokens).status_code == 200
         clock.shift(1)
         assert photos.userinfo(tokens).status_code == 401
+        group.keep_house()
+        assert group.one("SELECT count(*) FROM openid_codes") == 0
+        kinds = "SELECT kind, count(*) FROM openid_tokens GROUP BY kind ORDER BY kind"
+        assert group.rows(kinds) == [("access", 1), ("refresh", 2)]  # of the second code, too
         clock.shift(20 * DAY)
         ada.get("/")
         clock.shift(20 * DAY)

@@ -176,6 +176,7 @@ def test_each_way_out_is_told(
     assert (claims["iss"], claims["aud"]) == ("http://localhost:8000", photos.id)
     assert "nonce" not in claims
     assert claims["jti"]
+    assert claims["exp"] - claims["iat"] == 2 * MINUTE
     assert (group.one(WAITING), group.one("SELECT count(*) FROM receivers")) == (0, 0)
 
 
@@ -304,6 +305,20 @@ def test_who_gives_no_answer_for_a_week_is_given_up(
         assert group.one(WAITING) == 0
         assert "We couldn&#39;t tell photos about a sign-out" in ada.get("/admin/journal").text
         assert "Our photos didn't take a sign-out, and we gave up just now." in look(ada)
+
+
+@pytest.mark.parametrize("what", ["the program", "its address"])
+def test_what_waits_for_a_program_that_is_gone_is_sent_nowhere(
+    group: Group, ada: Browser, photos: Program, what: str
+) -> None:
+    photos.tokens(group.join(GRACE, "grace"))
+    group.command("remove", "grace")
+    if what == "the program":
+        ada.post("/admin/programs/photos/remove")
+    else:
+        ada.post("/admin/programs/photos/openid", redirects=photos.back, logout="")
+    assert send(group) == []
+    assert group.one(WAITING) == 0
 
 
 def look(ada: Browser) -> str:
