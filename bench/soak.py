@@ -20,8 +20,10 @@ from pathlib import Path
 
 import requests
 
+from foundation.storage.journal import EVENTS
 from simulator.vonage import Answer, Fault, Vonage, answer_with, drop, hang
 from tests.cast import find_port
+from wsgi import FEATURES
 
 from .__main__ import describe_machine, write_section
 from .servers import ROOT, Running, ours, running
@@ -38,11 +40,22 @@ FAULTS = (
     Fault(drop, acts=True),  # done, and the answer got lost
     Fault(hang(3), acts=True),
 )
+
+
+def find_words_of_journal() -> str:
+    """As a pattern; each name is one word."""
+    events = EVENTS | {name: words for one in FEATURES for name, words in one.events.items()}
+    told = (words.replace(": {reason}", "") for words in events.values())
+    return "|".join(re.sub(r"\\{\w+\\}", r"\\S+", re.escape(one)) for one in told)
+
+
 UNDERSTOOD = {
     "starting": r"\S+ INFO (Starting granian|Listening at|Spawning worker|Started worker).*",
     "stopping": r"\S+ INFO (Shutting down|Stopping worker|Stopped worker|Granian shutdown).*",
     "16 threads": r"\S+ WARNING Configuration allows spawning up to 16 Python threads.*",
     "who joined and left": r"\S+ INFO [\w-]+ (joined|left|was removed)",
+    "what else the journal says": rf"\S+ (INFO|WARNING) ({find_words_of_journal()})",
+    "guesses": r"\S+ WARNING Somebody entered a .*",
     "Vonage failed, as it was told to": r"\S+ WARNING The call to Vonage \(\w+\)"
     r" failed: (HTTP \d+|\w+Error|Timeout\w*|ReadTimeout)",
     "wrong PINs, and PINs that still run": r"\S+ INFO The call to Vonage \((start|check)\)"
