@@ -224,10 +224,6 @@ class OurRequest(OAuth2Request):  # type: ignore[misc]
         self.payload = FlaskOAuth2Payload(request)
 
     @property
-    def args(self) -> MultiDict[str, str]:
-        return request.args
-
-    @property
     def form(self) -> MultiDict[str, str]:
         return request.form
 
