@@ -405,6 +405,8 @@ def test_a_wrong_secret_gets_nothing(photos: Program, grace: Browser, secret: st
     fields |= {"redirect_uri": BACK, "code_verifier": VERIFIER}
     answer = photos.ask("/openid/token", (photos.id, secret), **fields)
     assert (answer.status_code, answer.get_json()["error"]) == (401, "invalid_client")
+    why = sentence("openid-secret" if secret else "openid-no-secret")
+    assert answer.get_json()["error_description"] == why
     client = photos.group.app.test_client(use_cookies=False)
     posted = fields | {"client_id": photos.id, "client_secret": secret}
     assert client.post("/openid/token", data=posted).status_code == 401

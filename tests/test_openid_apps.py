@@ -132,6 +132,17 @@ def test_strangers_replace_what_a_member_met_once_a_minute_only(group: Group) ->
         assert shown("openid-pkce") in ada.get(PAGE).text
 
 
+def test_what_a_member_brings_who_may_not_use_it_is_not_shown(group: Group, ada: Browser) -> None:
+    """Not even one who may use another app."""
+    register(ada, "photos", who="chosen")
+    register(ada, "wiki")
+    photos, grace = Program(group, ada), group.join(GRACE, "grace")
+    odd = "https://elsewhere.example/"
+    photos.send(grace, redirect_uri=odd)
+    page = ada.get(PAGE).text
+    assert (shown("openid-redirect") in page, odd in page) == (True, False)
+
+
 def test_asking_silently_is_no_news(group: Group, ada: Browser, photos: Program) -> None:
     assert told(photos.send(group.browser(), prompt="none"))["error"] == "login_required"
     assert lines(group) == []
