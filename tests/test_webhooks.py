@@ -356,6 +356,17 @@ def test_a_text_that_was_acted_on_does_nothing_for_a_later_invite(group: Group) 
         assert len(group.vonage.calls("start")) == 1
 
 
+def test_what_was_acted_on_is_known_for_three_days(group: Group) -> None:
+    """Vonage calls again for one."""
+    with time_machine.travel("2026-11-23 12:00 +0000", tick=False) as clock:
+        group.invite(GRACE)
+        assert group.text(GRACE) == 204
+        for seconds, known in ((3 * DAY - 1, 1), (1, 0)):
+            clock.shift(seconds)
+            group.keep_house()
+            assert group.one("SELECT count(*) FROM inbound_messages") == known
+
+
 def claim(group: Group, fields: dict[str, str]) -> None:
     """As a worker leaves it that dies between the claim and the answer."""
     with group.app.app_context():
