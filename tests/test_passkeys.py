@@ -160,6 +160,7 @@ def test_nobody_touches_somebody_elses_passkey(group: Group, passkey: Passkey) -
     assert mallory.post("/passkeys/1/remove").status_code == 404
     assert is_refused(send(mallory, "confirm", passkey.get(options(mallory, "confirm"))))
     assert group.browser().post("/passkeys/1/remove").location == "/signup"
+    assert group.browser().get("/passkeys/confirm").location == "/signup?next=/passkeys/confirm"
 
 
 def test_two_sign_ins_within_one_second_both_work(
