@@ -210,7 +210,7 @@ def main() -> None:
         RESULTS.write_text(text + "".join(map(find_section, OF_OTHERS)))
 
 
-OF_OTHERS = ("Soak", "A year")  # sections of RESULTS.md that other commands write
+OF_OTHERS = ("Soak", "A year", "Proof")  # sections of RESULTS.md that come from elsewhere
 
 
 def find_section(title: str) -> str:

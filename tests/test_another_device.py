@@ -536,6 +536,11 @@ def test_strangers_are_led_to_where_they_can_begin(group: Group, grace: Browser)
     assert group.browser().post("/devices/add").location == "/signup"
     led = group.browser().get("/join/wait")
     assert (led.status_code, led.location) == (303, "/join")
+    stranger = group.browser()
+    for place in ("/join", "/join/wait"):  # with no cookie, and with that of the page before
+        led = stranger.get("/join/finish")
+        assert (led.status_code, led.location) == (303, place)
+        stranger.get("/join")
 
 
 def test_a_stranger_who_presses_finish_takes_no_lock(
