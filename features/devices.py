@@ -16,7 +16,7 @@ from foundation.web.additions import (
     find_chain,
     find_ended_with,
 )
-from foundation.web.feature import Feature
+from foundation.web.feature import Feature, confirm_ending
 from foundation.web.notices import notify
 from foundation.web.sessions import Member, acting, this_digest
 from foundation.web.ways_in import find_other_ways
@@ -75,10 +75,11 @@ def end_device(device_id: str) -> ResponseReturnValue:
     member = require_member()
     if device_id == this_digest()[:ID_LENGTH]:
         return logout()
+    detail = confirm_ending(member, f"/devices/{device_id}/end")
     with acting():
         digest = require_device(device_id, member)["id_digest"]
         end_devices(member, find_chain(digest, find_additions(member)))
-        record("device_ended", member.username)
+        record("device_ended", member.username, detail=detail)
     notify("done-device-ended")
     return redirect("/account", 303)
 
@@ -93,12 +94,14 @@ def ask_to_end_others() -> ResponseReturnValue:
 
 @bp.post("/devices/end-others")
 def end_others() -> ResponseReturnValue:
-    member = require_member()
+    member, with_passkeys = require_member(), "passkeys" in request.form
+    page = "/devices/end-others" + "?passkeys=yes" * with_passkeys
+    detail = confirm_ending(member, page)
     with acting():
         sql = "SELECT id_digest FROM sessions WHERE author_id = ? AND id_digest != ?"
         rows = fetch_rows(sql, (member.id, this_digest()))
         if end_sessions([member.id], "others", [row["id_digest"] for row in rows]):
-            record("other_devices_ended", member.username)
+            record("other_devices_ended", member.username, detail=detail)
     notify("done-others-ended")
     return redirect("/account", 303)
 

@@ -3,10 +3,12 @@
 import copy
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import time_machine
@@ -19,6 +21,7 @@ from wsgi import create_app
 
 from .authenticator import UP, Passkey, decode, encode
 from .cast import ADA, GRACE, MALLORY, Browser, Group, sentence, shown
+from .test_another_device import add as add_device
 
 
 @pytest.fixture
@@ -412,6 +415,92 @@ def test_confirming_makes_a_new_session_id(
     hangs = "SELECT count(*) FROM passkeys JOIN sessions ON id_digest = passkeys.added_by"
     assert group.one(hangs) == 2
     assert ask(grace, "add").status_code == 200
+
+
+ENDINGS = ["/passkeys/1/remove", "/devices/{other}/end", "/devices/end-others?passkeys=yes"]
+
+
+@pytest.fixture
+def later(group: Group) -> Iterator[tuple[Any, Browser, Passkey]]:
+    """Ten minutes after Grace came in, on a laptop, too, and added a passkey on her phone: the
+    clock, the laptop, and the passkey."""
+    with time_machine.travel("2030-11-25 12:00", tick=False) as clock:
+        phone, laptop, passkey = group.join(GRACE, "grace"), group.browser(), Passkey()
+        add_device(phone, laptop)
+        add(phone, passkey)
+        clock.shift(10 * MINUTE)
+        yield clock, laptop, passkey
+
+
+def fill_in(ending: str, laptop: Browser) -> str:
+    other = re.search(r"/devices/(\w+)/end", laptop.get("/account").text)
+    assert other
+    return ending.format(other=other[1])
+
+
+def end(laptop: Browser, page: str) -> TestResponse:
+    return laptop.post(page, **({"passkeys": "yes"} if "passkeys=" in page else {}))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_ending_a_way_in_is_confirmed_first(
+    group: Group, later: tuple[Any, Browser, Passkey], ending: str
+) -> None:
+    _, laptop, passkey = later
+    page = fill_in(ending, laptop)
+    before = kept(group)
+    asked = end(laptop, page)
+    assert asked.location == f"/passkeys/confirm?{urlencode({'next': page}, safe='/')}"
+    assert shown("passkey-first") in laptop.get(asked.location).text
+    assert kept(group) == before
+
+    assert use(laptop, passkey, "confirm", next=page).get_json() == {"next": page}
+    assert laptop.get(page).status_code == 200
+    assert end(laptop, page).location == "/account"
+    assert group.one("SELECT count(*) FROM passkeys") == 0
+    assert laptop.post("/devices/add").location == "/devices/add"  # and nothing else is asked
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_who_lost_the_passkey_goes_on_and_nothing_new_comes_in_for_a_day(
+    group: Group, later: tuple[Any, Browser, Passkey], ending: str
+) -> None:
+    """Or somebody who found the laptop would remove the passkey, and then add a phone."""
+    clock, laptop, _ = later
+    page = fill_in(ending, laptop)
+    asks = laptop.get(end(laptop, page).location).text
+    without = re.search(r'href="([^"]+unconfirmed=yes)"', asks)
+    assert without
+    page = unescape(without[1])
+    assert "nothing new can be added to your account for a day" in laptop.get(page).text
+    assert end(laptop, page).location == "/account"
+    assert group.one("SELECT count(*) FROM passkeys") == 0
+
+    for seconds in (0, DAY - 1):
+        clock.shift(seconds)
+        held = laptop.post("/devices/add")
+        assert held.location == "/passkeys/confirm?next=/devices/add"
+        assert "removed without confirming" in laptop.get(held.location).text
+        assert ask(laptop, "add").status_code == 403
+    again = group.join(GRACE, "grace", bound=True)  # an admin invited her
+    assert again.post("/devices/add").location == "/devices/add"
+    clock.shift(1)
+    assert laptop.post("/devices/add").location == "/devices/add"
+    assert ask(laptop, "add").status_code == 200
+
+
+def test_who_just_signed_in_or_has_no_passkey_is_not_asked(group: Group) -> None:
+    with time_machine.travel("2030-11-25 12:00", tick=False) as clock:
+        phone, laptop = group.join(GRACE, "grace"), group.browser()
+        add_device(phone, laptop)
+        clock.shift(DAY)
+        page = fill_in(ENDINGS[1], laptop)
+        assert laptop.post(page).location == "/account"
+        add(laptop, Passkey())
+        clock.shift(DAY)
+        fresh = group.join(GRACE, "grace", bound=True)
+        assert fresh.post("/passkeys/1/remove").location == "/account"
+        assert group.rows("SELECT 1 FROM journal WHERE detail = 'unconfirmed'") == []
 
 
 def test_a_passkey_is_not_added_unless_another_one_confirms(

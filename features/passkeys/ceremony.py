@@ -17,6 +17,7 @@ from features.passkeys.challenges import (
 from features.passkeys.json_api import parse_json
 from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, fetch_rows
+from foundation.web.feature import UNCONFIRMED
 from foundation.web.sessions import Member, find_last_proof
 from foundation.words.clock import DAY, MINUTE, now
 
@@ -137,13 +138,28 @@ def find_user_handle(author_id: int) -> bytes:
     return bytes.fromhex(row["public_id"]) if row else b""
 
 
-def where_to_confirm(member: Member, within: int = CONFIRMED_FOR) -> str | None:
-    """Where to confirm first, for a member with a passkey who did not do so within so many
-    seconds."""
-    lately = now() - session.get("passkey_confirmed_at", 0)
-    if 0 <= lately < within or find_host() is None or not find_passkeys(member.id):
+def where_to_confirm(
+    member: Member, within: int = CONFIRMED_FOR, is_ending: bool = False
+) -> str | None:
+    """Where to confirm first, for a member with a passkey who did not do so within so many seconds.
+    Before a way in is ended, a fresh sign-in is as good; before one is added, a passkey that was
+    ended without confirming still counts."""
+    at = session.get("passkey_confirmed_at", 0)
+    if is_ending:
+        at = max(at, find_last_proof())
+    if 0 <= now() - at < within or find_host() is None:
         return None
-    return "/passkeys/confirm"
+    is_asked = find_passkeys(member.id) or (not is_ending and is_on_hold(member))
+    return "/passkeys/confirm" if is_asked else None
+
+
+def is_on_hold(member: Member) -> bool:
+    """For a day after a way in was ended without confirming: somebody who finds a device that is
+    signed in could remove the passkey that is asked for. Signing in again ends it."""
+    sql = "SELECT max(at) AS at FROM journal WHERE actor = ? AND detail = ?"
+    row = fetch_row(sql, (member.username, UNCONFIRMED))
+    ended_at = row["at"] if row else None
+    return ended_at is not None and ended_at > max(find_last_proof(), now() - DAY)
 
 
 def where_to_prove(member: Member) -> str | None:

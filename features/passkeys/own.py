@@ -12,7 +12,7 @@ from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, get_db
 from foundation.storage.journal import record_sparingly
 from foundation.typed.mistakes import Mistake, parse_line
-from foundation.web.feature import Why
+from foundation.web.feature import Why, confirm_ending
 from foundation.web.forms import Form
 from foundation.web.notices import notify
 from foundation.web.sessions import Member, acting, this_digest
@@ -103,11 +103,13 @@ def has_just_added(author_id: int) -> bool:
 @bp.post(f"/passkeys/{ROW_ID}/remove")
 def remove_passkey(row_id: int) -> ResponseReturnValue:
     member = require_member()
+    require_passkey(row_id)
+    detail = confirm_ending(member, f"/passkeys/{row_id}/remove")
     with acting() as db:
         sql = "DELETE FROM passkeys WHERE id = ? AND author_id = ?"
         if db.execute(sql, (row_id, member.id)).rowcount == 0:
             abort(404)
-        record_sparingly("passkey_removed", member.username)
+        record_sparingly("passkey_removed", member.username, detail=detail)
     notify("done-passkey-removed")
     return redirect("/account", 303)
 

@@ -1,6 +1,7 @@
 """Adding a passkey, signing in and confirming with one."""
 
 import json
+import re
 import secrets
 import sqlite3
 from typing import Any
@@ -14,7 +15,9 @@ from features.passkeys.ceremony import (
     add_options,
     check_new_passkey,
     check_passkey,
+    find_passkeys,
     get_options,
+    is_on_hold,
     is_proof,
     read_attachment,
     where_to_confirm,
@@ -142,10 +145,17 @@ def confirm_passkey() -> ResponseReturnValue:
 
 @bp.get("/passkeys/confirm")
 def ask_to_confirm() -> ResponseReturnValue:
-    require_member()
-    next_ = read_next()
-    facts = {"next": next_ or "/account", "app_title": find_title(next_)}
-    return render_template("passkeys/confirm.html", **facts)
+    member, next_ = require_member(), read_next()
+    return render_template(
+        "passkeys/confirm.html",
+        next=next_ or "/account",
+        app_title=find_title(next_),
+        is_ending=bool(ENDING.match(next_ or "")),
+        is_on_hold=not find_passkeys(member.id) and is_on_hold(member),
+    )
+
+
+ENDING = re.compile(r"/(devices/\w+/end|devices/end-others|passkeys/\d+/remove)\b")
 
 
 def way_on() -> str:

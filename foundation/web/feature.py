@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from flask import Blueprint, Flask, has_request_context, request
+from flask import Blueprint, Flask, abort, has_request_context, redirect, request
 
 from foundation.running import hooks, running
 from foundation.storage.authors import say_name
@@ -86,8 +86,8 @@ class Feature(NamedTuple):
     # Somebody signed in by an invite: their id, and the names of the circles that it carries. In
     # the caller's transaction.
     joined: Callable[[int, list[str]], None] | None = None
-    # Where a member has to confirm first, before something new can sign in as them; None: nowhere.
-    # Takes how many seconds ago is recent enough, too.
+    # Where a member has to confirm first, before something new can sign in as them or (`is_ending`)
+    # a way in is ended; None: nowhere. Takes how many seconds ago is recent enough, too.
     where_to_confirm: Callable[..., str | None] | None = None
     # Where a member proves to a program who sits here; None: they have nothing that does.
     where_to_prove: Callable[[Member], str | None] | None = None
@@ -120,10 +120,25 @@ def add_features(app: Flask, features: tuple[Feature, ...]) -> None:
         here.events |= feature.events
 
 
-def find_confirmation(member: Member, **within: int) -> str | None:
+def find_confirmation(member: Member, **how: int) -> str | None:
     """Where that member has to confirm first, see `where_to_confirm`."""
-    places = (where_to_confirm(member, **within) for where_to_confirm in hooks("where_to_confirm"))
+    places = (where_to_confirm(member, **how) for where_to_confirm in hooks("where_to_confirm"))
     return next((place for place in places if place), None)
+
+
+UNCONFIRMED = "unconfirmed"  # the detail of a line of the journal
+
+
+def confirm_ending(member: Member, page: str) -> str | None:
+    """Before a way in is ended: leads to where the member confirms, and from there to the page that
+    asks. Who no longer has what one confirms with goes on without (`?unconfirmed=yes`), and then
+    nothing new is added for a day. Returns the detail for the journal."""
+    place = find_confirmation(member, is_ending=True)
+    if place is None:
+        return None
+    if not request.args.get(UNCONFIRMED):
+        abort(redirect(with_next(place, page), 303))
+    return UNCONFIRMED
 
 
 def find_proof(member: Member) -> str | None:
