@@ -53,7 +53,7 @@ UNDERSTOOD = {
     "starting": r"\S+ INFO (Starting granian|Listening at|Spawning worker|Started worker).*",
     "stopping": r"\S+ INFO (Shutting down|Stopping worker|Stopped worker|Granian shutdown).*",
     "16 threads": r"\S+ WARNING Configuration allows spawning up to 16 Python threads.*",
-    "who joined and left": r"\S+ INFO [\w-]+ (joined|left|was removed)",
+    "who joined and left": r"\S+ INFO [\w-]+ (joined|left|was removed by [\w-]+)",
     "what else the journal says": rf"\S+ (INFO|WARNING) ({find_words_of_journal()})",
     "guesses": r"\S+ WARNING Somebody entered a .*",
     "Vonage failed, as it was told to": r"\S+ WARNING The call to Vonage \(\w+\)"

@@ -183,7 +183,7 @@ def find_caller(app: Flask, environ: WSGIEnvironment) -> sqlite3.Row | None:
     if row is None:
         log_wrong_password(app, program)
     elif not 0 <= now() - row["used_at"] < DAY:
-        note_use(app, row["id"], row["author_id"])
+        note_use(app, row, program)
     return row
 
 
@@ -194,11 +194,12 @@ def log_wrong_password(app: Flask, program: str) -> None:
         warn_sparingly(f"A wrong app password was given for {program}", app)
 
 
-def note_use(app: Flask, row_id: int, author_id: int) -> None:
+def note_use(app: Flask, row: sqlite3.Row, program: str) -> None:
     """Once a day. If the database is locked, it can wait for the next use."""
     with app.app_context(), suppress(sqlite3.OperationalError), transaction() as db:
-        db.execute("UPDATE app_passwords SET used_at = ? WHERE id = ?", (now(), row_id))
-        note_seen(author_id)
+        db.execute("UPDATE app_passwords SET used_at = ? WHERE id = ?", (now(), row["id"]))
+        note_seen(row["author_id"])
+        app.logger.info("%s used an app password for %s", row["username"], program)
 
 
 def read_basic(environ: WSGIEnvironment) -> tuple[str, str] | None:

@@ -33,7 +33,7 @@ class Running:
     waiting: set[str] = field(default_factory=set)  # sign-ins whose second press waits
 
     def is_due(self, event: str, at: int) -> bool:
-        """Whether it was told last more than a minute before `at`, which is now."""
+        """Whether it was told last a minute or more before `at`, which is now."""
         is_due = abs(at - self.told_at.get(event, 0)) >= 60
         if is_due:
             self.told_at[event] = at

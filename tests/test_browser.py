@@ -581,6 +581,33 @@ def test_a_passkey_signs_in_where_nobody_is_signed_in_any_more(stage: Stage) -> 
     stranger.wait_for_url(f"{stage.group}/join")
 
 
+def test_a_passkey_that_is_lost_is_removed_without_it(stage: Stage) -> None:
+    page = stage.window().new_page()
+    add_screen_lock(page)
+    stage.sign_up(page, ADA, "ada", stage.reply(ADA))
+    press(page, "ada", "link")
+    page.get_by_role("button", name="Add a passkey").click()
+    page.get_by_text(sentence("done-passkey-added")).wait_for()
+    with sqlite3.connect(stage.database) as db:  # ten minutes pass
+        db.execute("UPDATE sessions SET created_at = created_at - 600")
+    db.close()
+    remove = "Remove the passkey HeadlessChrome on Linux"
+    press(page, remove)
+    stage.look(page, "passkey-confirm-ending")
+    page.get_by_role("button", name="Confirm").click()
+    page.get_by_role("heading", name=remove).wait_for()
+    press(page, "Cancel", "link")
+    with sqlite3.connect(stage.database) as db:
+        db.execute("UPDATE sessions SET data = '{}'")
+    db.close()
+    press(page, remove)
+    press(page, "I don't have it any more", "link")
+    stage.look(page, "passkey-unconfirmed")
+    press(page, "Remove")
+    press(page, "Add another device")
+    stage.look(page, "passkey-on-hold")
+
+
 def test_a_passkey_works_on_https(
     chromium: Browser, settings: dict[str, str], vonage: Vonage, tmp_path: Path
 ) -> None:

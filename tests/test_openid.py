@@ -253,10 +253,11 @@ def test_a_program_gets_the_scopes_that_its_page_gives_it(group: Group, ada: Bro
     photos = Program(group, ada, email="none")
     tokens = photos.tokens(ada, scope="openid profile email drives offline_access")
     assert tokens["scope"] == "openid profile offline_access"
-    again = photos.ask(
-        "/openid/token", None, grant_type="refresh_token", refresh_token=tokens["refresh_token"]
-    )
-    assert again.get_json()["scope"] == "openid profile offline_access"
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    for more in ({}, {"scope": "openid profile email offline_access"}):
+        again = photos.ask("/openid/token", None, **form, **more).get_json()
+        assert again["scope"] == "openid profile offline_access"
+        assert "email" not in photos.userinfo(again).get_json()
 
 
 def test_groups_say_who_is_admin_and_who_was_chosen(group: Group, ada: Browser) -> None:
@@ -738,6 +739,20 @@ def test_a_program_may_ask_to_sign_out_here(
     assert grace.username() is None
     again = grace.get(f"/openid/logout?{urlencode(query)}")
     assert "<h1>You&#39;re signed out</h1>" in again.text
+
+
+def test_a_device_keeps_its_name_for_a_program_when_it_confirms(group: Group, ada: Browser) -> None:
+    """The claim `sid`: by that the program is told when the device signs out."""
+    register(ada, "photos")
+    photos, passkey = Program(group, ada, logout="https://photos.example.org/out"), Passkey()
+    add(ada, passkey)
+    tokens = photos.tokens(ada)
+    sid = photos.read_id(tokens)["sid"]
+    use(ada, passkey, "confirm")
+    assert photos.read_id(photos.refresh(tokens).get_json())["sid"] == sid
+    assert photos.read_id(photos.tokens(ada))["sid"] == sid
+    ada.post("/logout")
+    assert [json.loads(ids)["sid"] for (ids,) in group.rows("SELECT ids FROM outbox")] == [sid]
 
 
 def test_a_hint_that_is_over_gives_no_more_than_a_client_id(group: Group) -> None:

@@ -15,6 +15,7 @@ import time_machine
 from werkzeug.test import TestResponse
 
 from features.passkeys.ceremony import check_new_passkey, read_attachment
+from foundation.running import running
 from foundation.words.clock import DAY, MINUTE
 from simulator.vonage import Vonage
 from wsgi import create_app
@@ -415,6 +416,27 @@ def test_confirming_makes_a_new_session_id(
     hangs = "SELECT count(*) FROM passkeys JOIN sessions ON id_digest = passkeys.added_by"
     assert group.one(hangs) == 2
     assert ask(grace, "add").status_code == 200
+
+
+@pytest.mark.parametrize("killed_at", range(1, 12))
+def test_a_confirmation_that_cannot_be_written_signs_nobody_out(
+    group: Group, grace: Browser, passkey: Passkey, killed_at: int
+) -> None:
+    """Whichever write fails, this browser has the old id or the new one."""
+    made, db = passkey.get(options(grace, "confirm")), running(group.app).connections.db
+    writes = 0
+
+    def fail(action: int, table: str | None, *_: object) -> int:
+        nonlocal writes
+        writes += action in (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE)
+        return sqlite3.SQLITE_DENY if writes == killed_at else sqlite3.SQLITE_OK
+
+    group.app.config["PROPAGATE_EXCEPTIONS"] = False
+    db.set_authorizer(fail)
+    answer = send(grace, "confirm", made)
+    db.set_authorizer(None)
+    assert answer.status_code in (200, 500)
+    assert grace.username() == "grace"
 
 
 ENDINGS = ["/passkeys/1/remove", "/devices/{other}/end", "/devices/end-others?passkeys=yes"]

@@ -337,13 +337,14 @@ def test_the_log_says_who_joined_and_went_and_what_went_wrong(
 ) -> None:
     group.join(GRACE, "grace")
     caplog.set_level(logging.INFO)
+    caplog.clear()
     ada.post("/members/2/remove")
     group.join(MALLORY, "mallory").post("/leave")
     group.app.config["TEXTS_PER_DAY"] = 1
     ada.post("/invite", phone=f"+{GRACE}")
 
     assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
-        ("INFO", "grace was removed"),
+        ("INFO", "grace was removed by ada"),
         ("INFO", "An invited friend texted back"),
         ("INFO", "A PIN was sent to an invited friend"),
         ("INFO", "mallory joined"),

@@ -11,6 +11,11 @@ from foundation.storage.digests import random_digest
 SCOPES = ("openid", "profile", "email", "groups", "offline_access")
 
 
+def know_scopes(scope: str) -> str:
+    """Of what is asked for, what there is."""
+    return " ".join(one for one in scope.split() if one in SCOPES)
+
+
 class Client(ClientMixin):  # type: ignore[misc]
     """A program, as Authlib asks about it."""
 
@@ -27,8 +32,8 @@ class Client(ClientMixin):  # type: ignore[misc]
 
     def get_allowed_scope(self, scope: str | None) -> str:
         """Of what it asks for, what its page gives it."""
-        known = {*SCOPES} - ({"email"} if self.row["email"] == "none" else set())
-        return " ".join(one for one in (scope or "").split() if one in known)
+        refused = {"email"} if self.row["email"] == "none" else set()
+        return " ".join(one for one in know_scopes(scope or "").split() if one not in refused)
 
     @property
     def client_metadata(self) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from wsgiref.types import WSGIEnvironment
 
 from authlib.oauth2 import OAuth2Error
-from flask import Response, abort, jsonify, redirect, render_template, request
+from flask import Response, abort, current_app, jsonify, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import Headers
 
@@ -150,8 +150,10 @@ def refuse_what_we_cannot() -> None:
 def make_code(client: Client, grant: Any) -> str:
     """Raises ProgramRefused."""
     with transaction():  # or the device could be signed out in between
-        if find_person(this_digest(), client.row["program_id"]) is not None:
+        person = find_person(this_digest(), client.row["program_id"])
+        if person is not None:
             made = server.create_authorization_response(grant_user=require_member(), grant=grant)
+            current_app.logger.info("%s signed in to %s", person.username, person.program)
             code: str = parse_qs(urlsplit(made.headers["Location"]).query)["code"][-1]
             return code
     raise ProgramRefused("access_denied", "openid-not-theirs")

@@ -16,7 +16,7 @@ from flask import Response, request
 from joserfc.jwk import RSAKey
 from werkzeug.datastructures import MultiDict
 
-from features.openid.clients import Client, find_client
+from features.openid.clients import Client, find_client, know_scopes
 from features.openid.keys import find_signing_key
 from features.openid.logouts import prune_openid, remember_sign_in
 from features.openid.people import Person, describe_person, find_person
@@ -58,8 +58,12 @@ class Token:
     def get_amr(self) -> None: ...
 
     def name_session(self) -> str:
-        """What the program knows this device by (the claim `sid`), and no other program."""
-        return random_digest(f"{self.row['session_digest']} {self.row['program_id']}")[:32]
+        """What the program knows this device by (the claim `sid`), and no other program. It stays
+        when the session gets another id."""
+        which = self.row["session_digest"], self.row["program_id"]
+        sql = "SELECT sid FROM openid_sessions WHERE session_digest = ? AND program_id = ?"
+        known = fetch_row(sql, which)
+        return known["sid"] if known else random_digest(" ".join(map(str, which)))[:32]
 
 
 class Code(Token):
@@ -93,8 +97,9 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     random_digest(code), request.client.row["program_id"], this_digest(),
-                    request.user.id, request.payload.redirect_uri, request.scope,
-                    nonce, challenge, find_auth_time(), now() + lasts,
+                    request.user.id, request.payload.redirect_uri,
+                    know_scopes(asked.get("scope", "")), nonce, challenge, find_auth_time(),
+                    now() + lasts,
                 ),
             )  # fmt: skip
 
@@ -246,7 +251,8 @@ class Server(AuthorizationServer):  # type: ignore[misc]
                     "INSERT INTO openid_tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         random_digest(text), kind, code, began["program_id"],
-                        began["session_digest"], began["author_id"], token["scope"],
+                        began["session_digest"], began["author_id"],
+                        began["scope"] if kind == "refresh" else token["scope"],
                         began["auth_time"], now() + lasts,
                     ),
                 )  # fmt: skip
@@ -282,7 +288,9 @@ class Server(AuthorizationServer):  # type: ignore[misc]
 def make_token(
     grant_type: str, client: Client, user: Person, scope: str = "", **_: Any
 ) -> dict[str, Any]:
-    """A refresh token only where it was asked for (`offline_access`), and once."""
+    """A refresh token only where it was asked for (`offline_access`), and once. It keeps what was
+    asked for, as some programs ask for all of it again."""
+    scope = client.get_allowed_scope(scope)
     token = {"token_type": "Bearer", "access_token": secrets.token_urlsafe(32)}
     if "offline_access" in scope.split() and grant_type == "authorization_code":
         token["refresh_token"] = secrets.token_urlsafe(32)

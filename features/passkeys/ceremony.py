@@ -18,7 +18,7 @@ from features.passkeys.json_api import parse_json
 from features.passkeys.room import bp, find_host
 from foundation.storage.database import fetch_row, fetch_rows
 from foundation.web.feature import UNCONFIRMED
-from foundation.web.sessions import Member, find_last_proof
+from foundation.web.sessions import Member, find_auth_time, find_last_proof
 from foundation.words.clock import DAY, MINUTE, now
 
 CONFIRMED_FOR = 5 * MINUTE
@@ -146,7 +146,7 @@ def where_to_confirm(
     ended without confirming still counts."""
     at = session.get("passkey_confirmed_at", 0)
     if is_ending:
-        at = max(at, find_last_proof())
+        at = max(at, find_auth_time())
     if 0 <= now() - at < within or find_host() is None:
         return None
     is_asked = find_passkeys(member.id) or (not is_ending and is_on_hold(member))

@@ -68,7 +68,7 @@ def refusing_odd_input() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        current_app.logger.info("A passkey was refused: %s", type(error).__name__)
+        current_app.logger.debug("A passkey was refused: %s", type(error).__name__)
         raise Refused from error
 
 

@@ -9,7 +9,6 @@ from werkzeug.exceptions import HTTPException
 
 from features.passkeys.room import bp
 from foundation.web.guards import parse_next, with_next
-from foundation.web.logs import warn_sparingly
 from foundation.web.responses import log_refusal, show_error
 from foundation.web.sessions import Member, current_member
 from foundation.words.sentences import is_sentence, say
@@ -47,7 +46,6 @@ def require_json_member() -> Member:
 
 
 def refuse_in_json(sentence: str, **more: str) -> ResponseReturnValue:
-    warn_sparingly("Somebody's passkey was refused")
     return jsonify(error=say(sentence), **more), 422
 
 

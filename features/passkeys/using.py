@@ -43,6 +43,7 @@ from foundation.storage.digests import digest_session
 from foundation.storage.journal import record_sparingly
 from foundation.web.feature import find_title
 from foundation.web.guards import read_next, with_next
+from foundation.web.logs import warn_sparingly
 from foundation.web.notices import notify
 from foundation.web.sessions import (
     IS_MEMBER,
@@ -50,7 +51,9 @@ from foundation.web.sessions import (
     adopt_session,
     current_member,
     is_still_signed_in,
+    move_session,
     name_device,
+    session_table,
     this_digest,
     this_session,
 )
@@ -94,7 +97,7 @@ def add_passkey() -> ResponseReturnValue:
             attachment = read_attachment(credential)
         store_passkey(member, made, attachment, challenge)
     except (Refused, sqlite3.IntegrityError):  # the latter: it is known already
-        return refuse_in_json("passkey-refused")
+        return refuse_passkey("passkey-refused")
     notify("done-passkey-added")
     return respond_with_next("/account")
 
@@ -125,7 +128,7 @@ def sign_in_by_passkey() -> ResponseReturnValue:
     session_id = secrets.token_hex(32)
     found = use_passkey("sign-in", None, session_id)
     if isinstance(found, str):
-        return refuse_in_json(found)
+        return refuse_passkey(found)
     adopt_session(found.id, session_id)
     return jsonify(next=way_on())
 
@@ -136,8 +139,9 @@ def confirm_passkey() -> ResponseReturnValue:
     member, session_id = require_json_member(), secrets.token_hex(32)
     found = use_passkey("confirm", member, session_id)
     if isinstance(found, str):
-        return refuse_in_json(found)
-    this_session().sid = session_id
+        return refuse_passkey(found)
+    move_session(session_id)
+    current_app.logger.info("%s confirmed with a passkey", found.username)
     if session.get("proved_at") != session["passkey_confirmed_at"] and find_title(read_json_next()):
         return refuse_in_json("passkey-new")  # or the program would ask again and again
     return respond_with_next("/account")
@@ -227,8 +231,7 @@ def record_use(
     if is_new:
         begin_session(owner, fresh, session_id)
     else:
-        replace_session_id(digest_session(session_id))
-        note_confirmation(fresh["created_at"])
+        move_confirmed_session(session_id, fresh["created_at"])
     return owner
 
 
@@ -240,9 +243,19 @@ def begin_session(owner: Member, passkey: sqlite3.Row, session_id: str) -> None:
         get_db().execute(sql, (json.dumps({"is_unproved": True}), digest_session(session_id)))
 
 
-def note_confirmation(added_at: int) -> None:
-    """By a passkey that was added then."""
-    at = now()
+def move_confirmed_session(session_id: str, added_at: int) -> None:
+    """To another id, with the note that it was confirmed, by a passkey that was added then: both at
+    once, or the browser would be left with an id that is gone."""
+    if not is_still_signed_in(get_db()):
+        raise Refused
+    at, digest = now(), digest_session(session_id)
     if is_proof(added_at):
         session["proved_at"] = at
     session["passkey_confirmed_at"] = at
+    replace_session_id(digest)
+    session_table().store(digest, this_session().dump())
+
+
+def refuse_passkey(sentence: str) -> ResponseReturnValue:
+    warn_sparingly("Somebody's passkey was refused")
+    return refuse_in_json(sentence)

@@ -24,12 +24,14 @@ def may_pass(app: Flask, environ: WSGIEnvironment, row: sqlite3.Row) -> Verdict 
         hosts = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")
         sql = "SELECT 1 FROM programs WHERE host = ?"
         is_guarded = any(h and db.execute(sql, (bare_host(h),)).fetchone() for h in hosts)
+        if is_guarded:
+            warn_sparingly("A proxy asks for a guarded app and doesn't say which", app)
         return ("403 Forbidden", {}) if is_guarded else None
     if db.execute(MAY_USE, (name, row["author_id"])).fetchone():
         return None
     known = db.execute("SELECT 1 FROM programs WHERE name = ?", (name,)).fetchone()
-    if known:
-        warn_sparingly(f"{row['username']} was refused: {name}", app)
+    which = name if known else "an app that isn't known"
+    warn_sparingly(f"{row['username']} was refused: {which}", app)
     if known and wants_redirect(environ) and is_navigation(environ):
         return "303 See Other", {"Location": f"{app.config['BASE_URL']}/programs/{name}"}
     return "403 Forbidden", {}

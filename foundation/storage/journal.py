@@ -89,12 +89,14 @@ def record(
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (now(), event, actor, subject, invite_id, detail, parts),
     )
-    if click.get_current_context(silent=True) is None:
-        log_event("budget_reached" if detail == "budget-spent" else event, actor, subject)
+    log_event("budget_reached" if detail == "budget-spent" else event, actor, subject)
 
 
-def log_event(event: str, actor: str | None, subject: str | None) -> None:
-    """The same in the server's log, which the program can't change afterwards."""
+def log_event(event: str, actor: str | None = None, subject: str | None = None) -> None:
+    """The same in the server's log, which the program can't change afterwards. Commands have
+    none."""
+    if click.get_current_context(silent=True) is not None:
+        return
     words = LOGGED.get(event) or find_words(event, actor, subject)
     level = logging.WARNING if event.endswith(TROUBLE) else logging.INFO
     told = words.replace(": {reason}", "").replace(", in a day: {count}", "")
@@ -103,15 +105,18 @@ def log_event(event: str, actor: str | None, subject: str | None) -> None:
     current_app.logger.log(level, told.format(**facts))
 
 
-# Where the log's words are others. It keeps no name that was to be forgotten.
+# Where the log's words are others: it doesn't name once more who is to be forgotten.
 LOGGED = {
     "left": "{actor} left",
     "forgotten": "{actor} had a name forgotten",
-    "removed": "{subject} was removed",
+    "removed": "{subject} was removed by {actor}",
     "text_undelivered": "A text to an invited friend wasn't delivered",
     "budget_reached": "All texts of 24 hours are spent (TEXTS_PER_DAY)",
 }
-TROUBLE = ("_refused", "_undelivered", "_unsent", "_reached", "_wrong", "_counter", "_stranger")
+TROUBLE = (
+    "_refused", "_undelivered", "_reached", "_wrong", "_counter", "_stranger", "_failed",
+    "_dropped", "_by_get", "_stale",
+)  # fmt: skip
 
 
 def find_words(event: str, actor: str | None, subject: str | None) -> str:
@@ -212,6 +217,7 @@ def refund(sent: str, refused: str, invite_id: int, detail: str | None, reason: 
         " (SELECT max(id) FROM journal WHERE event = ? AND invite_id = ? AND detail IS ?)",
         (refused, reason, sent, invite_id, detail),
     )
+    log_event(refused)
 
 
 def has_texted_back(invite_id: int) -> bool:

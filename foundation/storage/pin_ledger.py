@@ -5,7 +5,7 @@ asked again; until then its line claims nothing."""
 import sqlite3
 
 from foundation.storage.database import count_rows, fetch_row, get_db
-from foundation.storage.journal import record
+from foundation.storage.journal import log_event, record
 from foundation.words.clock import now
 
 PIN_UNSENT = "pin-unsent"  # what the invite says of its newest one, while Vonage doesn't answer
@@ -48,6 +48,7 @@ def refuse(invite_id: int, line_id: int, reason: str) -> None:
     uncount(invite_id, line_id)
     sql = "UPDATE journal SET event = 'pin_refused', detail = ? WHERE id = ?"
     get_db().execute(sql, (reason, line_id))
+    log_event("pin_refused")
     forget_unsent(invite_id)
 
 
@@ -67,13 +68,15 @@ def forget_unsent(invite_id: int) -> None:
 
 def settle_unsent(which: str, *values: object) -> None:
     """Before invites go: where the newest PIN was never seen to be sent, its line says so."""
-    get_db().execute(
+    settled = get_db().execute(
         "UPDATE journal SET event = 'pin_refused', detail = 'vonage-unavailable' WHERE id IN"
         " (SELECT max(id) FROM journal WHERE event = 'pin_sent' AND invite_id IN"
         f" (SELECT id FROM whitelist WHERE replied = '{PIN_UNSENT}' AND ({which}))"
         " GROUP BY invite_id)",
         values,
     )
+    for _ in range(settled.rowcount):
+        log_event("pin_refused")
 
 
 def count_lately(invite_id: int, seconds: int) -> int:

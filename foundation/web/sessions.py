@@ -73,6 +73,11 @@ class MemberSession(ServerSideSession):
     is_due = False  # to be renewed: a day or more has passed since the last time
     failure: Exception | None = None  # why nobody knows whose session this is
 
+    def dump(self) -> str:
+        """What pages put into it, as the table keeps it."""
+        kept = {key: self[key] for key in self.keys() - {"author_id", "_permanent"}}
+        return json.dumps(kept)
+
 
 def this_session() -> MemberSession:
     return cast(MemberSession, session)
@@ -187,12 +192,10 @@ class SessionTable(ServerSideSessionInterface):
     def write(self, session: MemberSession) -> bool:
         """Store and renew. False: the session has ended meanwhile, or a mere renewal met a locked
         database, and can wait for the next page."""
-        digest = digest_session(session.sid)
-        data = {key: session[key] for key in session.keys() - {"author_id", "_permanent"}}
         try:
             with transaction():
-                self.store(digest, json.dumps(data))
-                return self.renew(digest)
+                self.store(digest_session(session.sid), session.dump())
+                return self.renew(digest_session(session.sid))
         except sqlite3.OperationalError:
             if session.modified:
                 raise
@@ -214,6 +217,12 @@ def adopt_session(author_id: int, session_id: str) -> None:
     """Sign this browser in to a session whose row is committed."""
     session.clear()
     session["author_id"] = author_id
+    this_session().sid = session_id
+    change_only_cookie(lambda response: set_cookie(response, session_id))
+
+
+def move_session(session_id: str) -> None:
+    """This browser's session has another id now, and its row is committed."""
     this_session().sid = session_id
     change_only_cookie(lambda response: set_cookie(response, session_id))
 
