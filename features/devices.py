@@ -94,9 +94,8 @@ def ask_to_end_others() -> ResponseReturnValue:
 
 @bp.post("/devices/end-others")
 def end_others() -> ResponseReturnValue:
-    member, with_passkeys = require_member(), "passkeys" in request.form
-    page = "/devices/end-others" + "?passkeys=yes" * with_passkeys
-    detail = confirm_ending(member, page)
+    member, page = require_member(), "/devices/end-others"
+    detail = confirm_ending(member, f"{page}?passkeys=yes" if "passkeys" in request.form else page)
     with acting():
         sql = "SELECT id_digest FROM sessions WHERE author_id = ? AND id_digest != ?"
         rows = fetch_rows(sql, (member.id, this_digest()))

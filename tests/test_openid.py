@@ -742,7 +742,7 @@ def test_a_program_may_ask_to_sign_out_here(
 
 
 def test_a_device_keeps_its_name_for_a_program_when_it_confirms(group: Group, ada: Browser) -> None:
-    """The claim `sid`: by that the program is told when the device signs out."""
+    """The claim `sid`, which the program is told again when the device signs out."""
     register(ada, "photos")
     photos, passkey = Program(group, ada, logout="https://photos.example.org/out"), Passkey()
     add(ada, passkey)

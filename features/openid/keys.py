@@ -44,11 +44,9 @@ OF_FERNET = "gAAAA"  # keys of 1.0.0 begin with it
 
 def seal_old_keys() -> None:
     with transaction() as db:
-        for row in fetch_rows("SELECT * FROM openid_keys"):
-            if row["private"].startswith(OF_FERNET):
-                key = read_key(row["private"], current_app.config["SECRET_KEY"])
-                sql = "UPDATE openid_keys SET private = ? WHERE id = ?"
-                db.execute(sql, (seal(key), row["id"]))
+        for row in fetch_rows("SELECT * FROM openid_keys WHERE private GLOB ?", (f"{OF_FERNET}*",)):
+            key = read_key(row["private"], current_app.config["SECRET_KEY"])
+            db.execute("UPDATE openid_keys SET private = ? WHERE id = ?", (seal(key), row["id"]))
 
 
 def find_signing_key() -> RSAKey:

@@ -236,11 +236,9 @@ def record_use(
 
 
 def begin_session(owner: Member, passkey: sqlite3.Row, session_id: str) -> None:
-    added_by = passkey["added_by"]
-    sign_in_as(owner, session_id, "passkey", "passkey_used", added_by=added_by)
+    sign_in_as(owner, session_id, "passkey", "passkey_used", added_by=passkey["added_by"])
     if not is_proof(passkey["created_at"]):
-        sql = "UPDATE sessions SET data = ? WHERE id_digest = ?"
-        get_db().execute(sql, (json.dumps({"is_unproved": True}), digest_session(session_id)))
+        session_table().store(digest_session(session_id), json.dumps({"is_unproved": True}))
 
 
 def move_confirmed_session(session_id: str, added_at: int) -> None:

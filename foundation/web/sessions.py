@@ -217,8 +217,7 @@ def adopt_session(author_id: int, session_id: str) -> None:
     """Sign this browser in to a session whose row is committed."""
     session.clear()
     session["author_id"] = author_id
-    this_session().sid = session_id
-    change_only_cookie(lambda response: set_cookie(response, session_id))
+    move_session(session_id)
 
 
 def move_session(session_id: str) -> None:
