@@ -20,6 +20,7 @@ from foundation.vonage.client import (
     VonageUnavailable,
     VonageUnreached,
 )
+from simulator.server import Handler, Server
 from simulator.vonage import Answer, Vonage, answer_with, drip, drop, hang
 from wsgi import create_app
 
@@ -72,6 +73,28 @@ def test_a_dropped_connection_is_one_request_and_not_ten(
     assert len(vonage.calls(call)) == 1
     assert not isinstance(failure.value, VonageUnreached)
     assert len(vonage.texts) == (1 if acts and call in ("text", "start") else 0)
+
+
+def test_each_call_has_a_connection_of_its_own(app: Flask, vonage_server: Server) -> None:
+    """Also where Vonage leaves it open, and closes it just before the next one."""
+    came: list[int] = []
+
+    class Open(Handler):
+        def setup(self) -> None:
+            came.append(1)
+            super().setup()
+
+        def parse_request(self) -> bool:
+            is_right = super().parse_request()
+            self.close_connection = False
+            return is_right
+
+    vonage_server.RequestHandlerClass = Open
+    with app.app_context():
+        program.start_pin(GRACE)
+        program.start_pin(MALLORY)
+
+    assert len(came) == 2
 
 
 @pytest.mark.parametrize("call", CALLS)

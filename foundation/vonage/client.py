@@ -210,6 +210,14 @@ class DeadlineConnection(HTTPSConnection):
         plain.settimeout(timeout)
         return plain
 
+    def getresponse(self) -> Any:
+        """Each is for one request. Vonage is asked to close it, but needs not say that it will."""
+        response = super().getresponse()
+        if self.sock:  # the response has its own hold on it
+            self.sock.close()
+            self.sock = None
+        return response
+
 
 class DeadlinePool(HTTPSConnectionPool):
     ConnectionCls = DeadlineConnection
