@@ -60,15 +60,24 @@ def once_of(page: str) -> str:
 NPM_PROGRAMS = ROOT / "tests" / "node_modules" / ".bin"
 
 
-def require_executable(name: str) -> str:
-    """Where it is: first of all, in this environment. Skip without it; where all tests must run,
-    fail."""
+def find_executable(name: str) -> str | None:
+    """Where it is: first of all, in this environment."""
     found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
-    found = found or shutil.which(name, path=NPM_PROGRAMS)
+    return found or shutil.which(name, path=NPM_PROGRAMS)
+
+
+def require_executable(name: str) -> str:
+    """Where it is. Skip without it; where all tests must run, fail."""
+    found = find_executable(name)
     if found is None:
         give_up = pytest.fail if "ALL_TESTS_MUST_RUN" in os.environ else pytest.skip
         give_up(f"{name} is not installed")
     return str(found)
+
+
+def require_chromium() -> str:
+    """Without a window it needs half the time if it is made for that."""
+    return find_executable("chromium-headless-shell") or require_executable("chromium")
 
 
 # Below those that systems give to connections (from 32,768 on), or one of ours could be taken while
@@ -261,6 +270,7 @@ class Served:
     """The program as `make serve` runs it, with one worker or more."""
 
     workers = 1
+    factory = "wsgi:create_app"
 
     def __init__(
         self, settings: dict[str, str], vonage: Vonage, log: Path, url: str | None = None
@@ -307,12 +317,12 @@ class Served:
         except requests.RequestException:
             return False
 
-    def start(self, factory: str = "wsgi:create_app") -> None:
+    def start(self) -> None:
         port = self.url.rsplit(":", 1)[1]
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
         command += ["--workers", str(self.workers), "--blocking-threads", "8", "--port", port]
         # A worker that is told to stop while it starts does not hear it (granian 2.8).
-        command += ["--workers-kill-timeout", "3", factory]
+        command += ["--workers-kill-timeout", "3", self.factory]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,

@@ -29,7 +29,7 @@ from foundation.cli.source_files import FILES, FOLDERS
 from simulator.server import serving
 from simulator.vonage import Vonage
 
-from .cast import ADA, GRACE, ROOT, find_port, require_executable, wait_for
+from .cast import ADA, GRACE, ROOT, find_port, require_chromium, require_executable, wait_for
 from .test_browser import FLAGS, PHONE, add_screen_lock, press, read_picture
 from .test_proxies import (
     GROUP,
@@ -160,7 +160,7 @@ def browser(club: int, proxy: Proxy) -> Iterator[Browser]:
     rules = ", ".join(f"MAP {name}.example.org 127.0.0.1:{there[name]}" for name in there)
     flags = [*FLAGS, f"--host-resolver-rules={rules}", "--ignore-certificate-errors"]
     with sync_playwright() as playwright:
-        chromium = require_executable("chromium")
+        chromium = require_chromium()
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield browser
         browser.close()
