@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import sha256
 from html import unescape
@@ -184,6 +185,7 @@ class Visitor:
 
     def connect(self, host: str) -> ssl.SSLSocket:
         plain = socket.create_connection(("127.0.0.1", self.proxy.port), timeout=20)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as browsers do
         return TRUSTING.wrap_socket(plain, server_hostname=host)
 
     def send_slowly(self, url: str, chunks: Iterable[bytes], headers: Headers) -> Answer:
@@ -834,15 +836,19 @@ def unreadable(database: str) -> Iterator[None]:
             fcntl.lockf(index, fcntl.LOCK_UN, 8, 120)
 
 
-def test_a_locked_database_closes_the_wiki(guarded: Guarded, proxy: Proxy) -> None:
-    grace = guarded.visitor(proxy, GRACE, "grace")
+def test_a_locked_database_closes_the_wiki(guarded: Guarded, proxies: dict[str, Proxy]) -> None:
+    """All wait for it at the same time, ten seconds."""
+    graces = [guarded.visitor(proxy, GRACE, "grace") for proxy in proxies.values()]
+    forged = [("Remote-User", "ada")]
 
-    with unreadable(guarded.group.app.config["DATABASE"]):
+    with unreadable(guarded.group.app.config["DATABASE"]), ThreadPoolExecutor() as pool:
         Wiki.asked.clear()
-        assert grace.ask(PAGE, [("Remote-User", "ada")]).status in (500, 503)
+        answers = [*pool.map(lambda grace: grace.ask(PAGE, forged).status, graces)]
+        assert set(answers) <= {500, 503}
         assert Wiki.asked == []
 
-    assert grace.ask(PAGE).told("remote-user") == [("remote-user", "grace")]
+    for grace in graces:
+        assert grace.ask(PAGE).told("remote-user") == [("remote-user", "grace")]
 
 
 def test_without_our_program_the_wiki_is_closed_and_no_log_has_the_secret_address(
@@ -975,16 +981,19 @@ def test_an_upload_arrives_whole(guarded: Guarded, proxy: Proxy) -> None:
 
 
 @pytest.mark.slow
-def test_so_does_a_slow_one(guarded: Guarded, proxy: Proxy) -> None:
-    """40 kB a second, for half a minute and more."""
+def test_so_does_a_slow_one(guarded: Guarded, proxies: dict[str, Proxy]) -> None:
+    """40 kB a second, for half a minute and more; through all at the same time."""
+    graces = [guarded.visitor(proxy, GRACE, "grace") for proxy in proxies.values()]
 
     def drip() -> Iterator[bytes]:
         for _ in range(33):
             time.sleep(1)
             yield UPLOAD[:40_000]
 
-    answer = guarded.visitor(proxy, GRACE, "grace").send_slowly(f"{WIKI}/file", drip(), [])
-    assert json.loads(answer.body)["body"] == seen_of(UPLOAD[:40_000] * 33)
+    with ThreadPoolExecutor() as pool:
+        send = pool.map(lambda grace: grace.send_slowly(f"{WIKI}/file", drip(), []), graces)
+        arrived = [json.loads(answer.body)["body"] for answer in send]
+    assert arrived == [seen_of(UPLOAD[:40_000] * 33)] * len(proxies)
 
 
 @pytest.mark.parametrize("method", ["PROPFIND", "REPORT", "MKCOL", "LOCK", "PUT", "DELETE"])
