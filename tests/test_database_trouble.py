@@ -6,13 +6,19 @@ import sqlite3
 import stat
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
 import requests
 import time_machine
 
 from foundation.running import running
+from foundation.storage.database import close_those_of_ended_threads
 from foundation.typed.settings import WrongSettings
 from foundation.words.clock import DAY, HOUR
 from simulator.vonage import Vonage, hang
@@ -215,6 +221,11 @@ def test_the_clock_of_this_machine_is_not_needed_to_be_right(group: Group) -> No
     assert time.time() > YEAR
 
 
+def has_gone(thread: threading.Thread) -> bool:
+    """For Linux: a moment after `join`."""
+    return not Path(f"/proc/self/task/{thread.native_id}").exists()
+
+
 def test_what_ended_threads_had_open_is_closed_by_the_next_one(settings: dict[str, str]) -> None:
     """A thread of granian's keeps what is its own beyond its end; here, a list does."""
     connections = running(create_app(settings)).connections
@@ -223,12 +234,44 @@ def test_what_ended_threads_had_open_is_closed_by_the_next_one(settings: dict[st
         thread = threading.Thread(target=lambda: kept.append(connections.db))
         thread.start()
         thread.join()
+        wait_for(partial(has_gone, thread))
 
     for closed in kept[:2]:
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             closed.execute("SELECT 1")
     assert kept[2].execute("SELECT 1").fetchone()[0] == 1
     assert connections.db.execute("SELECT 1").fetchone()[0] == 1
+
+
+def test_no_connection_of_a_living_thread_is_closed_while_others_end(
+    settings: dict[str, str],
+) -> None:
+    """Linux's list of a process's threads ends early at one that ends in that very moment."""
+    connections = running(create_app(settings)).connections
+    for _ in range(150):
+        with ExitStack() as stack:
+            older = [begin(stack, lambda: None) for _ in range(30)]
+            living = [begin(stack, lambda: connections.db) for _ in range(8)]
+            for end, _ in older:
+                end.set()
+            for _ in range(60):
+                close_those_of_ended_threads()
+            assert [db.execute("SELECT 1").fetchone()[0] for _, db in living] == [1] * 8
+
+
+def begin(stack: ExitStack, act: Callable[[], Any]) -> tuple[threading.Event, Any]:
+    """A thread that has acted, and ends when it's told to or with the stack."""
+    end, outcomes = threading.Event(), SimpleQueue[Any]()
+
+    def run() -> None:
+        outcomes.put(act())
+        end.wait()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(end.set)
+    return end, outcomes.get(timeout=20)
 
 
 def test_no_connection_of_a_living_thread_is_closed(settings: dict[str, str]) -> None:

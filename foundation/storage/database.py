@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -39,13 +39,14 @@ class Connection(sqlite3.Connection):
 OPENED: WeakValueDictionary[tuple[int, Path], Connection] = WeakValueDictionary()
 
 
+THREADS = Path("/proc/self/task")  # only Linux has it
+
+
 def close_those_of_ended_threads() -> None:
-    """What was open before the threads are listed: one that starts meanwhile is in neither."""
-    opened = list(OPENED.items())
-    with suppress(OSError):  # only Linux lists a process's threads
-        alive = {int(name) for name in os.listdir("/proc/self/task")}
-        for (thread, _), db in opened:
-            if thread not in alive:
+    """Each is looked up by itself: a list of all ends early at one that ends in that moment."""
+    if THREADS.is_dir():
+        for (thread, _), db in list(OPENED.items()):
+            if not (THREADS / str(thread)).exists():
                 db.close()
 
 
