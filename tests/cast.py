@@ -270,7 +270,6 @@ class Served:
     """The program as `make serve` runs it, with one worker or more."""
 
     workers = 1
-    factory = "wsgi:create_app"
 
     def __init__(
         self, settings: dict[str, str], vonage: Vonage, log: Path, url: str | None = None
@@ -317,15 +316,16 @@ class Served:
         except requests.RequestException:
             return False
 
-    def start(self) -> None:
-        port = self.url.rsplit(":", 1)[1]
+    def find_server(self, port: str) -> list[str]:
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
         command += ["--workers", str(self.workers), "--blocking-threads", "8", "--port", port]
         # A worker that is told to stop while it starts does not hear it (granian 2.8).
-        command += ["--workers-kill-timeout", "3", self.factory]
+        return [*command, "--workers-kill-timeout", "3", "wsgi:create_app"]
+
+    def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command,
+                self.find_server(self.url.rsplit(":", 1)[1]),
                 cwd=ROOT,
                 env=self.environment(),
                 stdout=log,
