@@ -26,6 +26,7 @@ from werkzeug.test import TestResponse
 
 from app import do_each_minute
 from foundation.running import running
+from foundation.vonage.client import Vonage as Client
 from foundation.words.sentences import SENTENCES
 from simulator.server import Server
 from simulator.vonage import Vonage
@@ -217,6 +218,16 @@ class Group:
 
     def token(self) -> str:
         return str(self.command("webhook-url").output.strip().rsplit("/", 1)[1])
+
+
+def member_id(group: Group, name: str) -> int:
+    return int(group.one("SELECT id FROM authors WHERE username = ?", name))
+
+
+def point(app: Flask, host: str) -> None:
+    """From now on, Vonage is there."""
+    app.config["VONAGE_API_HOST"] = host
+    running(app).vonage = Client(app.config)
 
 
 @contextmanager

@@ -29,6 +29,8 @@ from .cast import (
     find_port,
     watching_writes,
 )
+from .older_versions import older
+from .windows import chromium, house, stage
 
 
 class Route(Rule):
@@ -47,6 +49,9 @@ class Route(Rule):
 
 
 Flask.url_rule_class = Route
+
+
+__all__ = ["chromium", "house", "older", "stage"]  # fixtures of other modules
 
 
 @pytest.fixture(autouse=True)

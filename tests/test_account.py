@@ -19,15 +19,15 @@ from foundation.words.clock import DAY
 from simulator.vonage import Vonage
 from wsgi import FEATURES, create_app
 
+from .app_passwords import make as make_app_password
 from .authenticator import Passkey
 from .cast import ADA, GRACE, MALLORY, Browser, Group, shown
-from .test_another_device import add as add_device
-from .test_app_passwords import make as make_app_password
-from .test_openid import Program
-from .test_passkeys import add as add_passkey
-from .test_passkeys import use
-from .test_programs import register
-from .test_ways_in import LINUX, synced, words
+from .new_devices import add as add_device
+from .openid_client import Program
+from .passkeys import add as add_passkey
+from .passkeys import use
+from .registering import register
+from .ways_in import LINUX, synced, words
 
 START = "2026-11-23 12:00"
 

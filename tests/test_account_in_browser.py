@@ -10,22 +10,19 @@ from foundation.words.clock import DAY
 from foundation.words.languages import translate
 
 from .cast import ADA, GRACE, Browser
-from .test_another_device import add as add_device
-from .test_browser import (  # noqa: F401 - fixtures
+from .new_devices import add as add_device
+from .registering import register
+from .windows import (
     DESKTOP,
     LEFT_OF_THE_PAGE,
     PHONE,
     SMALL,
     SMALL_TARGETS,
     House,
-    chromium,
     find_violations,
-    house,
     press,
-    settings,
     take_picture,
 )
-from .test_programs import register
 
 
 def check(house: House, page: Page, language: str, name: str) -> None:

@@ -12,6 +12,7 @@ from foundation.typed.codes import ALPHABET
 from foundation.words.clock import DAY, MINUTE
 
 from .cast import GRACE, Browser, Group, shown
+from .new_devices import add, confirm, give, number, offer
 
 TABLES = ("authors", "sessions", "offers", "journal")
 
@@ -27,42 +28,13 @@ def phone(group: Group) -> Browser:
     return group.browser()
 
 
-def offer(browser: Browser) -> str:
-    """Press "Add a device"; the code that is shown."""
-    assert browser.post("/devices/add").location == "/devices/add"
-    page = browser.get("/devices/add").text
-    return "".join(re.findall(r'class="code" dir="ltr">(\w{4})-(\w{4})<', page)[0])
-
-
-def give(browser: Browser, code: str) -> int:
-    browser.get("/join")
-    return browser.post("/join", code=code).status_code
-
-
-def number(browser: Browser) -> str:
-    """The two digits on the new device."""
-    page = browser.get("/join/wait").text
-    return str(re.findall(r'class="code" dir="ltr">(\d\d)<', page)[0])
-
-
 def other_than(digits: str) -> str:
     return f"{(int(digits) + 1) % 100:02d}"
-
-
-def confirm(first: Browser, second: Browser) -> None:
-    assert first.post("/devices/add/confirm", number=number(second)).status_code == 303
 
 
 def state(browser: Browser, path: str) -> str | None:
     found = re.search(r'data-state="(\w+)"', browser.get(path).text)
     return found[1] if found else None
-
-
-def add(first: Browser, second: Browser) -> None:
-    """The whole way."""
-    assert give(second, offer(first)) == 303
-    confirm(first, second)
-    assert second.post("/join/finish").location == "/welcome"
 
 
 def everything(group: Group) -> list[object]:

@@ -3,23 +3,21 @@
 import hashlib
 import re
 import sqlite3
-from base64 import b64encode
 from pathlib import Path
 
 import pytest
 import time_machine
-from werkzeug.test import TestResponse
 
 from features.app_passwords import digest_password, make_password
 from foundation.words.clock import DAY
 
+from .app_passwords import NATIVE, ask, basic, make
 from .authenticator import Passkey
 from .cast import ADA, GRACE, MALLORY, Browser, Group, Lock, once_of, shown
-from .test_passkeys import add, use
-from .test_programs import choose, register
+from .passkeys import add, use
+from .registering import choose, register
 
 THUNDERBIRD = {"User-Agent": "Mozilla/5.0 (X11) Gecko/20100101 Thunderbird/140.4.0"}
-NATIVE = {"User-Agent": "git/2.39", "Accept": "*/*"}
 
 
 @pytest.fixture
@@ -28,25 +26,6 @@ def grace(group: Group, ada: Browser) -> Browser:
     register(ada, "wiki")
     register(ada, "calendar", who="chosen")
     return group.join(GRACE, "grace")
-
-
-def make(browser: Browser, program: str = "wiki", name: str = "git") -> str:
-    answer = browser.post("/app-passwords", program=program, name=name)
-    assert answer.status_code == 200, answer.text
-    found = re.search(r'id="password">([^<]+)<', answer.text)
-    assert found
-    return found[1]
-
-
-def basic(username: str, password: str) -> dict[str, str]:
-    pair = b64encode(f"{username}:{password}".encode()).decode()
-    return {"Authorization": f"Basic {pair}"}
-
-
-def ask(group: Group, query: str, username: str, password: str) -> TestResponse:
-    """As the proxy in front of a program asks for a client without a browser."""
-    client = group.app.test_client(use_cookies=False)
-    return client.get(f"/auth?{query}", headers=NATIVE | basic(username, password))
 
 
 def test_it_opens_its_program_and_no_other(group: Group, ada: Browser, grace: Browser) -> None:

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import pytest
 
 from .cast import ROOT, Browser, Group
-from .test_openid import CHALLENGE, VERIFIER, Program, told
-from .test_programs import register
+from .openid_client import CHALLENGE, VERIFIER, Program, told
+from .registering import register
 
 REQUESTS: list[dict[str, Any]] = json.loads((ROOT / "tests" / "app_requests.json").read_text())
 # It asks for an answer by a form, and would take one by the address, too; no setting changes that.

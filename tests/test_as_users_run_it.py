@@ -30,8 +30,8 @@ from simulator.server import serving
 from simulator.vonage import Vonage
 
 from .cast import ADA, GRACE, ROOT, find_port, require_chromium, require_executable, wait_for
-from .test_browser import FLAGS, PHONE, add_screen_lock, press, read_picture
-from .test_proxies import (
+from .recipes import APACHE, MODULES, read_recipe
+from .web_servers import (
     GROUP,
     WIKI,
     Proxy,
@@ -42,7 +42,7 @@ from .test_proxies import (
     start_caddy,
     start_nginx,
 )
-from .test_relying_parties import APACHE, MODULES, read_recipe
+from .windows import FLAGS, PHONE, add_screen_lock, press, read_picture
 
 CLUB = "https://club.example.org"
 FRIEND, GUEST = "12025550177", "12025550178"

@@ -7,28 +7,16 @@ from typing import Any
 
 import pytest
 
-from .cast import ADA, GRACE, MALLORY, Browser, Group, shown
-from .test_app_passwords import make
-from .test_members import member_id
-from .test_openid import Program
-from .test_programs import asked, register
+from .app_passwords import make
+from .cast import ADA, GRACE, MALLORY, Browser, Group, member_id, shown
+from .circles import make_circle, put_into
+from .openid_client import Program
+from .registering import asked, register
 
 
 @pytest.fixture
 def family(ada: Browser) -> str:
     return make_circle(ada, "Family")
-
-
-def make_circle(ada: Browser, title: str, **more: str) -> str:
-    """Its name."""
-    answer = ada.post("/admin/circles", title=title, **more)
-    assert answer.status_code == 303, answer.text
-    return str(answer.location).removeprefix("/admin/circles/")
-
-
-def put_into(ada: Browser, circle: str, username: str) -> None:
-    answer = ada.post(f"/admin/circles/{circle}/members", username=username)
-    assert answer.location == f"/admin/circles/{circle}"
 
 
 def tick(ada: Browser, program: str, *, may_use: str = "", is_told: str = "") -> None:

@@ -22,7 +22,7 @@ from simulator.server import Server
 from simulator.vonage import Vonage
 
 from .cast import ADA, ROOT, find_port, require_executable, wait_for
-from .test_proxies import GROUP, Proxy, Visitor, adapt, is_open, running
+from .web_servers import GROUP, Proxy, Visitor, adapt, is_open, running
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 USER = 10001  # as the Containerfile says

@@ -15,9 +15,9 @@ from simulator.vonage import Vonage
 from wsgi import FEATURES
 
 from .cast import ADA, GRACE, Browser, Group
-from .test_another_device import add
-from .test_openid import Program
-from .test_programs import register
+from .new_devices import add
+from .openid_client import Program
+from .registering import register
 
 Seen = list[tuple[str, int, int]]  # why, how many members, how many sessions
 

@@ -12,7 +12,7 @@ from foundation.storage.migrations import find_versions
 from wsgi import create_app
 
 from .cast import ROOT, run_flask
-from .test_migrations import describe, dump, git, read
+from .older_versions import describe, dump, git, read
 
 pytestmark = pytest.mark.slow
 

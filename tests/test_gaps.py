@@ -9,12 +9,12 @@ import pytest
 
 from foundation.storage.digests import digest_session
 
+from .app_passwords import make
 from .authenticator import Passkey
 from .cast import ADA, GRACE, MALLORY, Browser, Group, Served
-from .test_another_device import add, confirm, give, offer
-from .test_app_passwords import make
-from .test_passkeys import add as add_passkey
-from .test_programs import register
+from .new_devices import add, confirm, give, offer
+from .passkeys import add as add_passkey
+from .registering import register
 
 Act = Callable[[Group, Browser], object]
 

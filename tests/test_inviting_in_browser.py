@@ -5,7 +5,7 @@ import re
 import pytest
 
 from .cast import ADA, GRACE, MALLORY, sentence
-from .test_browser import House, chromium, house, press, settings  # noqa: F401 - fixtures
+from .windows import House, press
 
 
 def test_nobody_types_a_number_and_one_text_is_sent(house: House) -> None:

@@ -14,9 +14,9 @@ from features.journal import KINDS
 from foundation.running import running
 from foundation.words.clock import DAY, MINUTE
 
+from .app_passwords import make
 from .cast import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, shown
-from .test_app_passwords import make
-from .test_programs import register
+from .registering import register
 
 
 def lines(page: str) -> list[str]:

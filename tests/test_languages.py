@@ -31,7 +31,7 @@ from tools.catalogs import gather_catalog, is_complete, read_catalog
 from wsgi import create_app
 
 from .cast import ADA, CODE, GRACE, MALLORY, ROOT, Browser, Group, sentence
-from .test_pages import pages_of_every_state
+from .every_page import pages_of_every_state
 
 OTHERS = [language for language in LANGUAGES if language != "en"]
 BY_GSM_7 = ["en", "de", "fr", "es", "pt-BR", "it", "nl"]

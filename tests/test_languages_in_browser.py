@@ -7,17 +7,14 @@ from playwright.sync_api import Page, ViewportSize
 from foundation.words.languages import LANGUAGES, RIGHT_TO_LEFT
 
 from .cast import ADA, GRACE, MALLORY
-from .test_browser import (  # noqa: F401 - fixtures
+from .windows import (
     DESKTOP,
     LEFT_OF_THE_PAGE,
     PHONE,
     SMALL,
     SMALL_TARGETS,
     House,
-    chromium,
     find_violations,
-    house,
-    settings,
     take_picture,
 )
 

@@ -8,12 +8,12 @@ import time_machine
 from foundation.web.invite_lists import TRIES_PER_INVITE
 from foundation.words.clock import MINUTE
 
+from .app_passwords import basic, make
 from .authenticator import Passkey
 from .cast import ADA, GRACE, MALLORY, Browser, Group
-from .test_app_passwords import basic, make
-from .test_openid import Program
-from .test_passkeys import add, ask, send, use
-from .test_programs import asked, choose, register
+from .openid_client import Program
+from .passkeys import add, ask, send, use
+from .registering import asked, choose, register
 
 
 @pytest.fixture

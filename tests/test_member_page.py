@@ -11,13 +11,12 @@ import time_machine
 from foundation.storage.authors import FORGOTTEN
 from foundation.words.clock import DAY
 
+from .app_passwords import ask, make
 from .authenticator import Passkey
-from .cast import ADA, GRACE, MALLORY, Browser, Group
-from .test_app_passwords import ask, make
-from .test_members import member_id
-from .test_passkeys import add as add_passkey
-from .test_passkeys import use
-from .test_programs import register
+from .cast import ADA, GRACE, MALLORY, Browser, Group, member_id
+from .passkeys import add as add_passkey
+from .passkeys import use
+from .registering import register
 
 
 @pytest.fixture

@@ -11,16 +11,12 @@ from flask.typing import ResponseReturnValue
 from foundation.words.clock import DAY, MINUTE
 from simulator.vonage import Answer, Connection
 
-from .cast import ADA, GRACE, MALLORY, Browser, Group, shown
+from .cast import ADA, GRACE, MALLORY, Browser, Group, member_id, shown
 
 
 @pytest.fixture
 def grace(group: Group, ada: Browser) -> Browser:
     return group.join(GRACE, "grace")
-
-
-def member_id(group: Group, name: str) -> int:
-    return int(group.one("SELECT id FROM authors WHERE username = ?", name))
 
 
 def test_a_removed_member_is_out_at_once_with_all_that_is_theirs(

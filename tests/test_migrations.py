@@ -34,61 +34,16 @@ from simulator.vonage import Vonage
 from wsgi import FEATURES, create_app
 
 from .cast import ROOT, Group, run_flask
+from .older_versions import ADAS_COOKIE, describe, dump, git, read
 
-VERSION_1 = (ROOT / "tests" / "version_1.sql").read_text()
 WRITTEN_AT = "2026-11-24 12:06"
-ADAS_COOKIE = "03e9008cca2f52e53fc3efaad91de5417f1788dbef0b11323469ed306a8872fc"
 GRACES_COOKIE = "899b62939e46803fb451185ae5e4e856974d4c5eefda2ad92b9d5c92b4746ded"
-
-
-@pytest.fixture
-def older(settings: dict[str, str]) -> Path:
-    """A filled database of version 1."""
-    path = Path(settings["DATABASE"])
-    with closing(sqlite3.connect(path)) as db:
-        db.executescript(VERSION_1)
-    return path
 
 
 @pytest.fixture
 def frozen() -> Iterator[None]:
     with time_machine.travel(WRITTEN_AT, tick=False):
         yield
-
-
-def describe(db: sqlite3.Connection) -> dict[str, object]:
-    """Tables, columns, indexes and constraints, whatever their order and spelling."""
-    tables = [row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-    described: dict[str, object] = {}
-    for table in tables:
-        indexes = db.execute(f"PRAGMA index_list({table})").fetchall()
-        described[table] = (
-            {row[1]: row[2:] for row in db.execute(f"PRAGMA table_xinfo({table})")},
-            {
-                (row[2:], tuple(r[2:] for r in db.execute(f"PRAGMA index_xinfo({row[1]})")))
-                if row[1].startswith("sqlite_")
-                else (row[1:], tuple(r[2:] for r in db.execute(f"PRAGMA index_xinfo({row[1]})")))
-                for row in indexes
-            },
-            {row[2:] for row in db.execute(f"PRAGMA foreign_key_list({table})")},
-            db.execute(
-                "SELECT strict, wr FROM pragma_table_list WHERE name = ? AND schema = 'main'",
-                (table,),
-            ).fetchall(),
-            "AUTOINCREMENT"
-            in db.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0],
-        )
-    return described
-
-
-def read(path: Path, sql: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(path)) as db:
-        return db.execute(sql).fetchall()
-
-
-def dump(path: Path) -> list[str]:
-    with closing(sqlite3.connect(path)) as db:
-        return list(db.iterdump())
 
 
 def init_db(settings: dict[str, str], folder: Path) -> Result:
@@ -177,11 +132,6 @@ def test_one_command_upgrades_a_group_of_the_first_version(
     assert got == newest
     assert read(older, "PRAGMA user_version") == [(max(read_steps(ROOT / "migrations", "")),)]
     assert read(older, "SELECT username FROM authors ORDER BY id")[:2] == [("ada",), ("grace",)]
-
-
-def git(*words: str) -> str:
-    done = subprocess.run(["git", *words], check=True, capture_output=True, text=True)
-    return done.stdout
 
 
 def test_the_ledger_goes_on_and_the_message_ids_are_gone(

@@ -20,7 +20,7 @@ from wsgi import create_app
 
 from .authenticator import Passkey
 from .cast import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, find_port
-from .test_passkeys import add, use
+from .passkeys import add, use
 
 PAGE = (ROOT / "docs" / "running.md").read_text()
 FOURTH = "12025550104"

@@ -21,6 +21,7 @@ from simulator.server import serving
 from simulator.vonage import Vonage
 from wsgi import create_app
 
+from .app_passwords import make
 from .cast import (
     GRACE,
     SIGNATURE_SECRET,
@@ -30,8 +31,7 @@ from .cast import (
     find_port,
     require_executable,
 )
-from .test_app_passwords import make
-from .test_proxies import GROUP, Another, read_body, running, start_caddy, start_nginx
+from .web_servers import GROUP, Another, read_body, running, start_caddy, start_nginx
 
 CALENDAR = """[server]
 hosts = 127.0.0.1:{port}

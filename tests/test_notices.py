@@ -6,7 +6,7 @@ import pytest
 
 from .authenticator import Passkey
 from .cast import GRACE, MALLORY, Browser, Group, shown
-from .test_passkeys import add
+from .passkeys import add
 
 
 def notice(browser: Browser, path: str) -> str | None:

@@ -34,11 +34,11 @@ from .cast import (
     Group,
     find_port,
     listening_with,
+    member_id,
     sentence,
 )
-from .test_another_device import add
-from .test_members import member_id
-from .test_passkeys import add as add_passkey
+from .new_devices import add
+from .passkeys import add as add_passkey
 
 SECRET = "of-a-test-0123456789-abcdefghijkl"
 

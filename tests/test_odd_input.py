@@ -35,8 +35,8 @@ from simulator.vonage import Vonage
 
 from .authenticator import Passkey, decode, encode
 from .cast import CODE, GRACE, SIGNATURE_SECRET, Browser, Group
-from .test_openid import BACK, Program
-from .test_programs import register
+from .openid_client import BACK, Program
+from .registering import register
 
 COUNT = int(os.environ.get("INPUTS", "1000"))
 

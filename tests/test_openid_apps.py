@@ -14,8 +14,8 @@ from foundation.words.clock import DAY, MINUTE
 from wsgi import create_app
 
 from .cast import ADA, GRACE, Browser, Group, Lock, once_of, sentence, shown
-from .test_openid import BACK, BARE, Program, told
-from .test_programs import choose, register
+from .openid_client import BACK, BARE, Program, told
+from .registering import choose, register
 
 PAGE = "/admin/programs/photos/openid"
 

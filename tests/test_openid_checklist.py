@@ -20,10 +20,10 @@ from foundation.words.clock import DAY
 
 from .authenticator import Passkey, decode, encode
 from .cast import ADA, Browser, Group, listening_with
-from .test_openid import BACK, BARE, Program, read_keys, told
-from .test_outbox import Listener
-from .test_passkeys import add, use
-from .test_programs import register
+from .openid_client import BACK, BARE, Program, read_keys, told
+from .passkeys import add, use
+from .registering import register
+from .sign_outs import Listener
 
 Module = Callable[[Group, Browser, Program], None]
 NONE = encode(b'{"alg":"none"}')  # the header of a token without a signature

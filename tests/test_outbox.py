@@ -12,14 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from html import unescape
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, ClassVar
-from urllib.parse import parse_qs
+from typing import Any
 
 import pytest
 import time_machine
@@ -41,33 +38,12 @@ from .cast import (
     listening_with,
     wait_for,
 )
-from .test_another_device import add
-from .test_openid import BACK, Program
-from .test_programs import choose, register
+from .new_devices import add
+from .openid_client import BACK, Program
+from .registering import choose, register
+from .sign_outs import Listener
 
 WAITING = "SELECT count(*) FROM outbox"
-
-
-class Listener(BaseHTTPRequestHandler):
-    """A program's address for sign-outs."""
-
-    heard: ClassVar[list[tuple[str, str]]] = []  # the path, and the logout token
-    status: ClassVar[int] = 200
-    is_down: ClassVar[Callable[[], bool]] = staticmethod(lambda: False)
-    refuses: ClassVar[str] = ""  # something that is in the token
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        is_down, token = type(self).is_down(), parse_qs(body)["logout_token"][0]
-        payload = urlsafe_b64decode(token.split(".")[1] + "==").decode().replace(" ", "")
-        is_refused = self.refuses != "" and self.refuses in payload
-        if not is_down:
-            self.heard.append((self.path, token))
-        self.send_response(503 if is_down else 400 if is_refused else self.status)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from wsgi import create_app
 
 from .authenticator import UP, Passkey, decode, encode
 from .cast import ADA, GRACE, MALLORY, Browser, Group, sentence, shown
-from .test_another_device import add as add_device
+from .new_devices import add as add_device
+from .passkeys import add, ask, options, send, use
 
 
 @pytest.fixture
@@ -44,29 +45,6 @@ def stranger(group: Group) -> Browser:
     browser = group.browser()
     browser.get("/signup")
     return browser
-
-
-def ask(browser: Browser, purpose: str) -> TestResponse:
-    return browser.client.post("/passkeys/options", json={"for": purpose})
-
-
-def options(browser: Browser, purpose: str) -> dict[str, Any]:
-    answer = ask(browser, purpose)
-    assert answer.status_code == 200, answer.text
-    made: dict[str, Any] = answer.get_json()
-    return made
-
-
-def send(browser: Browser, purpose: str, credential: Any, **more: str) -> TestResponse:
-    return browser.client.post(f"/passkeys/{purpose}", json={"credential": credential} | more)
-
-
-def add(browser: Browser, passkey: Passkey) -> TestResponse:
-    return send(browser, "add", passkey.create(options(browser, "add")))
-
-
-def use(browser: Browser, passkey: Passkey, purpose: str = "sign-in", **more: str) -> TestResponse:
-    return send(browser, purpose, passkey.get(options(browser, purpose)), **more)
 
 
 def is_refused(answer: TestResponse, name: str = "passkey-refused") -> bool:

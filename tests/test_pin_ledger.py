@@ -13,9 +13,8 @@ from foundation.words.clock import MINUTE
 from simulator.server import Server
 from simulator.vonage import Answer, Connection, answer_with, drop
 
-from .cast import CODE, GRACE, MALLORY, Browser, Group, find_port, shown
-from .test_own_words import invite, is_unbound, pins
-from .test_webhooks import point
+from .cast import CODE, GRACE, MALLORY, Browser, Group, find_port, point, shown
+from .own_words import invite, is_unbound, pins
 
 OUT_OF_CREDIT = answer_with(Answer.of(402, {}))
 

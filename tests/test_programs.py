@@ -6,30 +6,14 @@ from typing import Any
 
 import pytest
 import time_machine
-from werkzeug.test import TestResponse
 
 from foundation.words.clock import DAY
 
 from .cast import ADA, GRACE, MALLORY, Browser, Group, shown
+from .registering import GROUPS, PROGRAMS, asked, choose, register
 
 PHONES = {"grace": GRACE, "mallory": MALLORY, "friend": "12025550177"}
 PAGE_VIEW = {"Sec-Fetch-Mode": "navigate"}
-
-
-def register(ada: Browser, name: str = "wiki", **changes: str) -> TestResponse:
-    form = {"name": name, "title": f"Our {name}", "address": f"https://{name}.example.org/start"}
-    return ada.post("/admin/programs", **form | {"who": "all"} | changes)
-
-
-def choose(ada: Browser, name: str, username: str) -> TestResponse:
-    return ada.post(f"/admin/programs/{name}/members", username=username)
-
-
-def asked(browser: Browser, query: str, **headers: str) -> tuple[int, str | None]:
-    """What a proxy is told: the status, and who is asking or where to go."""
-    answer = browser.client.get(f"/auth?{query}", headers=headers)
-    assert answer.data == b""
-    return answer.status_code, answer.headers.get("Remote-User") or answer.location
 
 
 @pytest.fixture
@@ -221,10 +205,6 @@ def test_a_proxy_that_forgets_the_program_is_closed(group: Group, ada: Browser, 
     assert asked(ada, "program=wiki", **headers) == (200, "ada")
     assert asked(ada, "", **{"X-Forwarded-Host": "other.example.org"}) == (200, "ada")
     assert asked(ada, "") == (200, "ada")
-
-
-PROGRAMS = {"wiki": None, "photos": ("grace",), "files": ("grace", "friend"), "empty": ()}
-GROUPS = {"all": ("grace", "mallory", "friend"), "two": ("grace", "friend"), "one": ("grace",)}
 
 
 @pytest.mark.parametrize("who", GROUPS)

@@ -12,16 +12,15 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from .cast import GRACE, ROOT, Group, Served, find_port, require_executable
-from .test_browser import chromium  # noqa: F401 - a fixture
-from .test_proxies import running
-from .test_relying_parties import set_up, sign_up
+from .recipes import set_up, sign_up
+from .web_servers import running
 
 APPS = ROOT / "tests" / "apps"
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def grace(chromium: Browser, local: Group) -> Iterator[Page]:  # noqa: F811
+def grace(chromium: Browser, local: Group) -> Iterator[Page]:
     """Her browser. She is invited, and has texted back."""
     local.invite(GRACE)
     local.text(GRACE)

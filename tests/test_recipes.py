@@ -11,8 +11,8 @@ from textwrap import dedent
 
 import pytest
 
+from .app_passwords import make
 from .cast import GRACE, ROOT, Group, Served, find_port, require_executable, wait_for
-from .test_app_passwords import make
 
 RADIUS = """
 name = radiusd

@@ -18,8 +18,8 @@ from wsgi import create_app
 
 from .authenticator import Passkey
 from .cast import GRACE, MALLORY, ROOT, Browser, Group, run_flask
-from .test_migrations import ADAS_COOKIE, dump, older, read  # noqa: F401 - a fixture
-from .test_passkeys import add
+from .older_versions import ADAS_COOKIE, dump, read
+from .passkeys import add
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_copy_that_was_put_onto_an_old_wal_says_which_files_to_remove(
 
 
 @pytest.fixture
-def upgraded(settings: dict[str, str], older: Path, tmp_path: Path) -> list[str]:  # noqa: F811
+def upgraded(settings: dict[str, str], older: Path, tmp_path: Path) -> list[str]:
     """What the database was before it became one that this version doesn't know."""
     before = dump(older)
     done = run_flask(tmp_path, "init-db", **settings)
@@ -163,7 +163,7 @@ def upgraded(settings: dict[str, str], older: Path, tmp_path: Path) -> list[str]
 
 def test_back_from_an_upgrade(
     settings: dict[str, str],
-    older: Path,  # noqa: F811
+    older: Path,
     upgraded: list[str],
     tmp_path: Path,
 ) -> None:
@@ -183,7 +183,7 @@ def test_back_from_an_upgrade(
 
 def test_back_is_only_for_who_cannot_use_the_database(
     settings: dict[str, str],
-    older: Path,  # noqa: F811
+    older: Path,
     upgraded: list[str],
     tmp_path: Path,
 ) -> None:

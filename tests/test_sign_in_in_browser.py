@@ -10,17 +10,7 @@ from foundation.words.languages import translate, translate_in
 from simulator.vonage import Answer, Connection, answer_with
 
 from .cast import ADA, GRACE, ROOT, sentence
-from .test_browser import (  # noqa: F401 - fixtures
-    PHONE,
-    House,
-    add_screen_lock,
-    chromium,
-    house,
-    other_than,
-    press,
-    send,
-    settings,
-)
+from .windows import PHONE, House, add_screen_lock, other_than, press, send
 
 LANGUAGES = ["en", "de", "ar"]
 ANDROID = (

@@ -11,7 +11,7 @@ from foundation.storage.migrations import read_steps
 from foundation.words.clock import DAY
 
 from .cast import ROOT
-from .test_migrations import dump, git, older, read  # noqa: F401 - a fixture
+from .older_versions import dump, git, read
 
 pytestmark = pytest.mark.slow
 
@@ -84,12 +84,12 @@ LEFT = (".upgrade", ".venv-")
 
 
 @pytest.fixture
-def box(tmp_path: Path, settings: dict[str, str], older: Path) -> Box:  # noqa: F811
+def box(tmp_path: Path, settings: dict[str, str], older: Path) -> Box:
     """Its database is one of version 1."""
     return Box(tmp_path, settings)
 
 
-def test_from_tag_to_tag(box: Box, older: Path) -> None:  # noqa: F811
+def test_from_tag_to_tag(box: Box, older: Path) -> None:
     newest = [box.release("v9.1.0"), box.release("v9.10.0")][1]
     box.at_origin("commit", "--quiet", "--allow-empty", "-m", "Not released yet")
 
@@ -124,7 +124,7 @@ IMPOSSIBLE = "\nflask==99.0 --hash=sha256:" + "0" * 64 + "\n"
 )
 def test_a_version_that_does_not_start_changes_nothing(
     box: Box,
-    older: Path,  # noqa: F811
+    older: Path,
     changes: dict[str, str],
 ) -> None:
     was, before = box.commit, dump(older)
@@ -154,7 +154,7 @@ def test_local_changes_are_named(box: Box) -> None:
 
 def test_a_server_that_does_not_come_back_is_the_old_one_again(
     box: Box,
-    older: Path,  # noqa: F811
+    older: Path,
 ) -> None:
     was, before = box.commit, read(older, "SELECT id_digest FROM sessions")
     step = max(read_steps(ROOT / "migrations", "")) + 1

@@ -15,7 +15,7 @@ from foundation.storage.migrations import find_versions, read_parts
 from wsgi import FEATURES
 
 from .cast import ROOT, require_executable
-from .test_migrations import VERSION_1, dump, read
+from .older_versions import VERSION_1, dump, read
 
 pytestmark = pytest.mark.slow
 

@@ -16,31 +16,20 @@ from wsgi import create_app
 
 from .authenticator import Passkey
 from .cast import GRACE, MALLORY, Browser, Group
-from .test_another_device import add as add_device
-from .test_another_device import confirm, give, offer
-from .test_openid import Program
-from .test_passkeys import add as add_passkey
-from .test_passkeys import options, send, use
-from .test_programs import register
+from .new_devices import add as add_device
+from .new_devices import confirm, give, offer
+from .openid_client import Program
+from .passkeys import add as add_passkey
+from .passkeys import options, send, use
+from .registering import register
+from .ways_in import BACKED_UP, LINUX, synced, words
 
-BACKED_UP = 0x18  # BE and BS
-LINUX = "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0"
 ONLY = "Only an admin can let you back."
 
 
 @pytest.fixture
 def grace(group: Group, ada: Browser) -> Browser:
     return group.join(GRACE, "grace")
-
-
-def synced() -> Passkey:
-    passkey = Passkey()
-    passkey.flags |= BACKED_UP
-    return passkey
-
-
-def words(page: str) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", page.split("<main")[1].split("<footer")[0]).split())
 
 
 # The one way on -----------------------------------------------------------------------------------

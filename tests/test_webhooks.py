@@ -12,7 +12,6 @@ from flask import Flask
 
 from foundation.running import running
 from foundation.storage.digests import keyed_digest
-from foundation.vonage.client import Vonage as Client
 from foundation.vonage.client import signature
 from foundation.vonage.inbound import parse_time, webhook_token
 from foundation.words.clock import DAY
@@ -28,6 +27,7 @@ from .cast import (
     Browser,
     Group,
     find_port,
+    point,
     shown,
 )
 
@@ -747,12 +747,6 @@ def test_a_forged_webhook_waits_for_no_lock(group: Group) -> None:
 
     events = "SELECT event FROM journal ORDER BY event"
     assert group.rows(events) == [("webhook_refused",), ("word_from_stranger",)]
-
-
-def point(app: Flask, host: str) -> None:
-    """Where Vonage is."""
-    app.config["VONAGE_API_HOST"] = host
-    running(app).vonage = Client(app.config)
 
 
 @pytest.mark.parametrize("takes", [False, True])

@@ -29,6 +29,7 @@ from simulator.server import make_certificate, serving
 from simulator.vonage import Vonage
 from wsgi import create_app
 
+from .app_passwords import make as make_app_password
 from .authenticator import Passkey, decode
 from .cast import (
     ADA,
@@ -40,18 +41,17 @@ from .cast import (
     Group,
     base_settings,
     listening_with,
+    member_id,
 )
+from .circles import make_circle, put_into
+from .new_devices import add, confirm, give, number, offer
+from .openid_client import VERIFIER, Program
 from .orders import Kept, Stage, all_schedules
-from .test_another_device import add, confirm, give, number, offer
-from .test_app_passwords import make as make_app_password
-from .test_circles import make_circle, put_into
-from .test_members import member_id
-from .test_openid import VERIFIER, Program
-from .test_outbox import Listener
-from .test_own_words import invite as invite_without_number
-from .test_passkeys import add as add_passkey
-from .test_passkeys import options, use
-from .test_programs import register
+from .own_words import invite as invite_without_number
+from .passkeys import add as add_passkey
+from .passkeys import options, use
+from .registering import register
+from .sign_outs import Listener
 
 IVY, HENRY, JUDY, KEVIN, LEO, OLGA, PAUL = (f"1202555010{n}" for n in range(2, 9))
 
