@@ -37,6 +37,10 @@ FIND_VERSION = $(BIN)/python -c "import sys; print('%d.%d' % sys.version_info[:2
 VERSION := $(shell $(FIND_VERSION) 2>/dev/null || echo none)
 INSTALLED = $(VENV)/installed-$(VERSION)
 
+# Many tests wait for something, and the slow ones wait for most of their time: so more run at once
+# than there are cores.
+CORES = $$(getconf _NPROCESSORS_ONLN)
+
 # The tests in a real browser need Chromium, best without windows: that takes half the time. It is
 # installed if we may, and asked for if not.
 define find_chromium
@@ -63,10 +67,10 @@ serve: install
 
 test: .venv/tests-installed .venv/npm-installed
 	@$(find_chromium)
-	$(BIN)/pytest -m "not slow" -n auto --dist worksteal --cov --cov-report=term-missing --cov-fail-under=95
+	$(BIN)/pytest -m "not slow" -n $$(( $(CORES) * 3 / 2 )) --dist worksteal --cov --cov-report=term-missing --cov-fail-under=95
 
 test-slow: .venv/tests-installed .venv/npm-installed .venv/synapse-installed .venv/allauth-installed .venv/oldest-pip-installed .venv/apps-installed
-	$(BIN)/pytest -m slow -rs -n auto --dist worksteal
+	$(BIN)/pytest -m slow -rs -n $$(( $(CORES) * 2 )) --dist worksteal
 
 lint: .venv/tests-installed
 	$(BIN)/ruff check
