@@ -32,10 +32,12 @@ from .cast import (
 from .older_versions import older
 from .windows import chromium, house, stage
 
+# Each test has an app of its own, and all have the same routes and templates. To compile them again
+# for each was half of the time.
+
 
 class Route(Rule):
-    """Each test has an app of its own, and all have the same routes. Werkzeug writes and compiles
-    two functions for each: 30 of the 38 ms that an app takes."""
+    """Werkzeug writes and compiles two functions for each: 30 of the 38 ms that an app takes."""
 
     compiled: ClassVar[dict[tuple[str, str], dict[str, object]]] = {}
 
@@ -52,6 +54,12 @@ Flask.url_rule_class = Route
 
 
 __all__ = ["chromium", "house", "older", "stage"]  # fixtures of other modules
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> None:
+    cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    Flask.jinja_options = Flask.jinja_options | {"bytecode_cache": cache}
 
 
 @pytest.fixture(autouse=True)
@@ -94,17 +102,9 @@ def settings(vonage: Vonage, vonage_server: Server, tmp_path: Path) -> dict[str,
     return base_settings(vonage, vonage_server, tmp_path / "group.db")
 
 
-@pytest.fixture(scope="session")
-def compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
-    """Each test has an app of its own; compiling its templates again was a quarter of the time."""
-    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
-
-
 @pytest.fixture
-def app(settings: dict[str, str], compiled_templates: FileSystemBytecodeCache) -> Flask:
-    app = create_app(settings)
-    app.jinja_env.bytecode_cache = compiled_templates
-    return app
+def app(settings: dict[str, str]) -> Flask:
+    return create_app(settings)
 
 
 @pytest.fixture
