@@ -1,4 +1,4 @@
-"""An app that hears of sign-outs."""
+"""An app that is told of sign-outs."""
 
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
