@@ -5,11 +5,7 @@ from typing import NamedTuple
 
 from playwright.sync_api import Page
 
-from .cast import (
-    GRACE,
-    ROOT,
-    Group,
-)
+from .cast import GRACE, ROOT, Group
 
 APACHE = """
 ServerName localhost

@@ -4,6 +4,9 @@ from werkzeug.test import TestResponse
 
 from .cast import Browser
 
+PROGRAMS = {"wiki": None, "photos": ("grace",), "files": ("grace", "friend"), "empty": ()}
+GROUPS = {"all": ("grace", "mallory", "friend"), "two": ("grace", "friend"), "one": ("grace",)}
+
 
 def register(ada: Browser, name: str = "wiki", **changes: str) -> TestResponse:
     form = {"name": name, "title": f"Our {name}", "address": f"https://{name}.example.org/start"}
@@ -19,7 +22,3 @@ def asked(browser: Browser, query: str, **headers: str) -> tuple[int, str | None
     answer = browser.client.get(f"/auth?{query}", headers=headers)
     assert answer.data == b""
     return answer.status_code, answer.headers.get("Remote-User") or answer.location
-
-
-PROGRAMS = {"wiki": None, "photos": ("grace",), "files": ("grace", "friend"), "empty": ()}
-GROUPS = {"all": ("grace", "mallory", "friend"), "two": ("grace", "friend"), "one": ("grace",)}

@@ -27,17 +27,7 @@ from foundation.web.housekeeping import send_what_is_due
 from foundation.words.clock import DAY, HOUR, MINUTE
 from wsgi import create_app
 
-from .cast import (
-    ADA,
-    GRACE,
-    MALLORY,
-    ROOT,
-    Browser,
-    Group,
-    Served,
-    listening_with,
-    wait_for,
-)
+from .cast import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, listening_with, wait_for
 from .new_devices import add
 from .openid_client import BACK, Program
 from .registering import choose, register

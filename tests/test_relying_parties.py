@@ -13,17 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from .cast import (
-    ADA,
-    GRACE,
-    ROOT,
-    Group,
-    Served,
-    find_port,
-    require_executable,
-    sentence,
-    wait_for,
-)
+from .cast import ADA, GRACE, ROOT, Group, Served, find_port, require_executable, sentence, wait_for
 from .recipes import APACHE, MODULES, Client, read_recipe, set_up, sign_up
 from .web_servers import running
 from .windows import House, press

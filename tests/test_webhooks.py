@@ -19,17 +19,7 @@ from simulator.server import Server
 from simulator.vonage import Answer, Vonage, answer_with, drop, hang
 from wsgi import create_app
 
-from .cast import (
-    CODE,
-    GRACE,
-    MALLORY,
-    SIGNATURE_SECRET,
-    Browser,
-    Group,
-    find_port,
-    point,
-    shown,
-)
+from .cast import CODE, GRACE, MALLORY, SIGNATURE_SECRET, Browser, Group, find_port, point, shown
 
 # Vonage's SDKs for PHP and Ruby prove theirs by these.
 VECTOR = {

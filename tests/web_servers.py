@@ -20,12 +20,7 @@ import yaml
 
 from foundation.web.site_blocks import WEB_SERVERS, write_site
 
-from .cast import (
-    ROOT,
-    find_port,
-    require_executable,
-    wait_for,
-)
+from .cast import ROOT, find_port, require_executable, wait_for
 
 GROUP, WIKI = "https://group.example.org", "https://wiki.example.org"
 Headers = list[tuple[str, str]]

@@ -26,13 +26,7 @@ from simulator.page import create_page
 from simulator.vonage import Vonage
 from wsgi import create_app
 
-from .cast import (
-    CODE,
-    ROOT,
-    Group,
-    find_port,
-    require_chromium,
-)
+from .cast import CODE, ROOT, Group, find_port, require_chromium
 
 ZOOMED = ViewportSize(width=195, height=422)  # a phone at 200 %
 SMALL = ViewportSize(width=320, height=640)
