@@ -12,11 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+from playwright.sync_api import Browser
 
 from .cast import ADA, GRACE, ROOT, Group, Served, find_port, require_executable, sentence, wait_for
 from .recipes import APACHE, MODULES, Client, read_recipe, set_up, sign_up
 from .web_servers import running
-from .windows import House, press
+from .windows import House, look_into, press
 
 
 def let_in(served: Served, local: Group) -> requests.Session:
@@ -50,6 +51,13 @@ def test_openid_client_of_npm(served: Served, local: Group, how: str) -> None:
     assert learned["info"]["groups"] == ["members"]
     assert learned["info"]["email_verified"] is True
     assert learned["later"] == learned["info"]
+
+
+@pytest.fixture
+def house(chromium: Browser, served: Served, local: Group) -> Iterator[House]:
+    """Of the served program, which the other programs ask, too."""
+    with look_into(local, chromium) as house:
+        yield house
 
 
 @pytest.fixture

@@ -310,15 +310,22 @@ def answering(app: Flask, port: int = 0, **more: Any) -> Iterator[int]:
         server.server_close()
 
 
+@contextmanager
+def look_into(group: Group, chromium: Browser) -> Iterator[House]:
+    """A group that is served."""
+    url = group.app.config["BASE_URL"]
+    page: Flask = create_page(group.vonage, f"{url}/answer", url, CODE)
+    with answering(page) as phones:
+        house = House(chromium, f"http://localhost:{phones}", group)
+        yield house
+        house.close()
+
+
 @pytest.fixture
 def house(chromium: Browser, settings: dict[str, str], vonage: Vonage) -> Iterator[House]:
     """In this process: another takes seconds to start, and its pages are the same."""
     port = find_port()
-    url = f"http://localhost:{port}"
-    settings |= {"BASE_URL": url, "MEMBER_INVITES": "2"}
+    settings |= {"BASE_URL": f"http://localhost:{port}", "MEMBER_INVITES": "2"}
     group = Group(create_app(settings), vonage)
-    page: Flask = create_page(vonage, f"{url}/answer", url, CODE)
-    with answering(group.app, port), answering(page) as phones:
-        house = House(chromium, f"http://localhost:{phones}", group)
+    with answering(group.app, port), look_into(group, chromium) as house:
         yield house
-        house.close()
