@@ -46,7 +46,8 @@ CORES = $$(getconf _NPROCESSORS_ONLN)
 define find_chromium
 command -v chromium-headless-shell >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	&& echo "Installing Chromium for the tests in a real browser." && apt-get update -qq \
-	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium-headless-shell >/dev/null; } \
+	&& for it in chromium-headless-shell chromium; do \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$it >/dev/null && break; done; } \
 	|| command -v chromium >/dev/null \
 	|| echo "Chromium is missing, so the tests in a real browser are skipped (apt-get install chromium)."
 endef
