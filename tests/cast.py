@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -245,17 +245,23 @@ def watching_writes(db: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def listening_with(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The address of another program, which messages go to."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.005,))
+def in_background(server: HTTPServer) -> Iterator[int]:
+    """It answers while the block runs; its port."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield server.server_port
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def listening_with(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of another program, which messages go to."""
+    with in_background(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 class Lock:
@@ -348,6 +354,10 @@ class Served:
         except BaseException:
             self.kill()
             raise
+
+    def start_again(self) -> None:
+        self.kill()  # what is left of it
+        self.start()
 
     def kill(self) -> None:
         """As a power cut would."""

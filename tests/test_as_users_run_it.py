@@ -18,7 +18,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from socket import create_connection, socket
-from threading import Thread
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -29,7 +28,16 @@ from foundation.cli.source_files import FILES, FOLDERS
 from simulator.server import serving
 from simulator.vonage import Vonage
 
-from .cast import ADA, GRACE, ROOT, find_port, require_chromium, require_executable, wait_for
+from .cast import (
+    ADA,
+    GRACE,
+    ROOT,
+    find_port,
+    in_background,
+    require_chromium,
+    require_executable,
+    wait_for,
+)
 from .recipes import APACHE, MODULES, read_recipe
 from .web_servers import (
     GROUP,
@@ -183,16 +191,15 @@ def proxy(
     """The web server, with its file of deploy/ as it is, except for the ports of this machine."""
     require_executable(request.param)
     start = {"nginx": start_nginx, "caddy": start_caddy}[request.param]
-    with ExitStack() as stack, ThreadingHTTPServer(("127.0.0.1", 0), Wiki) as wiki:
-        Thread(target=wiki.serve_forever, args=(0.005,), daemon=True).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Wiki)
+    with ExitStack() as stack, in_background(server) as wiki:
         addresses = {
             "127.0.0.1:8000": f"127.0.0.1:{program}",
-            "127.0.0.1:8080": f"127.0.0.1:{wiki.server_port}",
+            "127.0.0.1:8080": f"127.0.0.1:{wiki}",
         }
         proxy = start(stack, tmp_path_factory.mktemp(request.param), addresses)
         assert proxy
         yield proxy
-        wiki.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -211,14 +218,12 @@ def site(
     with ExitStack() as stack:
         server = stack.enter_context(serving(vonage, folder))
         Tunnel.ports = {"group.example.org": proxy.port, "club.example.org": club}
-        tunnel = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Tunnel))
-        Thread(target=tunnel.serve_forever, args=(0.005,), daemon=True).start()
-        stack.callback(tunnel.shutdown)
+        tunnel = stack.enter_context(in_background(ThreadingHTTPServer(("127.0.0.1", 0), Tunnel)))
         make_certificate(folder, "club")
         trusted = (server.certificate, folder / "club.crt", *proxy.certificates())
         (folder / "trusted.pem").write_text("\n".join(one.read_text() for one in trusted))
         world = {"VONAGE_API_HOST": server.host, "VONAGE_REST_HOST": server.host}
-        world |= {"HTTPS_PROXY": f"http://127.0.0.1:{tunnel.server_port}", "NO_PROXY": "localhost"}
+        world |= {"HTTPS_PROXY": f"http://127.0.0.1:{tunnel}", "NO_PROXY": "localhost"}
         world |= {"REQUESTS_CA_BUNDLE": f"{folder}/trusted.pem", "PATH": os.environ["PATH"]}
         site = Site(folder, world, vonage, proxy, browser, club)
         set_up(site)

@@ -109,17 +109,13 @@ def crash_points(path: str, statements: int) -> Iterator[str]:
 
 
 class Mortal(Served):
-    """It dies where it is told to. Not granian, which starts in twice the time."""
+    """It dies where it is told to. Not granian, which takes twice as long to start."""
 
     def find_server(self, port: str) -> list[str]:
         return [sys.executable, "-m", "tests.crashing", port]
 
     def die_at(self, point: str) -> None:
         Path(self.settings["CRASH_AT"]).write_text(point)
-
-    def start_again(self) -> None:
-        self.kill()  # what is left of it
-        self.start()
 
 
 @pytest.fixture
@@ -264,8 +260,7 @@ def test_killed_while_vonage_is_asked(served: Served, local: Group, call: str, a
         assert friend.sign_up(served.url) == 0
     else:
         assert served.vonage.deliver(f"{served.url}/answer", fields) == 0
-    served.kill()  # what is left of it
-    served.start()
+    served.start_again()
     let_time_pass(local)
     assert served.vonage.deliver(f"{served.url}/answer", fields) == 204
 

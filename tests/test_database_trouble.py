@@ -18,7 +18,7 @@ import requests
 import time_machine
 
 from foundation.running import running
-from foundation.storage.database import close_those_of_ended_threads
+from foundation.storage.database import THREADS, close_those_of_ended_threads
 from foundation.typed.settings import WrongSettings
 from foundation.words.clock import DAY, HOUR
 from simulator.vonage import Vonage, hang
@@ -223,7 +223,7 @@ def test_the_clock_of_this_machine_is_not_needed_to_be_right(group: Group) -> No
 
 def has_gone(thread: threading.Thread) -> bool:
     """For Linux: a moment after `join`."""
-    return not Path(f"/proc/self/task/{thread.native_id}").exists()
+    return not (THREADS / str(thread.native_id)).exists()
 
 
 def test_what_ended_threads_had_open_is_closed_by_the_next_one(settings: dict[str, str]) -> None:

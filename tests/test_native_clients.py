@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import ClassVar, NamedTuple
 
 import caldav
@@ -29,6 +28,7 @@ from .cast import (
     Served,
     base_settings,
     find_port,
+    in_background,
     require_executable,
 )
 from .web_servers import GROUP, Another, read_body, running, start_caddy, start_nginx
@@ -148,10 +148,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, House
             assert group.command("program", "add", *words).exit_code == 0
         served.start()
         stack.callback(served.stop)
-        git = ThreadingHTTPServer(("127.0.0.1", 0), Git)
-        Thread(target=git.serve_forever, args=(0.005,), daemon=True).start()
-        stack.callback(git.server_close)
-        stack.callback(git.shutdown)
+        git = stack.enter_context(in_background(ThreadingHTTPServer(("127.0.0.1", 0), Git)))
         (folder / "radicale").write_text(
             CALENDAR.format(port=radicale, folder=folder / "calendars")
         )
@@ -159,7 +156,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, House
         stack.enter_context(running(command, radicale, folder / "radicale.log"))
         others = [
             Another("calendar", "localhost", f"127.0.0.1:{radicale}", AS_X_REMOTE_USER),
-            Another("git", "git.localhost", f"127.0.0.1:{git.server_port}"),
+            Another("git", "git.localhost", f"127.0.0.1:{git}"),
         ]
         addresses = {"127.0.0.1:8000": f"127.0.0.1:{port}", "127.0.0.1:8080": "127.0.0.1:9"}
         logs = [folder / "server.log", folder / "radicale.log"]

@@ -17,7 +17,6 @@ from html import unescape
 from http.server import ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
-from threading import Thread
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -39,6 +38,7 @@ from .cast import (
     Served,
     base_settings,
     find_port,
+    in_background,
     require_executable,
     shown,
     wait_for,
@@ -105,22 +105,20 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 @pytest.fixture(scope="module")
-def wiki() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Wiki)
-    Thread(target=server.serve_forever, args=(0.005,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def wiki() -> Iterator[int]:
+    """Its port."""
+    with in_background(ThreadingHTTPServer(("127.0.0.1", 0), Wiki)) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
 def proxies(
-    guarded: Guarded, wiki: ThreadingHTTPServer, tmp_path_factory: pytest.TempPathFactory
+    guarded: Guarded, wiki: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Proxy]]:
     folder = tmp_path_factory.mktemp("proxies")
     addresses = {
         "127.0.0.1:8000": guarded.served.url.removeprefix("http://"),
-        "127.0.0.1:8080": f"127.0.0.1:{wiki.server_port}",
+        "127.0.0.1:8080": f"127.0.0.1:{wiki}",
     }
     others = [
         Another(name, f"{name}.example.org", addresses["127.0.0.1:8080"])
@@ -759,7 +757,7 @@ def find_memory() -> int:
 
 
 def test_caddys_file_says_what_to_change_for_debians(
-    guarded: Guarded, wiki: ThreadingHTTPServer, tmp_path: Path
+    guarded: Guarded, wiki: int, tmp_path: Path
 ) -> None:
     debians = "/usr/bin/caddy"
     if not Path(debians).exists():

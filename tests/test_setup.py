@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import chdir, closing
@@ -28,7 +27,7 @@ from simulator.vonage import Answer, Vonage, answer_with, drop
 from tools.setup import setup
 from wsgi import create_app
 
-from .cast import GRACE, ROOT, Group, Served, run_flask, sentence
+from .cast import GRACE, ROOT, Group, Served, in_background, run_flask, sentence
 
 
 def run_setup(folder: Path, *words: str, answers: str = "") -> Result:
@@ -464,10 +463,8 @@ class AgreesToAll(BaseHTTPRequestHandler):
 def test_the_doctor_knows_this_program_from_others(
     settings: dict[str, str], vonage: Vonage
 ) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), AgreesToAll) as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
-        settings["BASE_URL"] = f"http://localhost:{other.server_port}"
+    with in_background(ThreadingHTTPServer(("127.0.0.1", 0), AgreesToAll)) as port:
+        settings["BASE_URL"] = f"http://localhost:{port}"
         told = Group(create_app(settings), vonage).command("doctor").output
-        other.shutdown()
 
     assert f"Something else answers at {settings['BASE_URL']}" in told

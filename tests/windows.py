@@ -7,10 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ from simulator.page import create_page
 from simulator.vonage import Vonage
 from wsgi import create_app
 
-from .cast import CODE, ROOT, Group, find_port, require_chromium
+from .cast import CODE, ROOT, Group, find_port, in_background, require_chromium
 
 ZOOMED = ViewportSize(width=195, height=422)  # a phone at 200 %
 SMALL = ViewportSize(width=320, height=640)
@@ -296,18 +295,9 @@ class House(Stage):
         self.local.rows(sql, *values)
 
 
-@contextmanager
-def answering(app: Flask, port: int = 0, **more: Any) -> Iterator[int]:
+def answering(app: Flask, port: int = 0, **more: Any) -> AbstractContextManager[int]:
     """The app, served in this process; its port."""
-    server = make_server("127.0.0.1", port, app, threaded=True, **more)
-    thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return in_background(make_server("127.0.0.1", port, app, threaded=True, **more))
 
 
 @contextmanager

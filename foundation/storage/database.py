@@ -37,8 +37,6 @@ class Connection(sqlite3.Connection):
 # By the thread's number and the database. granian's threads end when they are idle for long, and
 # what they had stays: after weeks of bursts, no file could be opened any more.
 OPENED: WeakValueDictionary[tuple[int, Path], Connection] = WeakValueDictionary()
-
-
 THREADS = Path("/proc/self/task")  # only Linux has it
 
 
