@@ -1,5 +1,6 @@
 """Recipes of docs/programs.md for what has no browser, run as they stand there."""
 
+import json
 import os
 import re
 import subprocess
@@ -168,7 +169,9 @@ def test_wireguard_forgets_who_is_out(served: Served, local: Group, tmp_path: Pa
 
     with following():
         assert local.command("remove", "grace").exit_code == 0
-        wait_for(lambda: not (members / "grace").exists())
+        newest = json.loads(local.command("journal", "--json").output.splitlines()[-1])["id"]
+        wait_for(lambda: last.read_text().strip() == str(newest))
+    assert not (members / "grace").exists()
     local.join(GRACE, "grace", bound=True)  # back again, with a new key
     (members / "grace").write_text("newkey=")
     for _ in range(60):
