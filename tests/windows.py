@@ -199,7 +199,7 @@ class Stage:
 
 def find_violations(page: Page) -> list[str]:
     """What axe objects to, and where."""
-    if not page.evaluate("window.axe"):
+    if not page.evaluate("!!window.axe"):
         page.evaluate(AXE)
     return list(page.evaluate(VIOLATIONS))
 
