@@ -146,19 +146,20 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     assert grace.url.startswith(f"{stage.group}/signup")
 
 
-def test_what_other_tabs_show_is_gone_after_signing_out(stage: Stage) -> None:
+def test_what_other_tabs_show_is_gone_after_signing_out(house: House) -> None:
     """Also where it was done from elsewhere; and a tab of somebody who is in stays as it was."""
-    ada = stage.window().new_page()
-    stage.sign_up(ada, ADA, "ada", stage.reply(ADA))
-    ada.goto(f"{stage.group}/admin/members")
+    house.local.invite(ADA, "ada")
+    ada = house.window().new_page()
+    house.sign_up(ada, ADA, "ada", house.reply(ADA))
+    ada.goto(f"{house.group}/admin/members")
     come_back(ada)
     ada.wait_for_timeout(500)
     assert ada.url.endswith("/admin/members")
-    with sqlite3.connect(stage.database) as db:
+    with sqlite3.connect(house.database) as db:
         db.execute("DELETE FROM sessions")
     db.close()
     come_back(ada)
-    ada.wait_for_url(f"{stage.group}/")
+    ada.wait_for_url(f"{house.group}/")
     assert ada.get_by_text("You're signed out on this device.").is_visible()
 
 
@@ -168,24 +169,25 @@ def come_back(page: Page) -> None:
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
-def test_signing_out_is_asked_and_leaving_is_too(stage: Stage) -> None:
-    ada = stage.window().new_page()
-    stage.sign_up(ada, ADA, "ada", stage.reply(ADA))
-    stage.invite(ada, GRACE)
-    grace = stage.window().new_page()
-    stage.sign_up(grace, GRACE, "grace", stage.reply(GRACE))
+def test_signing_out_is_asked_and_leaving_is_too(house: House) -> None:
+    house.local.invite(ADA, "ada")
+    ada = house.window().new_page()
+    house.sign_up(ada, ADA, "ada", house.reply(ADA))
+    house.invite(ada, GRACE)
+    grace = house.window().new_page()
+    house.sign_up(grace, GRACE, "grace", house.reply(GRACE))
     for page, who, name in ((ada, "ada", "leave-as-admin"), (grace, "grace", "leave")):
         press(page, who, "link")
         press(page, "Leave the group", "link")
-        stage.look(page, name)
+        house.look(page, name)
     press(grace, "Leave the group")
     assert grace.get_by_role("status").inner_text() == sentence("done-left")
-    stage.look(grace, "left")
+    house.look(grace, "left")
     press(ada, "Back", "link")
     press(ada, "Sign out", "link")
-    stage.look(ada, "sign-out")
+    house.look(ada, "sign-out")
     press(ada, "Cancel", "link")
-    ada.goto(f"{stage.group}/logout")
+    ada.goto(f"{house.group}/logout")
     press(ada, "Sign out")
     assert ada.get_by_role("status").inner_text() == sentence("done-signed-out")
 
@@ -206,28 +208,30 @@ def wait_until_shown(page: Page, text: str) -> None:
     wait_for(is_shown, seconds=60)
 
 
-def test_a_pin_that_ran_out_is_no_way_in_and_a_new_one_is(stage: Stage) -> None:
-    ada = stage.window().new_page()
-    pin = stage.reply(ADA)
-    stage.play(ADA, "Let the PIN expire")
-    stage.sign_up(ada, ADA, "ada", pin)
+def test_a_pin_that_ran_out_is_no_way_in_and_a_new_one_is(house: House) -> None:
+    house.local.invite(ADA, "ada")
+    ada = house.window().new_page()
+    pin = house.reply(ADA)
+    house.play(ADA, "Let the PIN expire")
+    house.sign_up(ada, ADA, "ada", pin)
     assert ada.get_by_text(sentence("pin-wrong")).is_visible()
-    stage.look(ada, "sign-up-expired-pin")
+    house.look(ada, "sign-up-expired-pin")
 
-    stage.sign_up(ada, ADA, "ada", stage.reply(ADA))
+    house.sign_up(ada, ADA, "ada", house.reply(ADA))
 
     assert ada.get_by_role("heading", level=1).inner_text() == "You're in, ada"
 
 
-def test_without_script_and_by_keyboard_alone(stage: Stage) -> None:
-    page = stage.window(java_script_enabled=False).new_page()
-    pin = stage.reply(ADA)
-    page.goto(f"{stage.group}/signup")
+def test_without_script_and_by_keyboard_alone(house: House) -> None:
+    house.local.invite(ADA, "ada")
+    page = house.window(java_script_enabled=False).new_page()
+    pin = house.reply(ADA)
+    page.goto(f"{house.group}/signup")
     for text in (f"+{ADA}", pin, "ada"):
         tab_to(page, "INPUT")
         page.keyboard.type(text)
     page.keyboard.press("Enter")
-    page.wait_for_url(f"{stage.group}/welcome")
+    page.wait_for_url(f"{house.group}/welcome")
 
     assert page.get_by_role("heading", level=1).inner_text() == "You're in, ada"
     assert not page.get_by_role("button", name="Add a passkey").is_visible()
@@ -275,100 +279,103 @@ def test_the_stage_delays_and_loses_texts_and_plays_tricks(stage: Stage) -> None
     table.locator("#phone-12025550103").wait_for()
 
 
-def test_a_second_window_is_added_as_another_device(stage: Stage) -> None:
-    phone, laptop = stage.window().new_page(), stage.window().new_page()
-    stage.sign_up(phone, ADA, "ada", stage.reply(ADA))
+def test_a_second_window_is_added_as_another_device(house: House) -> None:
+    house.local.invite(ADA, "ada")
+    phone, laptop = house.window().new_page(), house.window().new_page()
+    house.sign_up(phone, ADA, "ada", house.reply(ADA))
     press(phone, "ada", "link")
     press(phone, "Add another device")
-    stage.look(phone, "device-code")
+    house.look(phone, "device-code")
     laptop.goto(read_picture(phone))  # as its camera would
-    stage.look(laptop, "device-join")
+    house.look(laptop, "device-join")
     press(laptop, "Continue")
     laptop.locator(".code").wait_for()
-    stage.look(laptop, "device-digits")
+    house.look(laptop, "device-digits")
     phone.get_by_label("The two digits").wait_for()  # it noticed by itself
-    stage.look(phone, "device-confirm")
+    house.look(phone, "device-confirm")
     phone.get_by_label("The two digits").fill(laptop.locator(".code").inner_text())
     press(phone, "Add this device")
-    laptop.wait_for_url(f"{stage.group}/")  # by itself, too
+    laptop.wait_for_url(f"{house.group}/")  # by itself, too
     assert laptop.get_by_text("This device is added. You're ada.").is_visible()
     phone.get_by_text("is signed in as ada").wait_for()
-    stage.look(phone, "device-added")
+    house.look(phone, "device-added")
     press(phone, "Done", "link")
-    stage.look(phone, "devices-two")
-    phone.goto(stage.group)
+    house.look(phone, "devices-two")
+    phone.goto(house.group)
     assert phone.locator(".news").count() == 0  # it knows what it did today
     press(phone, "ada", "link")
     press(phone, "Add another device")
-    stranger = stage.window().new_page()
+    stranger = house.window().new_page()
     stranger.goto(read_picture(phone))
     press(stranger, "Continue")
     press(phone, "That's not mine")
-    stage.look(phone, "device-refused")
+    house.look(phone, "device-refused")
     stranger.get_by_text(sentence("offer-not-me")).wait_for()
-    stage.look(stranger, "device-not-added")
+    house.look(stranger, "device-not-added")
 
 
-def test_a_passkey_signs_in_where_nobody_is_signed_in_any_more(stage: Stage) -> None:
-    window = stage.window()
+def test_a_passkey_signs_in_where_nobody_is_signed_in_any_more(house: House) -> None:
+    house.local.invite(ADA, "ada")
+    window = house.window()
     page = window.new_page()
     add_screen_lock(page)
-    stage.sign_up(page, ADA, "ada", stage.reply(ADA))
+    house.sign_up(page, ADA, "ada", house.reply(ADA))
     press(page, "ada", "link")
     page.get_by_role("button", name="Add a passkey").click()
     page.get_by_text(sentence("done-passkey-added")).wait_for()
-    stage.look(page, "devices-passkey")
+    house.look(page, "devices-passkey")
     press(page, "Rename the passkey HeadlessChrome on Linux", "link")
-    stage.look(page, "passkey-rename")
+    house.look(page, "passkey-rename")
     page.get_by_label("Name").fill("My phone")
     press(page, "Save")
     press(page, "Add another device")
-    stage.look(page, "passkey-confirm")
+    house.look(page, "passkey-confirm")
     page.get_by_role("button", name="Confirm").click()
-    page.wait_for_url(f"{stage.group}/devices/add")
+    page.wait_for_url(f"{house.group}/devices/add")
     press(page, "Show a code")
     page.locator("svg.qr").wait_for()
 
-    page.goto(f"{stage.group}/logout")
+    page.goto(f"{house.group}/logout")
     press(page, "Sign out")
-    page.goto(f"{stage.group}/signup")
-    stage.look(page, "sign-up-passkey")
+    page.goto(f"{house.group}/signup")
+    house.look(page, "sign-up-passkey")
     page.get_by_text("Been here before?").click()
     page.get_by_role("button", name="Use a passkey").click()
     page.get_by_role("heading", name="Hello, ada").wait_for()
-    stranger = stage.window().new_page()
-    stranger.goto(stage.group)
+    stranger = house.window().new_page()
+    stranger.goto(house.group)
     add_screen_lock(stranger)
     stranger.get_by_role("button", name="Use a passkey").click()
     stranger.get_by_role("alert").get_by_role("link", name="Add this device").click()
-    stranger.wait_for_url(f"{stage.group}/join")
+    stranger.wait_for_url(f"{house.group}/join")
 
 
-def test_a_passkey_that_is_lost_is_removed_without_it(stage: Stage) -> None:
-    page = stage.window().new_page()
+def test_a_passkey_that_is_lost_is_removed_without_it(house: House) -> None:
+    house.local.invite(ADA, "ada")
+    page = house.window().new_page()
     add_screen_lock(page)
-    stage.sign_up(page, ADA, "ada", stage.reply(ADA))
+    house.sign_up(page, ADA, "ada", house.reply(ADA))
     press(page, "ada", "link")
     page.get_by_role("button", name="Add a passkey").click()
     page.get_by_text(sentence("done-passkey-added")).wait_for()
-    with sqlite3.connect(stage.database) as db:  # ten minutes pass
+    with sqlite3.connect(house.database) as db:  # ten minutes pass
         db.execute("UPDATE sessions SET created_at = created_at - 600")
     db.close()
     remove = "Remove the passkey HeadlessChrome on Linux"
     press(page, remove)
-    stage.look(page, "passkey-confirm-ending")
+    house.look(page, "passkey-confirm-ending")
     page.get_by_role("button", name="Confirm").click()
     page.get_by_role("heading", name=remove).wait_for()
     press(page, "Cancel", "link")
-    with sqlite3.connect(stage.database) as db:
+    with sqlite3.connect(house.database) as db:
         db.execute("UPDATE sessions SET data = '{}'")
     db.close()
     press(page, remove)
     press(page, "I don't have it any more", "link")
-    stage.look(page, "passkey-unconfirmed")
+    house.look(page, "passkey-unconfirmed")
     press(page, "Remove")
     press(page, "Add another device")
-    stage.look(page, "passkey-on-hold")
+    house.look(page, "passkey-on-hold")
 
 
 def test_a_passkey_works_on_https(
@@ -405,11 +412,12 @@ def add_and_use_passkey(page: Page, url: str, pin: str) -> None:
     page.get_by_role("heading", name="Hello, grace").wait_for()
 
 
-def test_another_device_without_script_and_with_a_wrong_number(stage: Stage) -> None:
-    first, second = (stage.window(java_script_enabled=False).new_page() for _ in range(2))
-    stage.sign_up(first, ADA, "ada", stage.reply(ADA))
+def test_another_device_without_script_and_with_a_wrong_number(house: House) -> None:
+    house.local.invite(ADA, "ada")
+    first, second = (house.window(java_script_enabled=False).new_page() for _ in range(2))
+    house.sign_up(first, ADA, "ada", house.reply(ADA))
     for digits_are_right in (False, True):
-        first.goto(f"{stage.group}/devices/add")
+        first.goto(f"{house.group}/devices/add")
         first.locator("form[action='/devices/add'] button").click()
         second.goto(read_picture(first))
         press(second, "Continue")
@@ -422,7 +430,7 @@ def test_another_device_without_script_and_with_a_wrong_number(stage: Stage) -> 
             second.get_by_text(sentence("offer-wrong-number")).wait_for()
             assert first.get_by_text(sentence("offer-wrong-number")).is_visible()
     second.get_by_role("button", name="Continue as ada").click()
-    second.wait_for_url(f"{stage.group}/")
+    second.wait_for_url(f"{house.group}/")
     assert second.get_by_role("heading", level=1).inner_text() == "Hello, ada"
 
 

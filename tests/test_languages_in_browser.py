@@ -10,7 +10,6 @@ from .cast import ADA, GRACE, MALLORY
 from .windows import (
     DESKTOP,
     LEFT_OF_THE_PAGE,
-    PHONE,
     SMALL,
     SMALL_TARGETS,
     House,
@@ -19,10 +18,10 @@ from .windows import (
 )
 
 NARROW = ViewportSize(width=360, height=740)
-SEEN = """(() => {
+SEEN = f"""(() => {{
     const html = document.documentElement;
     const brand = document.querySelector(".brand").getBoundingClientRect();
-    return {
+    return {{
         language: html.lang,
         direction: getComputedStyle(html).direction,
         width: html.scrollWidth,
@@ -30,8 +29,9 @@ SEEN = """(() => {
         brokenTabs: [...document.querySelectorAll(".tabs a")]
             .filter((e, _, tabs) => e.offsetTop !== tabs[0].offsetTop || e.offsetHeight > 60)
             .map((e) => e.outerHTML),
-    };
-})()"""
+        left: {LEFT_OF_THE_PAGE},
+    }};
+}})()"""
 
 OF_STRANGERS = ["/", "/signup", "/join", "/texts", "/nothing"]
 OF_MEMBERS = ["/", "/signup", "/invite", "/account", "/devices/add", "/app-passwords", "/logout"]
@@ -101,10 +101,9 @@ def look(page: Page, language: str, name: str) -> None:
         seen = page.evaluate(SEEN)
         assert (seen["language"], seen["direction"]) == (language, direction), name
         assert seen["width"] <= size["width"], name
-        assert not is_mirrored or page.evaluate(LEFT_OF_THE_PAGE) == [], (name, size)
+        assert not is_mirrored or seen["left"] == [], (name, size)
         assert (seen["brand"] > size["width"] / 2) == is_mirrored, name
         assert size == SMALL or seen["brokenTabs"] == [], (name, size)
     take_picture(page, f"{language}-{name.replace('/', '-').partition('?')[0]}-{SMALL['width']}")
     assert page.evaluate(SMALL_TARGETS) == [], name
     assert find_violations(page) == [], name
-    page.set_viewport_size(PHONE)
