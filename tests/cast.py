@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from markupsafe import escape
+from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from app import do_each_minute
@@ -30,7 +31,7 @@ from foundation.vonage.client import Vonage as Client
 from foundation.words.sentences import SENTENCES
 from simulator.server import Server
 from simulator.vonage import Vonage
-from wsgi import FEATURES
+from wsgi import FEATURES, create_app
 
 ROOT = Path(__file__).parent.parent
 ADA, GRACE, MALLORY = "12025550100", "12025550101", "12025550166"
@@ -255,6 +256,21 @@ def in_background(server: HTTPServer) -> Iterator[int]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def answering(app: Flask, port: int = 0, **more: Any) -> AbstractContextManager[int]:
+    """The app, served in this process; its port."""
+    return in_background(make_server("127.0.0.1", port, app, threaded=True, **more))
+
+
+@contextmanager
+def served_here(settings: dict[str, str], vonage: Vonage) -> Iterator[Group]:
+    """A group that answers in this process: another takes seconds to start."""
+    port = find_port()
+    settings["BASE_URL"] = f"http://localhost:{port}"
+    group = Group(create_app(settings), vonage)
+    with answering(group.app, port):
+        yield group
 
 
 @contextmanager

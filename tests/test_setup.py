@@ -3,14 +3,13 @@
 import os
 import re
 import shutil
-import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import chdir, closing
+from contextlib import chdir
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from simulator.vonage import Answer, Vonage, answer_with, drop
 from tools.setup import setup
 from wsgi import create_app
 
-from .cast import GRACE, ROOT, Group, Served, in_background, run_flask, sentence
+from .cast import GRACE, ROOT, Group, Served, in_background, run_flask, sentence, served_here
 
 
 def run_setup(folder: Path, *words: str, answers: str = "") -> Result:
@@ -244,90 +243,93 @@ def test_the_doctor_finds_all_well_once_the_webhook_is_set(served: Served, local
     assert served.vonage.deliver(served.vonage.webhook, fields) == 204
 
 
-def test_fixing_keeps_what_else_is_set_at_the_number(served: Served, local: Group) -> None:
-    served.vonage.webhook = "https://elsewhere.example/secret-path"
-    served.vonage.more_of_number |= {
+@pytest.fixture
+def here(settings: dict[str, str], vonage: Vonage) -> Iterator[Group]:
+    with served_here(settings, vonage) as group:
+        yield group
+
+
+def test_fixing_keeps_what_else_is_set_at_the_number(here: Group) -> None:
+    here.vonage.webhook = "https://elsewhere.example/secret-path"
+    here.vonage.more_of_number |= {
         "voiceCallbackType": "tel",
         "voiceCallbackValue": "12025550150",
     }
-    served.vonage.more_of_number |= {"app_id": "aaaaaaaa-bbbb-cccc-dddd-0123456789ab"}
+    here.vonage.more_of_number |= {"app_id": "aaaaaaaa-bbbb-cccc-dddd-0123456789ab"}
 
-    fixed = local.command("doctor", "--fix")
+    fixed = here.command("doctor", "--fix")
 
     assert fixed.exit_code == 0
     assert "from https://elsewhere.example/..." in fixed.output
     assert "secret-path" not in fixed.output
-    sent = served.vonage.calls("update")[0].body.decode()
+    sent = here.vonage.calls("update")[0].body.decode()
     assert "voiceCallbackType=tel" in sent
     assert "voiceCallbackValue=12025550150" in sent
     assert "app_id=aaaaaaaa" in sent
 
 
-def lock_out(served: Served) -> None:
-    served.vonage.api_secret = "another"
+def lock_out(group: Group) -> None:
+    group.vonage.api_secret = "another"
 
 
-def spend_all(served: Served) -> None:
-    served.vonage.balance = -0.2
+def spend_all(group: Group) -> None:
+    group.vonage.balance = -0.2
 
 
-def give_back_number(served: Served) -> None:
-    served.vonage.number = "12025550155"
+def give_back_number(group: Group) -> None:
+    group.vonage.number = "12025550155"
 
 
-def take_texts(served: Served) -> None:
-    served.vonage.features = ["VOICE"]
+def take_texts(group: Group) -> None:
+    group.vonage.features = ["VOICE"]
 
 
-def link_application(served: Served) -> None:
-    served.vonage.more_of_number |= {"messagesCallbackType": "app", "messagesCallbackValue": "x"}
+def link_application(group: Group) -> None:
+    group.vonage.more_of_number |= {"messagesCallbackType": "app", "messagesCallbackValue": "x"}
 
 
-def break_account(served: Served) -> None:
-    served.vonage.fail("balance", answer_with(Answer(500, b"<h1>No</h1>", "text/html")))
+def break_account(group: Group) -> None:
+    group.vonage.fail("balance", answer_with(Answer(500, b"<h1>No</h1>", "text/html")))
 
 
-def drop_numbers(served: Served) -> None:
-    served.vonage.fail("numbers", drop)
+def drop_numbers(group: Group) -> None:
+    group.vonage.fail("numbers", drop)
 
 
-def refuse_update(served: Served) -> None:
-    served.vonage.fail("update", answer_with(Answer.of(420, {"error-code": "420"})))
+def refuse_update(group: Group) -> None:
+    group.vonage.fail("update", answer_with(Answer.of(420, {"error-code": "420"})))
 
 
-def open_env_file(served: Served) -> None:
-    Path(served.settings["DATABASE"]).chmod(0o644)
+def open_env_file(group: Group) -> None:
+    Path(group.app.config["DATABASE"]).chmod(0o644)
 
 
-def spend_nearly_all(served: Served) -> None:
-    served.vonage.balance = 0.19
+def spend_nearly_all(group: Group) -> None:
+    group.vonage.balance = 0.19
 
 
-def turn_clock(served: Served) -> None:
-    served.vonage.clock_ahead = -90
+def turn_clock(group: Group) -> None:
+    group.vonage.clock_ahead = -90
 
 
-def spend_texts(served: Served) -> None:
-    with closing(sqlite3.connect(served.settings["DATABASE"])) as db:
-        sql = "INSERT INTO journal (at, event, parts) VALUES (unixepoch(), 'text_sent', 100)"
-        db.execute(sql)
-        db.commit()
+def spend_texts(group: Group) -> None:
+    group.rows("INSERT INTO journal (at, event, parts) VALUES (unixepoch(), 'text_sent', 100)")
 
 
-def stop_backups(served: Served) -> None:
-    folder = Path(served.settings["DATABASE"]).with_name("backups")
+def stop_backups(group: Group) -> None:
+    folder = Path(group.app.config["DATABASE"]).with_name("backups")
     folder.mkdir()
     copy = folder / "group-2026-01-01.db"
     copy.touch()
     os.utime(copy, (time.time() - 2.1 * DAY,) * 2)
 
 
-def fill_disk(served: Served) -> None:
+def fill_disk(group: Group) -> None:
     doctor.ROOM *= 2**40
 
 
-def leave_old_unit(served: Served) -> None:
-    doctor.UNITS = Path(served.settings["DATABASE"]).parent
+def leave_old_unit(group: Group) -> None:
+    doctor.UNITS = Path(group.app.config["DATABASE"]).parent
     unit = doctor.UNITS / "trusted-group.service"
     unit.write_text("ExecStart=/srv/trusted-group/.venv/bin/flask serve")
 
@@ -368,12 +370,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         (leave_old_unit, "is of another version. Copy "),
     ],
 )
-def test_the_doctor_says_what_to_do(
-    served: Served, local: Group, machine: None, spoil: Any, told_so: str
-) -> None:
-    spoil(served)
+def test_the_doctor_says_what_to_do(here: Group, machine: None, spoil: Any, told_so: str) -> None:
+    spoil(here)
 
-    found = local.command("doctor", "--fix")
+    found = here.command("doctor", "--fix")
 
     assert found.exit_code == 1
     wrong = [line for state, line in told(found.output) if state == "wrong"]
@@ -438,12 +438,13 @@ def test_the_doctor_sees_an_untrusted_certificate(
     assert found.output.endswith("Wrong: BASE_URL, Vonage, number.\n")
 
 
-def test_vonage_finds_the_webhook_active_before_it_takes_it(served: Served, local: Group) -> None:
-    address = f"{served.url}/answer/{local.token()}"
+def test_vonage_finds_the_webhook_active_before_it_takes_it(here: Group) -> None:
+    url = here.app.config["BASE_URL"]
+    address = f"{url}/answer/{here.token()}"
 
     assert requests.get(address, timeout=5).status_code == 200
-    assert requests.get(f"{served.url}/answer/{'0' * 32}", timeout=5).status_code == 401
-    assert requests.get(f"{served.url}/answer", timeout=5).status_code == 405
+    assert requests.get(f"{url}/answer/{'0' * 32}", timeout=5).status_code == 401
+    assert requests.get(f"{url}/answer", timeout=5).status_code == 405
     assert requests.get(f"{address}?msisdn=1&text=sunflower", timeout=5).status_code == 405
 
 

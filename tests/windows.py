@@ -9,7 +9,7 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import cached_property
 from io import BytesIO
 from typing import Any, Literal
@@ -20,13 +20,11 @@ from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
-from werkzeug.serving import make_server
 
 from simulator.page import create_page
 from simulator.vonage import Vonage
-from wsgi import create_app
 
-from .cast import CODE, ROOT, Group, find_port, in_background, require_chromium
+from .cast import CODE, ROOT, Group, answering, find_port, require_chromium, served_here
 
 ZOOMED = ViewportSize(width=195, height=422)  # a phone at 200 %
 SMALL = ViewportSize(width=320, height=640)
@@ -303,11 +301,6 @@ class House(Stage):
         self.local.rows(sql, *values)
 
 
-def answering(app: Flask, port: int = 0, **more: Any) -> AbstractContextManager[int]:
-    """The app, served in this process; its port."""
-    return in_background(make_server("127.0.0.1", port, app, threaded=True, **more))
-
-
 @contextmanager
 def look_into(group: Group, chromium: Browser) -> Iterator[House]:
     """A group that is served."""
@@ -321,9 +314,6 @@ def look_into(group: Group, chromium: Browser) -> Iterator[House]:
 
 @pytest.fixture
 def house(chromium: Browser, settings: dict[str, str], vonage: Vonage) -> Iterator[House]:
-    """In this process: another takes seconds to start, and its pages are the same."""
-    port = find_port()
-    settings |= {"BASE_URL": f"http://localhost:{port}", "MEMBER_INVITES": "2"}
-    group = Group(create_app(settings), vonage)
-    with answering(group.app, port), look_into(group, chromium) as house:
+    settings["MEMBER_INVITES"] = "2"
+    with served_here(settings, vonage) as group, look_into(group, chromium) as house:
         yield house

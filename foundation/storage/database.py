@@ -43,8 +43,11 @@ THREADS = Path("/proc/self/task")  # only Linux has it
 def close_those_of_ended_threads() -> None:
     """Each is looked up by itself: a list of all ends early at one that ends in that moment."""
     if THREADS.is_dir():
-        for (thread, _), db in list(OPENED.items()):
-            if not (THREADS / str(thread)).exists():
+        opened = list(OPENED.items())
+        threads = {thread for (thread, _), _ in opened}
+        ended = {thread for thread in threads if not (THREADS / str(thread)).exists()}
+        for (thread, _), db in opened:
+            if thread in ended:
                 db.close()
 
 
