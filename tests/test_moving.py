@@ -20,18 +20,11 @@ from wsgi import create_app
 
 from .authenticator import Passkey
 from .cast import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, find_port
+from .older_versions import read
 from .passkeys import add, use
+from .running_page import DOCKER, read_lines, read_row, type_line, write_programs
 
-PAGE = (ROOT / "docs" / "running.md").read_text()
 FOURTH = "12025550104"
-
-
-def read_lines(heading: str) -> list[list[str]]:
-    """The blocks of commands below a heading."""
-    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    blocks = re.findall(r"(?:^    \S.*\n)+", section, re.M)
-    assert blocks, heading
-    return [block.strip().split("\n    ") for block in blocks]
 
 
 class Machine:
@@ -197,49 +190,47 @@ def test_a_backup_needs_one_place(group: Group, words: list[str]) -> None:
     assert group.command("backup", *words).exit_code == 2
 
 
-# What stands for Docker: the container is this machine, where `flask` has the group's settings.
-DOCKER = """#!/bin/sh
-case "$*" in
-"compose exec -T group flask "*) shift 4 ;;
-"compose run --rm -T group flask "*) shift 5 ;;
-"compose run --rm group flask "*) shift 4 ;;
-"compose stop group" | "compose up --detach" | "compose up --detach --build") exit 0 ;;
-*) exit 99 ;;
-esac
-exec "$@"
-"""
-
-
-def read_row(name: str) -> list[str]:
-    """The commands in a row of the table of containers."""
-    (row,) = re.findall(rf"^\| {name} \| (.*) \|$", PAGE, re.M)
-    return re.findall(r"`([^`]+)`", row)
+@pytest.fixture
+def beside_docker(settings: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """The environment of a shell."""
+    write_programs(tmp_path, docker=DOCKER)
+    path = f"{tmp_path}:{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
+    return settings | {"PATH": path, "FLASK_APP": str(ROOT / "wsgi.py")}
 
 
 def test_copies_go_out_of_a_container_and_back(
-    settings: dict[str, str], vonage: Vonage, tmp_path: Path
+    settings: dict[str, str], vonage: Vonage, tmp_path: Path, beside_docker: dict[str, str]
 ) -> None:
     group = Group(create_app(settings), vonage)
     ada = group.join(ADA, "ada", bound=True)
-    (tmp_path / "docker").write_text(DOCKER)
-    (tmp_path / "docker").chmod(0o700)
-    path = f"{tmp_path}:{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
-    environment = settings | {"PATH": path, "FLASK_APP": str(ROOT / "wsgi.py")}
-
-    def run(line: str) -> str:
-        command = ["sh", "-ec", line]
-        done = subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True
-        )
-        assert (done.returncode, "Traceback" in done.stderr) == (0, False), (line, done.stderr)
-        return done.stdout
 
     for line in read_row("backup"):
-        run(line)
+        type_line(line, tmp_path, beside_docker)
     group.join(GRACE, "grace")
-    told = "".join(run(line) for line in read_row("restore"))
+    told = "".join(type_line(line, tmp_path, beside_docker) for line in read_row("restore"))
 
     assert "Gone, because they joined later: grace." in told
     after = Group(create_app(settings), vonage)
     assert after.rows("SELECT username FROM authors") == [("ada",)]
     assert reopened(after, ada).username() is None
+
+
+def test_one_goes_out_every_day_and_a_half_one_takes_no_place(
+    settings: dict[str, str], vonage: Vonage, tmp_path: Path, beside_docker: dict[str, str]
+) -> None:
+    Group(create_app(settings), vonage).join(ADA, "ada", bound=True)
+    _, line = read_row("backup every day")
+    schedule = "17 3 * * * cd /srv/trusted-group && "
+    assert line.startswith(schedule)
+    line = line.removeprefix(schedule).replace("\\%", "%")  # as cron itself reads it
+
+    with pytest.raises(AssertionError, match="No such command"):
+        type_line(line.replace("flask backup", "flask bakcup"), tmp_path, beside_docker)
+    assert [*tmp_path.glob("backups/2*")] == []
+    for _ in range(2):  # once more on the same day replaces it
+        type_line(line, tmp_path, beside_docker)
+
+    (copy,) = (tmp_path / "backups").iterdir()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d\.db", copy.name)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert read(copy, "SELECT username FROM authors") == [("ada",)]

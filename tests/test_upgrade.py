@@ -12,16 +12,22 @@ from foundation.words.clock import DAY
 
 from .cast import ROOT
 from .older_versions import dump, git, read
+from .running_page import DOCKER, read_lines, read_row, type_line, write_programs
 
 pytestmark = pytest.mark.slow
 
-# `restart` as the unit does it, up to where it serves. It fails as often as a file has lines.
+# `start` as the unit does it, up to where it serves. It fails as often as a file has lines.
 SYSTEMCTL = """#!/bin/sh
-case "$1" in restart)
+case "$1" in start | restart)
     echo restarted >> "$PROGRAM/../restarts"
     cd "$PROGRAM" && .venv/bin/flask init-db || exit 1
     if grep -q . "$PROGRAM/../failures"; then sed -i 1d "$PROGRAM/../failures"; exit 1; fi ;;
 esac
+"""
+
+SUDO = """#!/bin/sh
+[ "$1" != -u ] || shift 2
+exec "$@"
 """
 
 
@@ -41,8 +47,7 @@ class Box:
         self.stamp.touch()
         os.utime(self.stamp, (self.stamp.stat().st_mtime + DAY,) * 2)
         self.bin.mkdir()
-        (self.bin / "systemctl").write_text(SYSTEMCTL)
-        (self.bin / "systemctl").chmod(0o700)
+        write_programs(self.bin, systemctl=SYSTEMCTL, sudo=SUDO, docker=DOCKER)
         (folder / "failures").touch()
 
     def at_origin(self, *words: str) -> str:
@@ -62,15 +67,31 @@ class Box:
     def commit(self) -> str:
         return git("-C", str(self.program), "rev-parse", "HEAD")
 
-    def upgrade(self, *words: str) -> subprocess.CompletedProcess[str]:
-        environment = self.settings | {
-            "PATH": f"{self.bin}:{os.environ['PATH']}",
+    def release_a_step(self, version: str) -> None:
+        """A new version, whose database has one table more."""
+        step = max(read_steps(ROOT / "migrations", "")) + 1
+        (self.origin / "migrations" / f"{step:04d}.sql").write_text("CREATE TABLE later (x);\n")
+        self.at_origin("add", "migrations")
+        self.release(version)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        path = f"{self.bin}:{self.program}/.venv/bin:{os.environ['PATH']}"
+        return self.settings | {
+            "PATH": path,
             "HOME": str(self.folder),
             "PROGRAM": str(self.program),
         }
+
+    def type(self, *lines: str) -> str:
+        """In the program's folder; what they print."""
+        there = [line.replace("/srv/trusted-group", str(self.program)) for line in lines]
+        return type_line("\n".join(there), self.program, self.environment)
+
+    def upgrade(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["make", "-C", str(self.program), "upgrade", *words],
-            env=environment,
+            env=self.environment,
             capture_output=True,
             text=True,
         )
@@ -81,6 +102,10 @@ class Box:
 
 
 LEFT = (".upgrade", ".venv-")
+
+
+def has_later(database: Path) -> bool:
+    return read(database, "SELECT 1 FROM sqlite_schema WHERE name = 'later'") != []
 
 
 @pytest.fixture
@@ -157,10 +182,7 @@ def test_a_server_that_does_not_come_back_is_the_old_one_again(
     older: Path,
 ) -> None:
     was, before = box.commit, read(older, "SELECT id_digest FROM sessions")
-    step = max(read_steps(ROOT / "migrations", "")) + 1
-    (box.origin / "migrations" / f"{step:04d}.sql").write_text("CREATE TABLE later (x);\n")
-    box.at_origin("add", "migrations")
-    box.release("v9.1.0")
+    box.release_a_step("v9.1.0")
     (box.folder / "failures").write_text("once\n")
 
     done = box.upgrade()
@@ -170,7 +192,7 @@ def test_a_server_that_does_not_come_back_is_the_old_one_again(
     assert (box.folder / "restarts").read_text().count("restarted") == 2
     assert box.commit == was
     assert read(older, "SELECT id_digest FROM sessions") == before
-    assert read(older, "SELECT count(*) FROM sqlite_schema WHERE name = 'later'") == [(0,)]
+    assert not has_later(older)
 
 
 def test_a_new_list_gets_an_environment_of_its_own(box: Box) -> None:
@@ -186,3 +208,32 @@ def test_a_new_list_gets_an_environment_of_its_own(box: Box) -> None:
     assert (box.program / ".venv-before" / "bin").is_symlink()
     shebang = (environment / "bin" / "flask").read_text().splitlines()[0]
     assert str(environment) in shebang
+
+
+def test_an_upgrade_is_undone_as_the_docs_say(box: Box, older: Path) -> None:
+    was = box.commit
+    box.type("flask init-db")
+    before = dump(older)
+    box.release_a_step("v9.1.0")
+    upgrade, undo = read_lines("Upgrading")
+    box.type(*upgrade)
+    assert has_later(older)
+    assert box.commit != was
+
+    box.type(*undo)
+
+    assert (box.commit, dump(older)) == (was, before)
+
+
+def test_so_is_one_in_a_container(box: Box, older: Path) -> None:
+    was = box.commit
+    git("-C", str(box.program), "checkout", "--quiet", "-B", "main", "--track", "origin/main")
+    box.type("flask init-db")
+    before = dump(older)
+    box.release_a_step("v9.1.0")
+    box.type(*read_row("upgrade"))
+    assert has_later(older)
+
+    box.type(*read_row("undo an upgrade"))
+
+    assert (box.commit, dump(older)) == (was, before)

@@ -1,0 +1,52 @@
+"""What docs/running.md tells people to type."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from .cast import ROOT
+
+PAGE = (ROOT / "docs" / "running.md").read_text()
+# What stands for Docker: the container is this machine, where `flask` has the group's settings.
+DOCKER = """#!/bin/sh
+case "$*" in
+"compose exec -T group flask "*) shift 4 ;;
+"compose run --rm -T group flask "*) shift 5 ;;
+"compose run --rm group flask "*) shift 4 ;;
+"compose up --detach" | "compose up --detach --build") set -- flask init-db ;;
+"compose stop group" | "compose build group" | "compose pull caddy") exit 0 ;;
+"compose build --pull --no-cache group") exit 0 ;;
+*) exit 99 ;;
+esac
+exec "$@"
+"""
+
+
+def read_lines(heading: str) -> list[list[str]]:
+    """The blocks of commands below a heading."""
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"(?:^    \S.*\n)+", section, re.M)
+    assert blocks, heading
+    return [block.strip().split("\n    ") for block in blocks]
+
+
+def read_row(name: str) -> list[str]:
+    """The commands in a row of the table of containers."""
+    (row,) = re.findall(rf"^\| {name} \| (.*) \|$", PAGE, re.M)
+    return re.findall(r"`([^`]+)`", row)
+
+
+def write_programs(folder: Path, **scripts: str) -> None:
+    """What stands for other programs, to be found there."""
+    for name, script in scripts.items():
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o700)
+
+
+def type_line(line: str, folder: Path, environment: dict[str, str]) -> str:
+    """What it prints."""
+    done = subprocess.run(
+        ["sh", "-ec", line], env=environment, cwd=folder, capture_output=True, text=True
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), (line, done.stderr)
+    return done.stdout
