@@ -10,6 +10,7 @@ PAGE = (ROOT / "docs" / "running.md").read_text()
 # What stands for Docker: the container is this machine, where `flask` has the group's settings.
 DOCKER = """#!/bin/sh
 case "$*" in
+"compose exec group flask "*) shift 3 ;;
 "compose exec -T group flask "*) shift 4 ;;
 "compose run --rm -T group flask "*) shift 5 ;;
 "compose run --rm group flask "*) shift 4 ;;

@@ -19,7 +19,7 @@ from simulator.vonage import Vonage
 from wsgi import create_app
 
 from .authenticator import Passkey
-from .cast import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, find_port
+from .cast import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, find_port, served_here
 from .older_versions import read
 from .passkeys import add, use
 from .running_page import DOCKER, read_lines, read_row, type_line, write_programs
@@ -195,7 +195,21 @@ def beside_docker(settings: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """The environment of a shell."""
     write_programs(tmp_path, docker=DOCKER)
     path = f"{tmp_path}:{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
-    return settings | {"PATH": path, "FLASK_APP": str(ROOT / "wsgi.py")}
+    trusted = {"REQUESTS_CA_BUNDLE": os.environ["REQUESTS_CA_BUNDLE"]}
+    return settings | trusted | {"PATH": path, "FLASK_APP": str(ROOT / "wsgi.py")}
+
+
+def test_a_container_is_connected_and_the_first_admin_invited(
+    settings: dict[str, str], vonage: Vonage, tmp_path: Path, beside_docker: dict[str, str]
+) -> None:
+    with served_here(settings, vonage) as group:
+        for line in read_lines("In containers")[0]:
+            type_line(line, tmp_path, beside_docker | settings)
+
+        assert vonage.webhook == f"{settings['BASE_URL']}/answer/{group.token()}"
+        assert group.text(ADA) == 204
+        form = ADA, "ada", vonage.pin_of(ADA)
+        assert group.browser().sign_up(*form).status_code == 303
 
 
 def test_copies_go_out_of_a_container_and_back(
