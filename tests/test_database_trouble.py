@@ -4,6 +4,8 @@ it."""
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +26,7 @@ from foundation.words.clock import DAY, HOUR
 from simulator.vonage import Vonage, hang
 from wsgi import create_app
 
-from .cast import ADA, GRACE, MALLORY, Group, Lock, Served, shown, wait_for
+from .cast import ADA, GRACE, MALLORY, ROOT, Group, Lock, Served, shown, wait_for
 
 YEAR = 365 * DAY
 
@@ -126,6 +128,16 @@ def test_a_folder_that_is_read_only_is_one_clear_line(settings: dict[str, str]) 
 
     assert len(wrong.value.problems) == 1
     assert "cannot be used" in wrong.value.problems[0]
+
+
+# Memory
+
+
+def test_threads_take_no_more_as_the_database_grows(tmp_path: Path) -> None:
+    """16 of them; 2 MB each, if SQLite had its way."""
+    command = [sys.executable, "-m", "tests.writing_everywhere", str(tmp_path / "large.db")]
+    grown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(grown.stdout) < 12 * 1024
 
 
 # Clocks

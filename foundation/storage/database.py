@@ -74,6 +74,8 @@ class Connections(threading.local):
         self.db.execute("PRAGMA foreign_keys = ON")
         self.db.execute("PRAGMA secure_delete = ON")
         self.db.execute("PRAGMA mmap_size = 268435456")  # a fifth faster among a million sessions
+        # KiB of a thread's own: of SQLite's usual 2 MB, a growing database fills more and more.
+        self.db.execute("PRAGMA cache_size = -256")
 
 
 def get_db() -> sqlite3.Connection:
