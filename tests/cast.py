@@ -265,7 +265,7 @@ def answering(app: Flask, port: int = 0, **more: Any) -> AbstractContextManager[
 
 @contextmanager
 def served_here(settings: dict[str, str], vonage: Vonage) -> Iterator[Group]:
-    """A group that answers in this process: another takes seconds to start."""
+    """A group that answers in this process, as another takes seconds to start. Sets BASE_URL."""
     port = find_port()
     settings["BASE_URL"] = f"http://localhost:{port}"
     group = Group(create_app(settings), vonage)

@@ -7,8 +7,10 @@ from pathlib import Path
 from .cast import ROOT
 
 PAGE = (ROOT / "docs" / "running.md").read_text()
-# What stands for Docker: the container is this machine, where `flask` has the group's settings.
+# What stands for Docker: the container is this machine, where `flask` is the one of PROGRAM and has
+# the group's settings. Says in the file CALLED what it was told.
 DOCKER = """#!/bin/sh
+echo "$*" >> "${CALLED:-/dev/null}"
 case "$*" in
 "compose exec group flask "*) shift 3 ;;
 "compose exec -T group flask "*) shift 4 ;;
@@ -19,6 +21,7 @@ case "$*" in
 "compose build --pull --no-cache group") exit 0 ;;
 *) exit 99 ;;
 esac
+PATH="$PROGRAM/.venv/bin:$PATH"
 exec "$@"
 """
 
@@ -45,9 +48,9 @@ def write_programs(folder: Path, **scripts: str) -> None:
 
 
 def type_line(line: str, folder: Path, environment: dict[str, str]) -> str:
-    """What it prints."""
+    """What it prints. Run as cron does, too."""
     done = subprocess.run(
-        ["sh", "-ec", line], env=environment, cwd=folder, capture_output=True, text=True
+        ["sh", "-c", line], env=environment, cwd=folder, capture_output=True, text=True
     )
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), (line, done.stderr)
     return done.stdout

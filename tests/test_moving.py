@@ -194,9 +194,9 @@ def test_a_backup_needs_one_place(group: Group, words: list[str]) -> None:
 def beside_docker(settings: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """The environment of a shell."""
     write_programs(tmp_path, docker=DOCKER)
-    path = f"{tmp_path}:{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
-    trusted = {"REQUESTS_CA_BUNDLE": os.environ["REQUESTS_CA_BUNDLE"]}
-    return settings | trusted | {"PATH": path, "FLASK_APP": str(ROOT / "wsgi.py")}
+    more = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PROGRAM": str(ROOT)}
+    more |= {"REQUESTS_CA_BUNDLE": os.environ["REQUESTS_CA_BUNDLE"]}
+    return settings | more | {"FLASK_APP": str(ROOT / "wsgi.py")}
 
 
 def test_a_container_is_connected_and_the_first_admin_invited(
@@ -229,22 +229,28 @@ def test_copies_go_out_of_a_container_and_back(
     assert reopened(after, ada).username() is None
 
 
-def test_one_goes_out_every_day_and_a_half_one_takes_no_place(
+def test_a_daily_copy_and_a_failed_one(
     settings: dict[str, str], vonage: Vonage, tmp_path: Path, beside_docker: dict[str, str]
 ) -> None:
     Group(create_app(settings), vonage).join(ADA, "ada", bound=True)
     _, line = read_row("backup every day")
     schedule = "17 3 * * * cd /srv/trusted-group && "
     assert line.startswith(schedule)
-    line = line.removeprefix(schedule).replace("\\%", "%")  # as cron itself reads it
+    assert not re.search(r"(?<!\\)%", line)  # where cron would cut it
+    line = line.removeprefix(schedule).replace("\\%", "%")
 
-    with pytest.raises(AssertionError, match="No such command"):
-        type_line(line.replace("flask backup", "flask bakcup"), tmp_path, beside_docker)
-    assert [*tmp_path.glob("backups/2*")] == []
-    for _ in range(2):  # once more on the same day replaces it
-        type_line(line, tmp_path, beside_docker)
-
+    type_line(line, tmp_path, beside_docker)
     (copy,) = (tmp_path / "backups").iterdir()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d\.db", copy.name)
     assert copy.stat().st_mode & 0o777 == 0o600
     assert read(copy, "SELECT username FROM authors") == [("ada",)]
+
+    with pytest.raises(AssertionError, match="No such command"):
+        type_line(line.replace("flask backup", "flask bakcup"), tmp_path, beside_docker)
+    assert read(copy, "SELECT username FROM authors") == [("ada",)]
+
+    old = copy.with_name("2026-01-01.db")
+    old.touch()
+    os.utime(old, (time.time() - 32 * DAY,) * 2)
+    type_line(line, tmp_path, beside_docker)
+    assert not old.exists()

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 # `start` as the unit does it, up to where it serves. It fails as often as a file has lines.
 SYSTEMCTL = """#!/bin/sh
+echo "$*" >> "$CALLED"
 case "$1" in start | restart)
     echo restarted >> "$PROGRAM/../restarts"
     cd "$PROGRAM" && .venv/bin/flask init-db || exit 1
@@ -76,17 +77,19 @@ class Box:
 
     @property
     def environment(self) -> dict[str, str]:
-        path = f"{self.bin}:{self.program}/.venv/bin:{os.environ['PATH']}"
         return self.settings | {
-            "PATH": path,
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
             "HOME": str(self.folder),
             "PROGRAM": str(self.program),
+            "CALLED": str(self.folder / "called"),
         }
 
-    def type(self, *lines: str) -> str:
-        """In the program's folder; what they print."""
-        there = [line.replace("/srv/trusted-group", str(self.program)) for line in lines]
-        return type_line("\n".join(there), self.program, self.environment)
+    def type(self, *lines: str) -> list[str]:
+        """In the program's folder; what systemctl or Docker was told by them."""
+        (self.folder / "called").write_text("")
+        typed = "\n".join(["set -e", *lines]).replace("/srv/trusted-group", str(self.program))
+        type_line(typed, self.program, self.environment)
+        return (self.folder / "called").read_text().splitlines()
 
     def upgrade(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -212,7 +215,7 @@ def test_a_new_list_gets_an_environment_of_its_own(box: Box) -> None:
 
 def test_an_upgrade_is_undone_as_the_docs_say(box: Box, older: Path) -> None:
     was = box.commit
-    box.type("flask init-db")
+    box.type(".venv/bin/flask init-db")
     before = dump(older)
     box.release_a_step("v9.1.0")
     upgrade, undo = read_lines("Upgrading")
@@ -220,20 +223,22 @@ def test_an_upgrade_is_undone_as_the_docs_say(box: Box, older: Path) -> None:
     assert has_later(older)
     assert box.commit != was
 
-    box.type(*undo)
+    told = box.type(*undo)
 
+    assert told == ["stop trusted-group", "start trusted-group"]
     assert (box.commit, dump(older)) == (was, before)
 
 
-def test_so_is_one_in_a_container(box: Box, older: Path) -> None:
+def test_an_upgrade_in_a_container_is_undone(box: Box, older: Path) -> None:
     was = box.commit
     git("-C", str(box.program), "checkout", "--quiet", "-B", "main", "--track", "origin/main")
-    box.type("flask init-db")
+    box.type(".venv/bin/flask init-db")
     before = dump(older)
     box.release_a_step("v9.1.0")
     box.type(*read_row("upgrade"))
     assert has_later(older)
 
-    box.type(*read_row("undo an upgrade"))
+    told = box.type(*read_row("undo an upgrade"))
 
+    assert (told[0], told[-1]) == ("compose stop group", "compose up --detach")
     assert (box.commit, dump(older)) == (was, before)

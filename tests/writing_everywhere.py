@@ -39,7 +39,7 @@ def main() -> None:
     db.execute(FILL)
     before, turn = find_memory(), threading.Lock()
     grown: list[int] = []
-    done = threading.Barrier(16, action=lambda: grown.append(find_memory() - before))
+    done = threading.Barrier(16, lambda: grown.append(find_memory() - before), timeout=60)
     threads = [threading.Thread(target=write, args=(path, turn, done)) for _ in range(16)]
     for thread in threads:
         thread.start()

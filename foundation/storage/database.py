@@ -43,11 +43,9 @@ THREADS = Path("/proc/self/task")  # only Linux has it
 def close_those_of_ended_threads() -> None:
     """Each is looked up by itself: a list of all ends early at one that ends in that moment."""
     if THREADS.is_dir():
-        opened = list(OPENED.items())
-        threads = {thread for (thread, _), _ in opened}
-        ended = {thread for thread in threads if not (THREADS / str(thread)).exists()}
-        for (thread, _), db in opened:
-            if thread in ended:
+        this = threading.get_native_id()
+        for (thread, _), db in list(OPENED.items()):
+            if thread != this and not (THREADS / str(thread)).exists():
                 db.close()
 
 
@@ -74,7 +72,7 @@ class Connections(threading.local):
         self.db.execute("PRAGMA foreign_keys = ON")
         self.db.execute("PRAGMA secure_delete = ON")
         self.db.execute("PRAGMA mmap_size = 268435456")  # a fifth faster among a million sessions
-        # KiB of a thread's own: of SQLite's usual 2 MB, a growing database fills more and more.
+        # KiB, as it's negative. By default each thread's cache grows to 2 MB, as the database does.
         self.db.execute("PRAGMA cache_size = -256")
 
 
