@@ -280,6 +280,13 @@ def listening_with(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+def write_programs(folder: Path, **scripts: str) -> None:
+    """What stands for other programs, to be found there."""
+    for name, script in scripts.items():
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o700)
+
+
 class Lock:
     """Another program that has the database locked."""
 

@@ -40,13 +40,6 @@ def read_row(name: str) -> list[str]:
     return re.findall(r"`([^`]+)`", row)
 
 
-def write_programs(folder: Path, **scripts: str) -> None:
-    """What stands for other programs, to be found there."""
-    for name, script in scripts.items():
-        (folder / name).write_text(script)
-        (folder / name).chmod(0o700)
-
-
 def type_line(line: str, folder: Path, environment: dict[str, str]) -> str:
     """What it prints. Run as cron does, too."""
     done = subprocess.run(

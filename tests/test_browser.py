@@ -5,7 +5,6 @@ axe, by the browser's own console and by its reports of what the policy forbade.
 import json
 import os
 import re
-import sqlite3
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -155,9 +154,7 @@ def test_what_other_tabs_show_is_gone_after_signing_out(house: House) -> None:
     come_back(ada)
     ada.wait_for_timeout(500)
     assert ada.url.endswith("/admin/members")
-    with sqlite3.connect(house.database) as db:
-        db.execute("DELETE FROM sessions")
-    db.close()
+    house.write("DELETE FROM sessions")
     come_back(ada)
     ada.wait_for_url(f"{house.group}/")
     assert ada.get_by_text("You're signed out on this device.").is_visible()
@@ -358,18 +355,14 @@ def test_a_passkey_that_is_lost_is_removed_without_it(house: House) -> None:
     press(page, "ada", "link")
     page.get_by_role("button", name="Add a passkey").click()
     page.get_by_text(sentence("done-passkey-added")).wait_for()
-    with sqlite3.connect(house.database) as db:  # ten minutes pass
-        db.execute("UPDATE sessions SET created_at = created_at - 600")
-    db.close()
+    house.write("UPDATE sessions SET created_at = created_at - 600")  # ten minutes pass
     remove = "Remove the passkey HeadlessChrome on Linux"
     press(page, remove)
     house.look(page, "passkey-confirm-ending")
     page.get_by_role("button", name="Confirm").click()
     page.get_by_role("heading", name=remove).wait_for()
     press(page, "Cancel", "link")
-    with sqlite3.connect(house.database) as db:
-        db.execute("UPDATE sessions SET data = '{}'")
-    db.close()
+    house.write("UPDATE sessions SET data = '{}'")
     press(page, remove)
     press(page, "I don't have it any more", "link")
     house.look(page, "passkey-unconfirmed")

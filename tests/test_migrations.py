@@ -33,7 +33,7 @@ from foundation.words.clock import DAY
 from simulator.vonage import Vonage
 from wsgi import FEATURES, create_app
 
-from .cast import ROOT, Group, run_flask
+from .cast import ROOT, Group, run_flask, write_programs
 from .older_versions import ADAS_COOKIE, describe, dump, git, read
 
 WRITTEN_AT = "2026-11-24 12:06"
@@ -118,8 +118,7 @@ def test_one_command_upgrades_a_group_of_the_first_version(
     installed.touch()
     os.utime(installed, (installed.stat().st_mtime + DAY,) * 2)
     stand_ins.mkdir()
-    (stand_ins / "systemctl").write_text(SYSTEMCTL)
-    (stand_ins / "systemctl").chmod(0o700)
+    write_programs(stand_ins, systemctl=SYSTEMCTL)
 
     path = f"{stand_ins}:{os.environ['PATH']}"
     environment = settings | {"PATH": path, "PROGRAM": str(program), "HOME": str(tmp_path)}

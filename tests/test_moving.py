@@ -19,10 +19,21 @@ from simulator.vonage import Vonage
 from wsgi import create_app
 
 from .authenticator import Passkey
-from .cast import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, find_port, served_here
+from .cast import (
+    ADA,
+    GRACE,
+    MALLORY,
+    ROOT,
+    Browser,
+    Group,
+    Served,
+    find_port,
+    served_here,
+    write_programs,
+)
 from .older_versions import read
 from .passkeys import add, use
-from .running_page import DOCKER, read_lines, read_row, type_line, write_programs
+from .running_page import DOCKER, read_lines, read_row, type_line
 
 FOURTH = "12025550104"
 

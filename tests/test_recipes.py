@@ -13,7 +13,16 @@ from textwrap import dedent
 import pytest
 
 from .app_passwords import make
-from .cast import GRACE, ROOT, Group, Served, find_port, require_executable, wait_for
+from .cast import (
+    GRACE,
+    ROOT,
+    Group,
+    Served,
+    find_port,
+    require_executable,
+    wait_for,
+    write_programs,
+)
 
 RADIUS = """
 name = radiusd
@@ -150,10 +159,8 @@ def test_wireguard_forgets_who_is_out(served: Served, local: Group, tmp_path: Pa
     (members / "grace").write_text("gracekey=")
     (members / "ada").write_text("adakey=")
     (tmp_path / "follow").write_text(read_blocks("WireGuard")[0])
-    scripts = {"flask": f'exec {sys.executable} -m flask "$@"', "wg": f'echo "$*" >> {told}'}
-    for name, line in scripts.items():
-        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
-        (tools / name).chmod(0o700)
+    flask = f'#!/bin/sh\nexec {sys.executable} -m flask "$@"\n'
+    write_programs(tools, flask=flask, wg=f'#!/bin/sh\necho "$*" >> {told}\n')
     environment = served.environment() | {"PATH": f"{tools}:{os.environ['PATH']}"}
     command = ["sh", str(tmp_path / "follow"), "wg0", str(members)]
 

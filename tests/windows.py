@@ -288,7 +288,7 @@ class House(Stage):
 
     def __init__(self, browser: Browser, phones: str, local: Group) -> None:
         super().__init__(browser, phones, local.app.config["BASE_URL"])
-        self.local, self.database = local, str(local.app.config["DATABASE"])
+        self.local = local
 
     def let_in(self, phone: str, username: str) -> Page:
         """The page of somebody who is signed in."""
