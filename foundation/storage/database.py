@@ -37,6 +37,7 @@ class Connection(sqlite3.Connection):
 # By the thread's number and the database. granian's threads end when they are idle for long, and
 # what they had stays: after weeks of bursts, no file could be opened any more.
 OPENED: WeakValueDictionary[tuple[int, Path], Connection] = WeakValueDictionary()
+OPENED_LOCK = threading.Lock()  # it can't be read while another thread adds to it
 THREADS = Path("/proc/self/task")  # only Linux has it
 
 
@@ -44,7 +45,9 @@ def close_those_of_ended_threads() -> None:
     """Each is looked up by itself: a list of all ends early at one that ends in that moment."""
     if THREADS.is_dir():
         this = threading.get_native_id()
-        for (thread, _), db in list(OPENED.items()):
+        with OPENED_LOCK:
+            opened = list(OPENED.items())
+        for (thread, _), db in opened:
             if thread != this and not (THREADS / str(thread)).exists():
                 db.close()
 
@@ -65,7 +68,8 @@ class Connections(threading.local):
             factory=Connection,
         )
         close_those_of_ended_threads()
-        OPENED[(threading.get_native_id(), path)] = self.db
+        with OPENED_LOCK:
+            OPENED[(threading.get_native_id(), path)] = self.db
         self.db.row_factory = sqlite3.Row
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
