@@ -356,22 +356,27 @@ class Served:
         except requests.RequestException:
             return False
 
-    def find_server(self, port: str) -> list[str]:
-        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
-        command += ["--workers", str(self.workers), "--blocking-threads", "8", "--port", port]
-        # A worker that is told to stop while it starts does not hear it (granian 2.8).
-        return [*command, "--workers-kill-timeout", "3", "wsgi:create_app"]
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
 
-    def start(self) -> None:
+    def launch(self) -> None:
+        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"]
+        command += ["--workers", str(self.workers), "--blocking-threads", "8"]
+        # A worker that is told to stop while it starts does not hear it (granian 2.8).
+        command += ["--port", str(self.port), "--workers-kill-timeout", "3", "wsgi:create_app"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.find_server(self.url.rsplit(":", 1)[1]),
+                command,
                 cwd=ROOT,
                 env=self.environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that all of it can be killed at once
             )
+
+    def start(self) -> None:
+        self.launch()
         try:
             wait_for(lambda: all(self.is_up() for _ in range(5 * self.workers)), seconds=60)
         except BaseException:

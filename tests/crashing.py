@@ -1,29 +1,109 @@
-"""The program, made to die. `python -m tests.crashing PORT` serves it, and kills all of itself, as
-a power cut would, at the point that the file CRASH_AT names, once: "PATH N" is before the N-th SQL
-statement of a request to that path, "PATH answer" when the answer is made and has not left."""
+"""The program in processes that are made to die. Each is forked off one that has imported it, as
+that is most of what a start takes."""
 
+import ctypes
 import itertools
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+from functools import cache
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import flask.cli
+import pytest
 from flask import Flask, Response, g, request
 from werkzeug.serving import make_server
 
 import wsgi
-from foundation.storage.database import get_db
+from foundation.running import running
+from foundation.storage.database import OPENED, Connections, database_path, get_db
+from foundation.web.housekeeping import send_what_is_due
 
-POINT = Path(os.environ["CRASH_AT"])
+from .cast import ROOT, require_executable, wait_for
+
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload([__name__])
+PR_SET_PTRACER, ANYBODY = 0x59616D61, ctypes.c_ulong(-1)  # Linux: linux/prctl.h
 
 
-def die() -> None:
-    POINT.unlink()
-    os.killpg(0, signal.SIGKILL)
+def serving(port: int, environment: dict[str, str], log: Path) -> ForkServerProcess:
+    """It serves, and kills all of itself, as a power cut would, at the point that the file CRASH_AT
+    names, once: "PATH N" is before the N-th SQL statement of a request to that path, "PATH answer"
+    when the answer is made and has not left."""
+    return FORKING.Process(target=serve, args=(port, environment, log))
+
+
+def signing_up(environment: dict[str, str], log: Path, form: dict[str, str]) -> ForkServerProcess:
+    """For `run_traced`."""
+    return FORKING.Process(target=sign_up, args=(environment, log, form))
+
+
+def commanding(environment: dict[str, str], log: Path, *words: str) -> ForkServerProcess:
+    """A command of `flask`, for `run_traced`."""
+    return FORKING.Process(target=command, args=(environment, log, words))
+
+
+def sending(environment: dict[str, str], log: Path, left: int) -> ForkServerProcess:
+    """It sends what is due, and is killed before the SQL statement of that number."""
+    return FORKING.Process(target=send, args=(environment, log, left))
+
+
+def run_traced(process: ForkServerProcess, calls: str, inject: str) -> int:
+    """Its exit code. What strace injects comes into the system calls that `calls` names."""
+    strace = find_strace()
+    process.start()
+    assert process.pid is not None
+    status = Path(f"/proc/{process.pid}/status")
+    wait_for(lambda: "\nState:\tT" in status.read_text())
+    command = [strace, "-f", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={inject}"]
+    with subprocess.Popen([*command, "-p", str(process.pid)], stderr=subprocess.DEVNULL):
+        wait_for(lambda: "\nTracerPid:\t0" not in status.read_text())
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(60)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+@cache
+def find_strace() -> str:
+    """Skip where there is none, or where it may not trace."""
+    strace = require_executable("strace")
+    if subprocess.run([strace, "-o", "/dev/null", "true"], capture_output=True).returncode:
+        pytest.skip("strace cannot trace here")
+    return strace
+
+
+# In the new process
+
+
+def begin(environment: dict[str, str], log: Path) -> None:
+    os.setsid()  # so that all of it can be killed at once
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+
+
+def serve(port: int, environment: dict[str, str], log: Path) -> None:
+    begin(environment, log)
+    make_server("localhost", port, create_app(), threaded=True).serve_forever()
+
+
+def create_app() -> Flask:
+    app = wsgi.create_app()
+    app.before_request(watch)
+    app.after_request(unwatch)
+    return app
 
 
 def watch() -> None:
-    path, where = POINT.read_text().split() if POINT.exists() else ("", "")
+    point = Path(os.environ["CRASH_AT"])
+    path, where = point.read_text().split() if point.exists() else ("", "")
     g.where = where if request.path == path else None
     if g.where:
         numbers = itertools.count(1)
@@ -38,12 +118,48 @@ def unwatch(response: Response) -> Response:
     return response
 
 
-def create_app() -> Flask:
-    app = wsgi.create_app()
-    app.before_request(watch)
-    app.after_request(unwatch)
-    return app
+def die() -> None:
+    Path(os.environ["CRASH_AT"]).unlink()
+    os.killpg(0, signal.SIGKILL)
 
 
-if __name__ == "__main__":
-    make_server("localhost", int(sys.argv[1]), create_app(), threaded=True).serve_forever()
+def wait_for_strace() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYBODY, 0, 0, 0)
+    signal.raise_signal(signal.SIGSTOP)
+
+
+def sign_up(environment: dict[str, str], log: Path, form: dict[str, str]) -> None:
+    begin(environment, log)
+    wait_for_strace()
+    client = wsgi.create_app().test_client()
+    client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
+    client.set_cookie("visitor", "v" * 43)
+    print("begin", flush=True)
+    print("status", client.post("/login", data=form).status_code, flush=True)
+
+
+def command(environment: dict[str, str], log: Path, words: tuple[str, ...]) -> None:
+    begin(environment, log)
+    wait_for_strace()
+    try:
+        flask.cli.cli.main(words, prog_name="flask")
+    finally:  # as at the end of a process that wasn't forked
+        for db in OPENED.values():
+            db.close()
+
+
+def send(environment: dict[str, str], log: Path, left: int) -> None:
+    begin(environment, log)
+    app, numbers = wsgi.create_app(), itertools.count(1)
+
+    def look(_: str) -> None:
+        if next(numbers) == left:
+            os.killpg(0, signal.SIGKILL)
+
+    class Traced(Connections):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            self.db.set_trace_callback(look)
+
+    running(app).connections = Traced(database_path(app))
+    send_what_is_due(app)

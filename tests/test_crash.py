@@ -3,10 +3,9 @@ do, no text goes out twice for one message, and nobody is two members."""
 
 import os
 import re
-import shutil
+import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +22,8 @@ from foundation.web.invite_form import NewInvite
 from simulator.vonage import PIN, Answer, Connection, Vonage
 from wsgi import create_app
 
-from .cast import GRACE, ROOT, Group, Served, find_port, wait_for
+from . import crashing
+from .cast import GRACE, Group, Served, find_port, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -109,10 +109,15 @@ def crash_points(path: str, statements: int) -> Iterator[str]:
 
 
 class Mortal(Served):
-    """It dies where it is told to. Not granian, which takes twice as long to start."""
+    """It dies where it is told to."""
 
-    def find_server(self, port: str) -> list[str]:
-        return [sys.executable, "-m", "tests.crashing", port]
+    def launch(self) -> None:
+        self.alive = crashing.serving(self.port, self.environment(), self.log)
+        self.alive.start()
+
+    def kill(self) -> None:
+        self.alive.kill()
+        self.alive.join(20)
 
     def die_at(self, point: str) -> None:
         Path(self.settings["CRASH_AT"]).write_text(point)
@@ -308,43 +313,17 @@ def test_requests_in_flight_are_finished_when_the_server_is_told_to_stop(
 
 # System calls
 
-SIGN_UP = """
-import sys
-from wsgi import create_app
-client = create_app().test_client()
-client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
-client.set_cookie("visitor", "v" * 43)
-phone, username, pin = sys.argv[1:]
-form = {"phone": phone, "username": username, "pin": pin}
-print("begin", flush=True)
-print("status", client.post("/login", data=form).status_code, flush=True)
-"""
 WRITES = "pwrite64,fdatasync,fsync,unlink,ftruncate"
 
 
-def strace(
-    settings: dict[str, str], inject: str, friend: Friend
-) -> subprocess.CompletedProcess[str]:
+def sign_up_traced(settings: dict[str, str], inject: str, friend: Friend) -> tuple[int, str]:
+    """The exit code of a process that signs a friend up, and what it said; what strace injects
+    comes into its system calls."""
     keep = {k: os.environ[k] for k in ("PATH", "HOME", "REQUESTS_CA_BUNDLE")}
-    command = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={inject}"]
-    command += ["-e", f"trace={WRITES}", sys.executable, "-c", SIGN_UP]
-    return subprocess.run(
-        [*command, f"+{friend.phone}", friend.name, friend.pins()[-1]],
-        cwd=ROOT,
-        env=keep | settings | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-@pytest.fixture
-def traceable() -> None:
-    if shutil.which("strace") is None:
-        pytest.fail("strace is not installed: apt-get install strace")
-    probe = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True)
-    if probe.returncode:
-        pytest.skip(f"strace cannot trace here: {probe.stderr.strip()}")
+    form = {"phone": f"+{friend.phone}", "username": friend.name, "pin": friend.pins()[-1]}
+    log = Path(settings["DATABASE"]).with_name(f"{friend.name}.log")
+    process = crashing.signing_up(keep | settings, log, form)
+    return crashing.run_traced(process, WRITES, inject), log.read_text()
 
 
 def same_browser(group: Group) -> Any:
@@ -365,7 +344,7 @@ def get_in_locally(friend: Friend) -> None:
 
 
 def test_killed_at_every_write_of_a_sign_up(
-    app: Flask, settings: dict[str, str], vonage: Vonage, traceable: None
+    app: Flask, settings: dict[str, str], vonage: Vonage
 ) -> None:
     """strace counts each system call by itself, so each has a sweep of its own."""
     group = Group(app, vonage)
@@ -376,9 +355,10 @@ def test_killed_at_every_write_of_a_sign_up(
             friend = next(friends)
             friend.invite()
             assert group.text(friend.phone) == 204
-            result = strace(settings, f"{call}:signal=SIGKILL:when={number}", friend)
-            was_killed = "status" not in result.stdout
-            assert was_killed or "status 303" in result.stdout, result.stdout + result.stderr
+            inject = f"{call}:signal=SIGKILL:when={number}"
+            code, said = sign_up_traced(settings, inject, friend)
+            was_killed = code == -signal.SIGKILL
+            assert was_killed != ("status 303" in said), said
             get_in_locally(friend)
             check_books(friend)
             if not was_killed:
@@ -392,7 +372,7 @@ def test_killed_at_every_write_of_a_sign_up(
 
 @pytest.mark.parametrize("part", range(2))
 def test_the_disk_is_full_from_any_write_of_a_sign_up_on(
-    app: Flask, settings: dict[str, str], vonage: Vonage, traceable: None, part: int
+    app: Flask, settings: dict[str, str], vonage: Vonage, part: int
 ) -> None:
     """In two parts: the odd ones, and the even ones."""
     group = Group(app, vonage)
@@ -401,14 +381,14 @@ def test_the_disk_is_full_from_any_write_of_a_sign_up_on(
         friend = Friend(number, group)
         friend.invite()
         assert group.text(friend.phone) == 204
-        result = strace(settings, f"pwrite64:error=ENOSPC:when={number}+", friend)
-        outcome = re.search(r"status (\d+)", result.stdout)
-        if "begin" in result.stdout:  # else it was full at start, which is one clear line
-            assert outcome is not None, result.stderr
-            assert outcome[1] in ("303", "503"), result.stdout + result.stderr
+        code, said = sign_up_traced(settings, f"pwrite64:error=ENOSPC:when={number}+", friend)
+        outcome = re.search(r"^status (\d+)", said, re.MULTILINE)
+        if "begin" in said:  # else it was full at start, which is one clear line
+            assert outcome is not None, said
+            assert outcome[1] in ("303", "503"), said
         else:
-            assert result.returncode != 0
-            assert "cannot be used" in result.stderr
+            assert code != 0
+            assert "cannot be used" in said
         full += outcome is None or outcome[1] == "503"
         get_in_locally(friend)
         check_books(friend)

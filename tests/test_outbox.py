@@ -27,6 +27,7 @@ from foundation.web.housekeeping import send_what_is_due
 from foundation.words.clock import DAY, HOUR, MINUTE
 from wsgi import create_app
 
+from . import crashing
 from .cast import ADA, GRACE, MALLORY, ROOT, Browser, Group, Served, listening_with, wait_for
 from .new_devices import add
 from .openid_client import BACK, Program
@@ -465,50 +466,24 @@ def find_senders() -> list[str]:
 
 # Nothing is lost ----------------------------------------------------------------------------------
 
-KILLED = """
-import os, signal, sys
-from wsgi import create_app
-from foundation.storage.database import get_db
-from foundation.web.housekeeping import send_what_is_due
-
-app, left = create_app(dict(os.environ)), int(sys.argv[1])
-
-def count(_):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(0, signal.SIGKILL)
-
-from foundation.storage import outbox
-connect = type(app.extensions["trusted_group"].connections).__init__
-def traced(self, path):
-    connect(self, path)
-    self.db.set_trace_callback(count)
-type(app.extensions["trusted_group"].connections).__init__ = traced
-get_db_of_this_thread = app.extensions["trusted_group"].connections.db
-get_db_of_this_thread.set_trace_callback(count)
-send_what_is_due(app)
-"""
-
 
 def test_killed_at_each_statement_nothing_is_lost(
-    group: Group, photos: Program, settings: dict[str, str]
+    group: Group, photos: Program, settings: dict[str, str], tmp_path: Path
 ) -> None:
     """Some are told twice then, which programs have to bear: a token has an id."""
     names = {"one": "12025550171", "two": "12025550172"}
     subs = [sign_in(group, photos, phone, name) for name, phone in names.items()]
     for name in names:
         group.command("remove", name)
-    code, point = -signal.SIGKILL, 0
+    code: int | None = -signal.SIGKILL
+    point = 0
     while code == -signal.SIGKILL:
         point += 1
         group.rows("UPDATE receivers SET claimed_until = 0, next_at = 0")  # half a minute later
-        code = subprocess.run(
-            [sys.executable, "-c", KILLED, str(point)],
-            cwd=ROOT,
-            env={**os.environ, **settings},
-            start_new_session=True,
-        ).returncode
+        sending = crashing.sending(settings, tmp_path / "log", point)
+        sending.start()
+        sending.join(60)
+        code = sending.exitcode
 
     assert (code, point > 5, group.one(WAITING)) == (0, True, 0)
     told = [one["sub"] for one in read_heard(photos)]

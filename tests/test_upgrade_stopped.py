@@ -1,10 +1,9 @@
 """An upgrade of the database that is killed at any write, or finds the disk full: afterwards it is
 the older version's database or the newer's, with everybody signed in."""
 
-import os
+import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 from foundation.storage.migrations import find_versions, read_parts
 from wsgi import FEATURES
 
-from .cast import ROOT, require_executable
+from . import crashing
+from .cast import ROOT, run_flask
 from .older_versions import VERSION_1, dump, read
 
 pytestmark = pytest.mark.slow
@@ -40,19 +40,24 @@ class Box:
         self.content = self.database.read_bytes()
         self.was, self.sessions = dump(self.database), read(self.database, WHO)
 
-    def upgrade(self, *before: str) -> subprocess.CompletedProcess[str]:
+    def renew(self) -> None:
         for file in self.database.parent.glob("*group.db*"):
             file.unlink()
         self.database.write_bytes(self.content)
-        keep = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-        return subprocess.run(
-            [*before, sys.executable, "-m", "flask", "init-db"],
-            cwd=ROOT,
-            env=keep | self.settings | {"PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+
+    def upgrade(self) -> subprocess.CompletedProcess[str]:
+        self.renew()
+        return run_flask(ROOT, "init-db", **self.settings)
+
+    def upgrade_until(self, call: str, number: int) -> bool:
+        """Whether it ended before that many of these system calls."""
+        self.renew()
+        log = self.database.with_suffix(".log")
+        process = crashing.commanding(self.settings, log, "init-db")
+        inject = f"{call}:signal=SIGKILL:when={number}"
+        code = crashing.run_traced(process, call, inject)
+        assert code in (0, -signal.SIGKILL), log.read_text()
+        return code == 0
 
     def is_new(self) -> bool:
         """Whether it is the newer version's database; it must be one of the two. And no try leaves
@@ -72,15 +77,10 @@ class Box:
 
 def test_killed_at_any_write(tmp_path: Path, settings: dict[str, str]) -> None:
     """strace counts each system call by itself, so each has a sweep of its own."""
-    strace, box = require_executable("strace"), Box(tmp_path, settings)
-    if subprocess.run([strace, "-o", "/dev/null", "true"], capture_output=True).returncode:
-        pytest.skip("strace cannot trace here")
-    traced = [strace, "-f", "-o", "/dev/null"]
-    was_new = []
+    box, was_new = Box(tmp_path, settings), []
     for call, every in [*((call, 1) for call in OTHER_WRITES), ("pwrite64", EVERY)]:
         for number in range(1, 1000, every):
-            at = ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}"]
-            ended = box.upgrade(*traced, *at).returncode == 0
+            ended = box.upgrade_until(call, number)
             was_new.append(box.is_new())
             if ended:
                 break
