@@ -2,7 +2,7 @@
 # make setup      ask for the settings, and write them to .env
 # make serve      run it for real, with the settings in .env
 # make test       install what the tests need, and run them
-# make test-slow  run the tests that take minutes: crashes, full disks (needs strace)
+# make test-slow  run the long tests: crashes, full disks, upgrades, other programs (needs strace)
 # make lint       check style and types
 # make docs       write .env.example, docs/settings.md and docs/commands.md from their help texts
 # make install    install what the program needs, into .venv
@@ -37,9 +37,9 @@ FIND_VERSION = $(BIN)/python -c "import sys; print('%d.%d' % sys.version_info[:2
 VERSION := $(shell $(FIND_VERSION) 2>/dev/null || echo none)
 INSTALLED = $(VENV)/installed-$(VERSION)
 
-# Many tests wait for something, and the slow ones wait for most of their time: so more run at once
-# than there are cores.
-CORES = $$(getconf _NPROCESSORS_ONLN)
+# Many tests wait for something: so more run at once than there are cores.
+PYTEST = $(BIN)/pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )) --dist worksteal
+COVERAGE = # or --cov, as in .ci/run
 
 # The tests in a real browser need Chromium, best without windows: that takes half the time. It is
 # installed if we may, and asked for if not.
@@ -68,10 +68,10 @@ serve: install
 
 test: .venv/tests-installed .venv/npm-installed
 	@$(find_chromium)
-	$(BIN)/pytest -m "not slow" -n $$(( $(CORES) * 3 / 2 )) --dist worksteal --cov --cov-report=term-missing --cov-fail-under=95
+	$(PYTEST) -m "not slow" $(COVERAGE)
 
 test-slow: .venv/tests-installed .venv/npm-installed .venv/synapse-installed .venv/allauth-installed .venv/oldest-pip-installed .venv/apps-installed
-	$(BIN)/pytest -m slow -rs -n $$(( $(CORES) * 2 )) --dist worksteal
+	$(PYTEST) -m slow -rs
 
 lint: .venv/tests-installed
 	$(BIN)/ruff check

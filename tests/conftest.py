@@ -56,6 +56,13 @@ Flask.url_rule_class = Route
 __all__ = ["chromium", "house", "older", "stage"]  # fixtures of other modules
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Coverage takes half as much time again, and what Chromium asks for is asked for elsewhere."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "chromium" in item.fixturenames:
+            item.add_marker(pytest.mark.no_cover)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> None:
     cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))

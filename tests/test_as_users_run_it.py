@@ -52,6 +52,8 @@ from .web_servers import (
 )
 from .windows import FLAGS, PHONE, add_screen_lock, press, read_picture
 
+pytestmark = pytest.mark.slow
+
 CLUB = "https://club.example.org"
 FRIEND, GUEST = "12025550177", "12025550178"
 PARTS = [*FILES, *FOLDERS, ".env.example", "tools"]

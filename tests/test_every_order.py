@@ -13,6 +13,8 @@ import pytest
 from .cast import ROOT
 from .two_requests import Pair, Walk, standing
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def walk() -> Iterator[Walk]:
@@ -140,7 +142,6 @@ PLANTED = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_found(tmp_path: Path, fault: str) -> None:
     name, changes, pair, told = PLANTED[fault]

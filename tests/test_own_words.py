@@ -253,6 +253,7 @@ def test_a_part_of_a_text_is_no_guess(group: Group, ada: Browser) -> None:
     assert is_unbound(group)
 
 
+@pytest.mark.slow
 def test_ten_thousand_wrong_words(group: Group, ada: Browser) -> None:
     """No text, no row, no lock: another program has the database locked all the while."""
     word = invite(ada)

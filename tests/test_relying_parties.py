@@ -19,6 +19,8 @@ from .recipes import APACHE, MODULES, Client, read_recipe, set_up, sign_up
 from .web_servers import running
 from .windows import House, look_into, press
 
+pytestmark = pytest.mark.slow
+
 
 def let_in(served: Served, local: Group) -> requests.Session:
     """Grace's browser."""
@@ -194,7 +196,6 @@ def synapse(served: Served, local: Group, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.mark.slow
 def test_synapse(house: House, local: Group, synapse: str) -> None:
     """A chat program keeps its own tokens, which end when the member is removed."""
     house.expected.add(404)  # where the chat program would stand
@@ -281,7 +282,6 @@ def site_of_allauth(served: Served, local: Group, tmp_path: Path) -> Iterator[st
         yield url
 
 
-@pytest.mark.slow
 def test_django_allauth(house: House, local: Group, site_of_allauth: str) -> None:
     """Its own session goes on when somebody is removed; nobody signs in again."""
     house.expected.add(404)
