@@ -1,11 +1,8 @@
 """Everybody reads the group's pages and texts in their own language."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
@@ -16,6 +13,7 @@ from flask import Flask, render_template, render_template_string
 
 import foundation.words.languages
 from foundation.running import running
+from foundation.typed.settings import WrongSettings
 from foundation.vonage.client import GSM_7, count_parts
 from foundation.vonage.texts import TEXTS, write_invite, write_text
 from foundation.web.kept_forms import MAX_KEPT_FORMS
@@ -424,6 +422,7 @@ def test_pages_that_show_a_secret_have_no_foot(group: Group, ada: Browser) -> No
 def test_what_systems_call_language_is_not_the_groups(
     settings: dict[str, str],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     file: str,
     environment: dict[str, str],
     language: str | None,
@@ -431,18 +430,14 @@ def test_what_systems_call_language_is_not_the_groups(
     """Many set an environment variable of that name, for gettext."""
     line = f"LANGUAGE={file}\n" if file else ""
     (tmp_path / ".env").write_text(line + "".join(f"{k}={v}\n" for k, v in settings.items()))
-    code = "from wsgi import create_app; print(create_app().config['LANGUAGE'])"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-    )
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     if language is None:
-        assert "LANGUAGE must be one of en, de" in done.stderr
+        with pytest.raises(WrongSettings, match="LANGUAGE must be one of en, de"):
+            create_app()
     else:
-        assert done.stdout == f"{language}\n", done.stderr
+        assert create_app().config["LANGUAGE"] == language
 
 
 def test_error_pages_are_for_one_visitor(group: Group) -> None:
