@@ -4,7 +4,7 @@ and Arabic, light and dark."""
 import time
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from foundation.words.clock import DAY
 from foundation.words.languages import translate
@@ -51,7 +51,9 @@ def test_every_state_of_a_member(house: House, language: str) -> None:
     check(house, ada, language, "state-only-admin")
     grace = house.let_in(GRACE, "grace")
     check(house, grace, language, "state-new")
-    assert grace.get_by_text(translate("This computer is your only way in.", language)).is_visible()
+    expect(
+        grace.get_by_text(translate("This computer is your only way in.", language))
+    ).to_be_visible()
 
     as_grace = Browser(local.app)
     as_grace.client.set_cookie("session", grace.context.cookies()[0]["value"])

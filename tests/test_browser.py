@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from foundation.words.clock import DAY
 from simulator.server import make_certificate
@@ -66,13 +66,15 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     press(ada, "Not now", "link")
     assert ada.get_by_role("heading", level=1).inner_text() == "Hello, ada"
     press(ada, "Admin", "link")
-    assert ada.get_by_text("No one is invited at the moment.").is_visible()
+    expect(ada.get_by_text("No one is invited at the moment.")).to_be_visible()
     stage.look(ada, "admin-empty")
 
     ada.get_by_label("Phone number").fill(f"+{GRACE}")
     stage.snap(ada, "journey-1")
     stage.invite(ada, GRACE)
-    assert ada.get_by_text("Number ending in 01 is invited; the text is on its way.").is_visible()
+    expect(
+        ada.get_by_text("Number ending in 01 is invited; the text is on its way.")
+    ).to_be_visible()
     stage.look(ada, "admin-invited")
     grace = stage.window().new_page()
     pin = stage.reply(GRACE)
@@ -82,17 +84,17 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     assert grace.get_by_label("Your phone number").input_value() == f"+{GRACE}"
     assert grace.evaluate("document.activeElement.id") == "username"
     stage.sign_up(grace, GRACE, "grace", other_than(pin))
-    assert grace.get_by_text(sentence("pin-wrong")).is_visible()
+    expect(grace.get_by_text(sentence("pin-wrong"))).to_be_visible()
     stage.look(grace, "sign-up-wrong-pin")
     stage.fill(grace, GRACE, "grace", pin)
     stage.snap(grace, "journey-3")
     send(grace)
     press(grace, "Not now", "link")
     assert grace.get_by_role("heading", level=1).inner_text() == "Hello, grace"
-    assert grace.get_by_role("heading", name="1 friend").is_visible()
+    expect(grace.get_by_role("heading", name="1 friend")).to_be_visible()
     stage.look(grace, "home")
     press(grace, "Our wiki", "link")
-    assert grace.get_by_text("Hello grace").is_visible()
+    expect(grace.get_by_text("Hello grace")).to_be_visible()
     grace.get_by_label("What everybody here should know").fill("Club night is on Tuesday.")
     press(grace, "Save")
     stage.snap(grace, "journey-4")
@@ -105,14 +107,14 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     tablet = stage.window().new_page()
     stage.sign_up(tablet, GRACE, "grace", stage.reply(GRACE))
     press(grace, "grace", "link")
-    assert grace.get_by_text("this device", exact=True).is_visible()
+    expect(grace.get_by_text("this device", exact=True)).to_be_visible()
     stage.look(grace, "devices")
     assert ada.get_by_role("button", name="Sign out").count() == 0  # on no page but the account's
     press(grace, "Sign out all others")
     stage.look(grace, "sign-out-others")
     press(grace, "Sign out all others")
     tablet.goto(stage.group)
-    assert tablet.get_by_text("You're signed out on this device.").is_visible()
+    expect(tablet.get_by_text("You're signed out on this device.")).to_be_visible()
     stage.look(tablet, "landing-signed-out")
 
     press(ada, "Journal", "link")
@@ -124,7 +126,7 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     press(ada, "Last day", "link")
     ada.get_by_label("Last day").fill("2099-12-31")
     press(ada, "Save")
-    assert ada.get_by_text("guest until 31 December 2099").is_visible()
+    expect(ada.get_by_text("guest until 31 December 2099")).to_be_visible()
     open_member(ada, "grace")
     press(ada, "Sign out everywhere", "link")
     stage.look(ada, "members-sign-out")
@@ -157,7 +159,7 @@ def test_what_other_tabs_show_is_gone_after_signing_out(house: House) -> None:
     house.write("DELETE FROM sessions")
     come_back(ada)
     ada.wait_for_url(f"{house.group}/")
-    assert ada.get_by_text("You're signed out on this device.").is_visible()
+    expect(ada.get_by_text("You're signed out on this device.")).to_be_visible()
 
 
 def come_back(page: Page) -> None:
@@ -211,7 +213,7 @@ def test_a_pin_that_ran_out_is_no_way_in_and_a_new_one_is(house: House) -> None:
     pin = house.reply(ADA)
     house.play(ADA, "Let the PIN expire")
     house.sign_up(ada, ADA, "ada", pin)
-    assert ada.get_by_text(sentence("pin-wrong")).is_visible()
+    expect(ada.get_by_text(sentence("pin-wrong"))).to_be_visible()
     house.look(ada, "sign-up-expired-pin")
 
     house.sign_up(ada, ADA, "ada", house.reply(ADA))
@@ -231,7 +233,7 @@ def test_without_script_and_by_keyboard_alone(house: House) -> None:
     page.wait_for_url(f"{house.group}/welcome")
 
     assert page.get_by_role("heading", level=1).inner_text() == "You're in, ada"
-    assert not page.get_by_role("button", name="Add a passkey").is_visible()
+    expect(page.get_by_role("button", name="Add a passkey")).not_to_be_visible()
 
 
 def tab_to(page: Page, element: str) -> None:
@@ -293,7 +295,7 @@ def test_a_second_window_is_added_as_another_device(house: House) -> None:
     phone.get_by_label("The two digits").fill(laptop.locator(".code").inner_text())
     press(phone, "Add this device")
     laptop.wait_for_url(f"{house.group}/")  # by itself, too
-    assert laptop.get_by_text("This device is added. You're ada.").is_visible()
+    expect(laptop.get_by_text("This device is added. You're ada.")).to_be_visible()
     phone.get_by_text("is signed in as ada").wait_for()
     house.look(phone, "device-added")
     press(phone, "Done", "link")
@@ -421,7 +423,7 @@ def test_another_device_without_script_and_with_a_wrong_number(house: House) -> 
         press(first, "Add this device")
         if not digits_are_right:
             second.get_by_text(sentence("offer-wrong-number")).wait_for()
-            assert first.get_by_text(sentence("offer-wrong-number")).is_visible()
+            expect(first.get_by_text(sentence("offer-wrong-number"))).to_be_visible()
     second.get_by_role("button", name="Continue as ada").click()
     second.wait_for_url(f"{house.group}/")
     assert second.get_by_role("heading", level=1).inner_text() == "Hello, ada"
@@ -448,7 +450,7 @@ def test_the_sign_up_page_in_every_state(house: House) -> None:
 
     house.write("UPDATE pending_verifications SET leased_until = unixepoch() + 3")
     house.sign_up(page, GRACE, "grace", pin)
-    assert page.get_by_role("timer").is_visible()
+    expect(page.get_by_role("timer")).to_be_visible()
     house.look(page, "sign-up-being-checked")
     page.get_by_text("You can try again now.").wait_for(timeout=10_000)
     house.write("UPDATE whitelist SET tries = 10")
@@ -532,7 +534,7 @@ def test_the_admin_page_in_every_state(house: House) -> None:
     assert read_picture(friend) == link
     house.invite(ada, phones[7])
     house.invite(ada, phones[7])
-    assert ada.locator(".error").get_by_role("timer").is_visible()
+    expect(ada.locator(".error").get_by_role("timer")).to_be_visible()
     house.look(ada, "admin-invited-just-now")
     house.write("UPDATE journal SET event = 'pin_sent' WHERE event = 'invited'")
     house.write("INSERT INTO journal (at, event, parts) SELECT unixepoch(), 'text_sent', 1 FROM"
@@ -556,7 +558,7 @@ def test_a_member_invites_a_friend(house: House) -> None:
     grace.get_by_label("Phone number").fill(f"+{MALLORY}")
     grace.get_by_label("Who is it?").fill("Mallory from chess")
     press(grace, "Text them")
-    assert grace.get_by_text("Mallory from chess is invited").is_visible()
+    expect(grace.get_by_text("Mallory from chess is invited")).to_be_visible()
     house.look(grace, "invite-open")
     grace.goto(house.group)
     house.look(grace, "home-of-an-inviter")

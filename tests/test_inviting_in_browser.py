@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from .cast import ADA, GRACE, MALLORY, sentence
 from .windows import House, press
@@ -33,7 +34,7 @@ def test_nobody_types_a_number_and_one_text_is_sent(house: House) -> None:
     assert bob.get_by_role("heading", level=1).inner_text() == "You're in, bob"
     assert (len(vonage.calls("text")), len(vonage.calls("start"))) == (texts, pins + 1)
     press(ada, "Journal", "link")
-    assert ada.get_by_text("A PIN was sent to bob").is_visible()
+    expect(ada.get_by_text("A PIN was sent to bob")).to_be_visible()
 
 
 @pytest.mark.parametrize("button", ["Text them", "I'll send it myself"])

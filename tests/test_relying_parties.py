@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from .cast import ADA, GRACE, ROOT, Group, Served, find_port, require_executable, sentence, wait_for
 from .recipes import APACHE, MODULES, Client, read_recipe, set_up, sign_up
@@ -336,7 +336,7 @@ def test_its_pages(house: House, local: Group) -> None:
     house.look(ada, "openid-wrong")
     ada.get_by_label("Names of my own network").check()
     press(ada, "Save")
-    assert ada.get_by_text(sentence("done-program-changed")).is_visible()
+    expect(ada.get_by_text(sentence("done-program-changed"))).to_be_visible()
     press(ada, "Make a new secret", "link")
     house.look(ada, "openid-new-secret")
     press(ada, "Make a new secret")

@@ -4,7 +4,7 @@ passkeys work where people keep them. In English, German and Arabic, with and wi
 import json
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from foundation.words.languages import translate, translate_in
 from simulator.vonage import Answer, Connection, answer_with
@@ -258,7 +258,7 @@ def test_from_the_wiki_by_another_device(
     digits = page.locator(".code").inner_text()
     size = page.locator(".code").evaluate("e => parseFloat(getComputedStyle(e).fontSize)")
     assert size >= 96
-    assert page.get_by_role("timer").is_visible()
+    expect(page.get_by_role("timer")).to_be_visible()
     old.get_by_label("The two digits").fill(digits)
     old.get_by_role("button", name="Add this device").click()
     if not script:
@@ -299,13 +299,13 @@ def test_before_the_last_way_in_goes(house: House, language: str) -> None:
     ada.goto(f"{house.group}/logout")
     assert "--username ada" in ada.locator("pre").inner_text()
     grace.goto(f"{house.group}/logout")
-    assert grace.get_by_text(only).is_visible()
+    expect(grace.get_by_text(only)).to_be_visible()
     second = house.let_in(GRACE, "grace")
     grace.reload()
-    assert not grace.get_by_text(only).is_visible()
+    expect(grace.get_by_text(only)).not_to_be_visible()
     grace.goto(f"{house.group}/devices")
     grace.locator(".list form button").last.click()
-    assert grace.get_by_text(say("Then this phone is your only way in.")).is_visible()
+    expect(grace.get_by_text(say("Then this phone is your only way in."))).to_be_visible()
     second.goto(house.group)
     assert second.get_by_role("heading", level=1).inner_text() == "Hello, grace"
     sign_out = translate_in("oneself", "Sign out") if language == "en" else say("Sign out")
@@ -399,12 +399,12 @@ def test_a_page_that_asks_for_a_passkey_says_what_else_to_do(house: House) -> No
     plain.add_init_script("delete window.PublicKeyCredential")
     other = plain.new_page()
     other.goto(f"{house.group}/passkeys/confirm?next=/devices/add")
-    assert other.get_by_text("This browser can't use a passkey.").is_visible()
-    assert not other.get_by_role("button", name="Confirm").is_visible()
+    expect(other.get_by_text("This browser can't use a passkey.")).to_be_visible()
+    expect(other.get_by_role("button", name="Confirm")).not_to_be_visible()
     other.goto(f"{house.group}/devices")
-    assert other.get_by_text("This browser can't add one.").is_visible()
+    expect(other.get_by_text("This browser can't add one.")).to_be_visible()
     page.goto(f"{house.group}/passkeys/confirm?next=/devices/add")
-    assert not page.get_by_text("This browser can't use a passkey.").is_visible()
+    expect(page.get_by_text("This browser can't use a passkey.")).not_to_be_visible()
     cancel = "async () => { throw new DOMException('', 'NotAllowedError') }"
     page.evaluate(f"() => {{ navigator.credentials.get = {cancel} }}")
     page.get_by_role("button", name="Confirm").click()

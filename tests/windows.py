@@ -19,7 +19,14 @@ import zxingcpp
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 from simulator.page import create_page
 from simulator.vonage import Vonage
@@ -61,6 +68,7 @@ SMALL_TARGETS = f"""[...document.querySelectorAll("{TARGETS}")]
 AXE = Axe().axe_script + "; null"
 VIOLATIONS = """axe.run({ resultTypes: ["violations"] }).then((found) => found.violations.flatMap(
     ({ id, nodes }) => nodes.map((node) => `${id}: ${node.failureSummary} ${node.html}`)))"""
+expect.set_options(timeout=30_000)  # ms: what Playwright's actions wait, too
 REPORT = """addEventListener("securitypolicyviolation", (event) =>
     console.error("forbidden by the policy: " + event.violatedDirective))"""
 
