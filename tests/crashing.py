@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from functools import cache
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -46,33 +47,51 @@ def commanding(environment: dict[str, str], log: Path, *words: str) -> ForkServe
     return FORKING.Process(target=command, args=(environment, log, words))
 
 
-def sending(environment: dict[str, str], log: Path, left: int) -> ForkServerProcess:
+def sending(environment: dict[str, str], log: Path, point: int) -> ForkServerProcess:
     """It sends what is due, and is killed before the SQL statement of that number."""
-    return FORKING.Process(target=send, args=(environment, log, left))
+    return FORKING.Process(target=send, args=(environment, log, point))
+
+
+def wait_for_end(process: ForkServerProcess) -> int:
+    """Its exit code."""
+    process.join(60)
+    assert process.exitcode is not None, "it goes on and on"
+    return process.exitcode
+
+
+def run(process: ForkServerProcess) -> int:
+    """Its exit code."""
+    process.start()
+    try:
+        return wait_for_end(process)
+    finally:
+        process.kill()
 
 
 def run_traced(process: ForkServerProcess, calls: str, inject: str) -> int:
     """Its exit code. What strace injects comes into the system calls that `calls` names."""
-    strace = find_strace()
-    process.start()
-    assert process.pid is not None
-    status = Path(f"/proc/{process.pid}/status")
-    wait_for(lambda: "\nState:\tT" in status.read_text())
-    command = [strace, "-f", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={inject}"]
-    with subprocess.Popen([*command, "-p", str(process.pid)], stderr=subprocess.DEVNULL):
+    command = [find_strace(), "-q", "-f", "-o", "/dev/null"]
+    command += ["-e", f"trace={calls}", "-e", f"inject={inject}"]
+    with ExitStack() as stack:
+        process.start()
+        stack.callback(process.kill)
+        status = Path(f"/proc/{process.pid}/status")
+        wait_for(lambda: "\nState:\tT" in status.read_text())
+        stack.enter_context(subprocess.Popen([*command, "-p", str(process.pid)]))
+        stack.callback(process.kill)  # strace ends when it does
         wait_for(lambda: "\nTracerPid:\t0" not in status.read_text())
+        assert process.pid is not None
         os.kill(process.pid, signal.SIGCONT)
-        process.join(60)
-    assert process.exitcode is not None
-    return process.exitcode
+        return wait_for_end(process)
 
 
 @cache
 def find_strace() -> str:
     """Skip where there is none, or where it may not trace."""
     strace = require_executable("strace")
-    if subprocess.run([strace, "-o", "/dev/null", "true"], capture_output=True).returncode:
-        pytest.skip("strace cannot trace here")
+    probe = subprocess.run([strace, "-o", "/dev/null", "true"], capture_output=True, text=True)
+    if probe.returncode:
+        pytest.skip(f"strace cannot trace here: {probe.stderr.strip()}")
     return strace
 
 
@@ -148,12 +167,13 @@ def command(environment: dict[str, str], log: Path, words: tuple[str, ...]) -> N
             db.close()
 
 
-def send(environment: dict[str, str], log: Path, left: int) -> None:
+def send(environment: dict[str, str], log: Path, point: int) -> None:
     begin(environment, log)
-    app, numbers = wsgi.create_app(), itertools.count(1)
+    # With its settings given, it starts no housekeeping, which would send, too.
+    app, numbers = wsgi.create_app(environment), itertools.count(1)
 
     def look(_: str) -> None:
-        if next(numbers) == left:
+        if next(numbers) == point:
             os.killpg(0, signal.SIGKILL)
 
     class Traced(Connections):

@@ -233,7 +233,7 @@ def test_without_script_and_by_keyboard_alone(house: House) -> None:
     page.wait_for_url(f"{house.group}/welcome")
 
     assert page.get_by_role("heading", level=1).inner_text() == "You're in, ada"
-    expect(page.get_by_role("button", name="Add a passkey")).not_to_be_visible()
+    assert not page.get_by_role("button", name="Add a passkey").is_visible()
 
 
 def tab_to(page: Page, element: str) -> None:

@@ -13,7 +13,7 @@ from flask import Flask, render_template, render_template_string
 
 import foundation.words.languages
 from foundation.running import running
-from foundation.typed.settings import WrongSettings
+from foundation.typed.settings import WrongSettings, gather_settings, read_settings
 from foundation.vonage.client import GSM_7, count_parts
 from foundation.vonage.texts import TEXTS, write_invite, write_text
 from foundation.web.kept_forms import MAX_KEPT_FORMS
@@ -435,9 +435,9 @@ def test_what_systems_call_language_is_not_the_groups(
         monkeypatch.setenv(name, value)
     if language is None:
         with pytest.raises(WrongSettings, match="LANGUAGE must be one of en, de"):
-            create_app()
+            read_settings(gather_settings(None))
     else:
-        assert create_app().config["LANGUAGE"] == language
+        assert read_settings(gather_settings(None))["LANGUAGE"] == language
 
 
 def test_error_pages_are_for_one_visitor(group: Group) -> None:

@@ -475,17 +475,13 @@ def test_killed_at_each_statement_nothing_is_lost(
     subs = [sign_in(group, photos, phone, name) for name, phone in names.items()]
     for name in names:
         group.command("remove", name)
-    code: int | None = -signal.SIGKILL
-    point = 0
+    code, point, log = -signal.SIGKILL, 0, tmp_path / "sending.log"
     while code == -signal.SIGKILL:
         point += 1
         group.rows("UPDATE receivers SET claimed_until = 0, next_at = 0")  # half a minute later
-        sending = crashing.sending(settings, tmp_path / "log", point)
-        sending.start()
-        sending.join(60)
-        code = sending.exitcode
+        code = crashing.run(crashing.sending(settings, log, point))
 
-    assert (code, point > 5, group.one(WAITING)) == (0, True, 0)
+    assert (code, point > 5, group.one(WAITING)) == (0, True, 0), log.read_text()
     told = [one["sub"] for one in read_heard(photos)]
     assert list(dict.fromkeys(told)) == subs
     assert told == sorted(told, key=subs.index)

@@ -218,6 +218,10 @@ def test_the_doctor_says_that_the_server_runs_older_files(
         file.write_text(text + "\n")
         assert "wrong  The server runs older files than these. Restart it." in doctor(), name
         file.write_text(text)
+    added = installed / "features" / "added.py"
+    added.touch()
+    assert "wrong  The server runs older files than these. Restart it." in doctor()
+    added.unlink()
     assert "ok     The server runs these files." in doctor()
 
 
