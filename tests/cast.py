@@ -127,6 +127,13 @@ def run_flask(
     )
 
 
+def pass_a_minute(database: str) -> None:
+    """So that numbers may be texted again."""
+    with sqlite3.connect(database, timeout=20) as db:
+        db.execute("DELETE FROM cooldowns")
+    db.close()
+
+
 class Browser:
     """A friend's browser: it keeps cookies and says where its POSTs come from."""
 
@@ -165,10 +172,7 @@ class Group:
         return self.app.test_cli_runner().invoke(args=list(words))
 
     def pass_a_minute(self) -> None:
-        """So that numbers may be texted again."""
-        with sqlite3.connect(self.app.config["DATABASE"]) as db:
-            db.execute("DELETE FROM cooldowns")
-        db.close()
+        pass_a_minute(self.app.config["DATABASE"])
 
     def keep_house(self) -> None:
         """What the server does each minute."""
@@ -318,10 +322,7 @@ class Served:
         self.url = url or settings["BASE_URL"]
 
     def pass_a_minute(self) -> None:
-        """So that numbers may be texted again."""
-        with sqlite3.connect(self.settings["DATABASE"], timeout=20) as db:
-            db.execute("DELETE FROM cooldowns")
-        db.close()
+        pass_a_minute(self.settings["DATABASE"])
 
     def environment(self) -> dict[str, str]:
         keep = {k: os.environ[k] for k in ("PATH", "HOME", "REQUESTS_CA_BUNDLE") if k in os.environ}

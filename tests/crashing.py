@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from multiprocessing.context import ForkServerProcess
@@ -30,26 +31,11 @@ FORKING.set_forkserver_preload([__name__])
 PR_SET_PTRACER, ANYBODY = 0x59616D61, ctypes.c_ulong(-1)  # Linux: linux/prctl.h
 
 
-def serving(port: int, environment: dict[str, str], log: Path) -> ForkServerProcess:
-    """It serves, and kills all of itself, as a power cut would, at the point that the file CRASH_AT
-    names, once: "PATH N" is before the N-th SQL statement of a request to that path, "PATH answer"
-    when the answer is made and has not left."""
-    return FORKING.Process(target=serve, args=(port, environment, log))
-
-
-def signing_up(environment: dict[str, str], log: Path, form: dict[str, str]) -> ForkServerProcess:
-    """For `run_traced`."""
-    return FORKING.Process(target=sign_up, args=(environment, log, form))
-
-
-def commanding(environment: dict[str, str], log: Path, *words: str) -> ForkServerProcess:
-    """A command of `flask`, for `run_traced`."""
-    return FORKING.Process(target=command, args=(environment, log, words))
-
-
-def sending(environment: dict[str, str], log: Path, point: int) -> ForkServerProcess:
-    """It sends what is due, and is killed before the SQL statement of that number."""
-    return FORKING.Process(target=send, args=(environment, log, point))
+def fork(
+    environment: dict[str, str], log: Path, act: Callable[..., None], *args: object
+) -> ForkServerProcess:
+    """To be started: a process that does one of the things below."""
+    return FORKING.Process(target=begin, args=(environment, log, act, args))
 
 
 def wait_for_end(process: ForkServerProcess) -> int:
@@ -98,7 +84,9 @@ def find_strace() -> str:
 # In the new process
 
 
-def begin(environment: dict[str, str], log: Path) -> None:
+def begin(
+    environment: dict[str, str], log: Path, act: Callable[..., None], args: tuple[object, ...]
+) -> None:
     os.setsid()  # so that all of it can be killed at once
     os.environ.clear()
     os.environ.update(environment)
@@ -106,10 +94,13 @@ def begin(environment: dict[str, str], log: Path) -> None:
     with log.open("ab") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
+    act(*args)
 
 
-def serve(port: int, environment: dict[str, str], log: Path) -> None:
-    begin(environment, log)
+def serve(port: int) -> None:
+    """Kills all of itself, as a power cut would, at the point that the file CRASH_AT names, once:
+    "PATH N" is before the N-th SQL statement of a request to that path, "PATH answer" when the
+    answer is made and has not left."""
     make_server("localhost", port, create_app(), threaded=True).serve_forever()
 
 
@@ -147,8 +138,8 @@ def wait_for_strace() -> None:
     signal.raise_signal(signal.SIGSTOP)
 
 
-def sign_up(environment: dict[str, str], log: Path, form: dict[str, str]) -> None:
-    begin(environment, log)
+def sign_up(form: dict[str, str]) -> None:
+    """For `run_traced`."""
     wait_for_strace()
     client = wsgi.create_app().test_client()
     client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
@@ -157,8 +148,8 @@ def sign_up(environment: dict[str, str], log: Path, form: dict[str, str]) -> Non
     print("status", client.post("/login", data=form).status_code, flush=True)
 
 
-def command(environment: dict[str, str], log: Path, words: tuple[str, ...]) -> None:
-    begin(environment, log)
+def command(*words: str) -> None:
+    """One of `flask`, for `run_traced`."""
     wait_for_strace()
     try:
         flask.cli.cli.main(words, prog_name="flask")
@@ -167,10 +158,10 @@ def command(environment: dict[str, str], log: Path, words: tuple[str, ...]) -> N
             db.close()
 
 
-def send(environment: dict[str, str], log: Path, point: int) -> None:
-    begin(environment, log)
+def send(point: int) -> None:
+    """Sends what is due, and is killed before the SQL statement of that number."""
     # With its settings given, it starts no housekeeping, which would send, too.
-    app, numbers = wsgi.create_app(environment), itertools.count(1)
+    app, numbers = wsgi.create_app(dict(os.environ)), itertools.count(1)
 
     def look(_: str) -> None:
         if next(numbers) == point:

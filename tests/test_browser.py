@@ -25,6 +25,7 @@ from .cast import (
     Lock,
     answering,
     find_port,
+    pass_a_minute,
     require_chromium,
     require_executable,
     sentence,
@@ -102,7 +103,7 @@ def test_two_people_come_in_with_two_phones(stage: Stage) -> None:
     stage.compose()
     grace.goto(stage.group)
 
-    stage.pass_a_minute()
+    pass_a_minute(stage.database)
     stage.invite(ada, GRACE, "grace")
     tablet = stage.window().new_page()
     stage.sign_up(tablet, GRACE, "grace", stage.reply(GRACE))

@@ -109,10 +109,10 @@ def crash_points(path: str, statements: int) -> Iterator[str]:
 
 
 class Mortal(Served):
-    """It dies where it is told to."""
+    """It is killed at a point that the test names."""
 
     def launch(self) -> None:
-        self.alive = crashing.serving(self.port, self.environment(), self.log)
+        self.alive = crashing.fork(self.environment(), self.log, crashing.serve, self.port)
         self.alive.start()
 
     def kill(self) -> None:
@@ -320,10 +320,10 @@ WRITES = "pwrite64,fdatasync,fsync,unlink,ftruncate"
 def sign_up_traced(settings: dict[str, str], inject: str, friend: Friend) -> tuple[int, str]:
     """The exit code of a process that signs a friend up, and what it said; what strace injects
     comes into its system calls."""
-    keep = {k: os.environ[k] for k in ("PATH", "HOME", "REQUESTS_CA_BUNDLE")}
+    trusted = {"REQUESTS_CA_BUNDLE": os.environ["REQUESTS_CA_BUNDLE"]}
     form = {"phone": f"+{friend.phone}", "username": friend.name, "pin": friend.pins()[-1]}
     log = Path(settings["DATABASE"]).with_name(f"{friend.name}.log")
-    process = crashing.signing_up(keep | settings, log, form)
+    process = crashing.fork(settings | trusted, log, crashing.sign_up, form)
     return crashing.run_traced(process, WRITES, inject), log.read_text()
 
 

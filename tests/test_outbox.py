@@ -479,7 +479,7 @@ def test_killed_at_each_statement_nothing_is_lost(
     while code == -signal.SIGKILL:
         point += 1
         group.rows("UPDATE receivers SET claimed_until = 0, next_at = 0")  # half a minute later
-        code = crashing.run(crashing.sending(settings, log, point))
+        code = crashing.run(crashing.fork(settings, log, crashing.send, point))
 
     assert (code, point > 5, group.one(WAITING)) == (0, True, 0), log.read_text()
     told = [one["sub"] for one in read_heard(photos)]

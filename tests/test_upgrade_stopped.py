@@ -53,7 +53,7 @@ class Box:
         """Whether it ended before that many of these system calls."""
         self.renew()
         log = self.database.with_suffix(".log")
-        process = crashing.commanding(self.settings, log, "init-db")
+        process = crashing.fork(self.settings, log, crashing.command, "init-db")
         inject = f"{call}:signal=SIGKILL:when={number}"
         code = crashing.run_traced(process, call, inject)
         assert code in (0, -signal.SIGKILL), log.read_text()

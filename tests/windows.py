@@ -4,7 +4,6 @@ can reach. What they show is judged by axe, by the browser's own console and by 
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 from base64 import b64encode
@@ -131,12 +130,6 @@ class Stage:
         pin = str(re.findall(r"code:\s*(\d{6})", pins.last.inner_text())[0])
         self.seen.add(f"{phone} {pin}")
         return pin
-
-    def pass_a_minute(self) -> None:
-        """So that numbers may be texted again."""
-        with sqlite3.connect(self.database) as db:
-            db.execute("DELETE FROM cooldowns")
-        db.close()
 
     def play(self, phone: str, trick: str) -> str:
         """Play a trick in the name of a phone; the newest line of what went over the wire."""
