@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,10 @@ from typing import Any
 import pytest
 import time_machine
 
+from foundation.storage.database import transaction
 from foundation.storage.migrations import run_script
-from foundation.storage.outbox import OUTBOX_LIFETIME
-from foundation.web.housekeeping import send_what_is_due
+from foundation.storage.outbox import OUTBOX_LIFETIME, put_in_outbox
+from foundation.web.housekeeping import send_what_is_due, tell
 from foundation.words.clock import DAY, HOUR, MINUTE
 from wsgi import create_app
 
@@ -500,6 +503,17 @@ def test_a_running_server_sends_what_a_command_writes(
     assert "Apps are told as soon as the server runs." in done.stdout
     wait_for(lambda: Listener.heard)
     wait_for(lambda: local.one(WAITING) == 0)
+
+
+def test_a_thread_that_is_quick_tells_the_next_receiver_too(group: Group) -> None:
+    """Nothing is left to tell these: they belong to no feature."""
+    names = ["nobody 1", "nobody 2"]
+    with group.app.app_context(), transaction():
+        for name in names:
+            put_in_outbox(name, "gone")
+    with ThreadPoolExecutor(1) as pool:
+        list(pool.map(partial(tell, group.app), names))
+    assert group.one(WAITING) == 0
 
 
 def test_without_a_program_that_wants_to_know_nothing_waits(group: Group, ada: Browser) -> None:

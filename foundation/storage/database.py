@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -31,7 +31,11 @@ from foundation.typed.settings import WrongSettings
 
 
 class Connection(sqlite3.Connection):
-    """One that can be referred to weakly."""
+    """One that can be referred to weakly, and ends with its thread."""
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.ProgrammingError):  # it couldn't be opened
+            self.close()  # or Python 3.13 warns
 
 
 # By the thread's number and the database. granian's threads end when they are idle for long, and

@@ -6,14 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
 
 from flask import Flask
 
 from foundation.running import running
 from foundation.storage import outbox
-from foundation.storage.database import get_db, transaction
+from foundation.storage.database import transaction
 from foundation.web.feature import Feature
 from foundation.web.sending import Message, Sender
 from foundation.words.clock import DAY, MINUTE, now
@@ -60,7 +59,7 @@ def send_what_is_due(app: Flask) -> None:
 def tell(app: Flask, receiver: str) -> None:
     """One row after the other, until one fails or others should have their turn."""
     ends_at = time.monotonic() + TURN
-    with app.app_context(), closing(get_db()), Sender() as sender:
+    with app.app_context(), Sender() as sender:
         while time.monotonic() < ends_at and (row := outbox.find_oldest(receiver)):
             message = write_message(row)
             answer = sender.send(message) if message else "HTTP 204"  # nothing is left to tell
