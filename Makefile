@@ -118,7 +118,7 @@ mutants: .venv/tests-installed
 orders: .venv/tests-installed
 	$(BIN)/python -m tests.two_requests
 
-install: $(INSTALLED) $(VENV)/translated
+install: $(INSTALLED) $(VENV)/translated $(VENV)/own-flask
 
 # To the newest version, or to TO=v1.2.0; all at once or not at all.
 upgrade:
@@ -146,7 +146,12 @@ $(VENV)/translated: $(INSTALLED) $(wildcard translations/*/LC_MESSAGES/messages.
 	@$(BIN)/pybabel -q compile --directory translations
 	@touch $@
 
-.venv/tests-installed: $(INSTALLED) .venv/translated tests/requirements.txt
+# `flask --version` says the program's.
+$(VENV)/own-flask: $(INSTALLED) foundation/cli/trusted_group_flask.py
+	@$(BIN)/python foundation/cli/trusted_group_flask.py
+	@touch $@
+
+.venv/tests-installed: $(INSTALLED) .venv/translated .venv/own-flask tests/requirements.txt
 	@echo "Installing what the tests need, about two minutes ..."
 	@$(INSTALL) -r tests/requirements.txt
 	@$(CHECK)

@@ -159,6 +159,7 @@ def test_the_journey_in_a_container(
         assert ada.sign_up(ADA, "ada", vonage.pin_of(ADA)).status == 303
         assert "Hello, ada" in ada.ask(f"{GROUP}/").body
         container.run(*built["Healthcheck"]["Test"][1:])  # which is CMD
+        assert container.run("flask", "--version").startswith("Trusted Group ")
 
     assert built["User"] == str(USER)
     assert {path.stat().st_uid for path in container.data.iterdir()} == {USER}

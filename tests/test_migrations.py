@@ -112,7 +112,8 @@ def test_one_command_upgrades_a_group_of_the_first_version(
     who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
     git("-C", str(origin), *who, "commit", "--quiet", "--allow-empty", "-m", "The next version")
     (program / ".venv").mkdir()
-    (program / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (program / ".venv" / name).symlink_to(Path(sys.prefix, name))
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     installed = program / ".venv" / f"installed-{python}"  # the packages are those of this version
     installed.touch()

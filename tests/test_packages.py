@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import Distribution, distributions, packages_distributions
 from pathlib import Path
+from sysconfig import get_path
 from zipfile import ZipFile
 
 import pytest
@@ -175,7 +176,8 @@ def test_another_python_gets_its_own_packages(tmp_path: Path) -> None:
         (environment / folder).mkdir(parents=True)
     python = environment / "bin" / "python"
     python.symlink_to(sys.executable)
-    for stamp in (f"installed-{VERSION}", "translated"):
+    shutil.copytree(ROOT / "foundation" / "cli", tmp_path / "foundation" / "cli")
+    for stamp in (f"installed-{VERSION}", "own-flask", "translated"):
         (environment / stamp).touch()
     assert plan_install(tmp_path) == "make: Nothing to be done for 'install'.\n"
 
@@ -185,6 +187,49 @@ def test_another_python_gets_its_own_packages(tmp_path: Path) -> None:
     python.unlink()
     python.symlink_to("/nowhere/python")
     assert ".venv/lib/pythonnone ] || echo --clear) .venv" in plan_install(tmp_path)
+
+
+def test_flask_says_the_version_of_the_program(tmp_path: Path) -> None:
+    """In any folder; and it is Flask's in all else."""
+    flask = Path(sys.executable).with_name("flask")
+    newest = read_newest_version()
+    python = ".".join(map(str, sys.version_info[:3]))
+    done = subprocess.run([flask, "--version"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"Trusted Group {newest}, on Python {python}\n", "")
+    ours, flasks = (
+        subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True).stdout
+        for command in ([flask], [sys.executable, "-m", "flask"])
+    )
+    assert ours.replace("Show the version and exit.", "Show the Flask version.") == flasks.replace(
+        "python -m flask", "flask"
+    )
+
+
+def test_pip_may_write_its_script_again(tmp_path: Path) -> None:
+    """As for a newer Flask."""
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    packages = Path(environment, "lib", f"python{VERSION}", "site-packages")
+    (packages / "those.pth").write_text(get_path("purelib") + "\n")
+    python, script = environment / "bin" / "python", environment / "bin" / "flask"
+    own = ROOT / "foundation" / "cli" / "trusted_group_flask.py"
+    pips = (
+        "import sys\nfrom flask.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+    )
+    for _ in "12":
+        script.write_text(pips)
+        subprocess.run([python, own], check=True, cwd=tmp_path)
+        done = subprocess.run([python, script, "--version"], capture_output=True, text=True)
+        assert done.stdout.startswith("Trusted Group "), done
+        before = script.stat().st_mtime_ns
+        subprocess.run([python, own], check=True)
+        assert script.stat().st_mtime_ns == before
+
+
+def read_newest_version() -> str:
+    found = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert found
+    return found[1]
 
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"

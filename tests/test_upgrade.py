@@ -42,7 +42,8 @@ class Box:
         self.at_origin("tag", "--force", "v9.0.0")
         git("clone", "--quiet", "--branch", "v9.0.0", str(self.origin), str(self.program))
         (self.program / ".venv").mkdir()
-        (self.program / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+        for name in ("bin", "lib", "pyvenv.cfg"):
+            (self.program / ".venv" / name).symlink_to(Path(sys.prefix, name))
         self.stamp = self.program / ".venv" / f"installed-3.{sys.version_info[1]}"
         self.stamp.touch()
         os.utime(self.stamp, (self.stamp.stat().st_mtime + DAY,) * 2)
