@@ -38,7 +38,7 @@ VERSION := $(shell $(FIND_VERSION) 2>/dev/null || echo none)
 INSTALLED = $(VENV)/installed-$(VERSION)
 
 # Many tests wait for something: so more run at once than there are cores.
-PYTEST = $(BIN)/pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )) --dist worksteal
+PYTEST = $(BIN)/pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) * 5 / 2 )) --dist worksteal
 COVERAGE = # or --cov, as in .ci/run
 
 # The tests in a real browser need Chromium, best without windows: that takes half the time. It is

@@ -49,10 +49,6 @@ def test_help_needs_no_settings_and_makes_no_database(tmp_path: Path, words: str
     assert "backup" in result.stdout if words == "" else f"flask {words} " in result.stdout
     assert list(tmp_path.iterdir()) == []
 
-    wrong = run_flask(tmp_path, "init-db")
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr.splitlines()[0] == "Error: SECRET_KEY is missing (see .env.example)"
-
 
 def test_the_first_admin_is_invited_by_command(group: Group) -> None:
     result = group.command("invite", "+1 202 555 0100", "--username", "Ada")

@@ -250,7 +250,7 @@ def test_a_program_that_was_down_is_told_within_a_minute(
             at.shift(20)
         while time.time() < up_at - 2 * MINUTE:  # once a minute would take an hour here
             send(group)
-            at.shift(max(MINUTE, (up_at - time.time()) / 5))
+            at.shift(max(MINUTE, (up_at - time.time()) / 2))
         while time.time() < up_at + MINUTE:
             send(group)
             at.shift(10)

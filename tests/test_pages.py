@@ -34,6 +34,21 @@ def test_every_page_is_sound_html(group: Group) -> None:
                 assert described in ids, name
 
 
+@pytest.mark.parametrize("sheet", ["static/style.css", "simulator/static/phones.css"])
+def test_dark_pages_differ_in_colours_alone(sheet: str) -> None:
+    """So the browser's tests measure a page once."""
+    css = (ROOT / sheet).read_text()
+    blocks = re.findall(r"prefers-color-scheme: dark\) (\{(?:[^{}]|\{[^{}]*\})*\})", css)
+    assert len(blocks) == css.count("prefers-color-scheme") > 0
+    rules = re.findall(r"([^{}]+)\{([^{}]+)\}", "".join(block[1:-1] for block in blocks))
+    changes = [
+        change.strip() for _, inside in rules for change in inside.split(";") if change.strip()
+    ]
+    assert changes
+    for change in changes:
+        assert re.fullmatch(r"(--[a-z-]+|color): #[0-9a-f]{3,8}", change), change
+
+
 def test_the_validator_finds_nothing(group: Group, tmp_path: Path) -> None:
     validator = require_executable("html-validate")
     for name, page in pages_of_every_state(group).items():

@@ -36,6 +36,7 @@ ZOOMED = ViewportSize(width=195, height=422)  # a phone at 200 %
 SMALL = ViewportSize(width=320, height=640)
 PHONE = ViewportSize(width=390, height=844)
 DESKTOP = ViewportSize(width=1280, height=900)
+SIZES = (ZOOMED, SMALL, DESKTOP, PHONE)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += [f"--disable-{it}" for it in ("background-networking", "component-update", "sync")]
 SHOTS = ROOT / "tests" / "screenshots"  # not in the repository; the README's are made of them
@@ -162,19 +163,19 @@ class Stage:
         press(page, "Text them")
 
     def look(self, page: Page, name: str) -> None:
-        """In every size and colour: nothing too wide, also from right to left, and nothing that axe
-        objects to."""
+        """In every size: nothing too wide, also from right to left, and no small target. In both
+        colours, which change no size (see test_pages): nothing that axe objects to."""
+        for size in SIZES:
+            page.set_viewport_size(size)
+            width, left = page.evaluate(WIDTH_AND_LEFT)
+            assert width <= size["width"], (name, size)
+            assert left == [], (name, size)
+        is_ours = not page.url.startswith(f"{self.phones}/")
+        assert not is_ours or page.evaluate(SMALL_TARGETS) == [], name
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-            for size in (ZOOMED, SMALL, DESKTOP, PHONE):
-                page.set_viewport_size(size)
-                width, left = page.evaluate(WIDTH_AND_LEFT)
-                assert width <= size["width"], (name, size)
-                assert left == [], (name, size)
-                take_picture(page, f"{name}-{size['width']}-{scheme}")
-            is_ours = not page.url.startswith(f"{self.phones}/")
-            assert not is_ours or page.evaluate(SMALL_TARGETS) == [], name
             assert find_violations(page) == [], (name, scheme)
+            take_pictures(page, name, scheme)
 
     def snap(self, page: Page, name: str) -> None:
         """What the README shows: a phone's worth of page, in both colours."""
@@ -209,6 +210,13 @@ def find_violations(page: Page) -> list[str]:
     if not page.evaluate("!!window.axe"):
         page.evaluate(AXE)
     return list(page.evaluate(VIOLATIONS))
+
+
+def take_pictures(page: Page, name: str, scheme: str) -> None:
+    """In all sizes; leaves it in the last."""
+    for size in SIZES if "PICTURES" in os.environ else ():
+        page.set_viewport_size(size)
+        take_picture(page, f"{name}-{size['width']}-{scheme}")
 
 
 def take_picture(page: Page, name: str) -> None:
