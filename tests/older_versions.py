@@ -1,11 +1,15 @@
-"""Databases of older versions."""
+"""Databases of older versions, and what stands in for where the program is installed."""
 
+import os
 import sqlite3
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from foundation.words.clock import DAY
 
 from .cast import ROOT
 
@@ -60,3 +64,14 @@ def dump(path: Path) -> list[str]:
 def git(*words: str) -> str:
     done = subprocess.run(["git", *words], check=True, capture_output=True, text=True)
     return done.stdout
+
+
+def use_these_packages(program: Path) -> None:
+    """Its environment has what any version of it needs: nothing is installed into it."""
+    environment = program / ".venv"
+    environment.mkdir()
+    (environment / "bin").symlink_to(Path(sys.executable).parent)
+    for name in (f"installed-3.{sys.version_info[1]}", "own-flask"):
+        stamp = environment / name
+        stamp.touch()
+        os.utime(stamp, (stamp.stat().st_mtime + DAY,) * 2)

@@ -34,7 +34,7 @@ from simulator.vonage import Vonage
 from wsgi import FEATURES, create_app
 
 from .cast import ROOT, Group, run_flask, write_programs
-from .older_versions import ADAS_COOKIE, describe, dump, git, read
+from .older_versions import ADAS_COOKIE, describe, dump, git, read, use_these_packages
 
 WRITTEN_AT = "2026-11-24 12:06"
 GRACES_COOKIE = "899b62939e46803fb451185ae5e4e856974d4c5eefda2ad92b9d5c92b4746ded"
@@ -111,13 +111,7 @@ def test_one_command_upgrades_a_group_of_the_first_version(
     git("clone", "--quiet", str(origin), str(program))
     who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
     git("-C", str(origin), *who, "commit", "--quiet", "--allow-empty", "-m", "The next version")
-    (program / ".venv").mkdir()
-    for name in ("bin", "lib", "pyvenv.cfg"):
-        (program / ".venv" / name).symlink_to(Path(sys.prefix, name))
-    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    installed = program / ".venv" / f"installed-{python}"  # the packages are those of this version
-    installed.touch()
-    os.utime(installed, (installed.stat().st_mtime + DAY,) * 2)
+    use_these_packages(program)
     stand_ins.mkdir()
     write_programs(stand_ins, systemctl=SYSTEMCTL)
 

@@ -206,7 +206,7 @@ def test_flask_says_the_version_of_the_program(tmp_path: Path) -> None:
 
 
 def test_pip_may_write_its_script_again(tmp_path: Path) -> None:
-    """As for a newer Flask."""
+    """As for a newer Flask. A full disk leaves that script."""
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     packages = Path(environment, "lib", f"python{VERSION}", "site-packages")
@@ -218,6 +218,9 @@ def test_pip_may_write_its_script_again(tmp_path: Path) -> None:
     )
     for _ in "12":
         script.write_text(pips)
+        full = ["bash", "-c", f"ulimit -f 0; exec '{python}' '{own}'"]
+        assert subprocess.run(full, stderr=subprocess.DEVNULL).returncode != 0
+        assert script.read_text() == pips
         subprocess.run([python, own], check=True, cwd=tmp_path)
         done = subprocess.run([python, script, "--version"], capture_output=True, text=True)
         assert done.stdout.startswith("Trusted Group "), done

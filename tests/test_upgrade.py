@@ -2,16 +2,14 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from foundation.storage.migrations import read_steps
-from foundation.words.clock import DAY
 
 from .cast import ROOT, write_programs
-from .older_versions import dump, git, read
+from .older_versions import dump, git, read, use_these_packages
 from .running_page import DOCKER, read_lines, read_row, type_line
 
 pytestmark = pytest.mark.slow
@@ -41,12 +39,7 @@ class Box:
         self.at_origin("checkout", "--quiet", "-B", "main")  # ROOT may be on no branch
         self.at_origin("tag", "--force", "v9.0.0")
         git("clone", "--quiet", "--branch", "v9.0.0", str(self.origin), str(self.program))
-        (self.program / ".venv").mkdir()
-        for name in ("bin", "lib", "pyvenv.cfg"):
-            (self.program / ".venv" / name).symlink_to(Path(sys.prefix, name))
-        self.stamp = self.program / ".venv" / f"installed-3.{sys.version_info[1]}"
-        self.stamp.touch()
-        os.utime(self.stamp, (self.stamp.stat().st_mtime + DAY,) * 2)
+        use_these_packages(self.program)
         self.bin.mkdir()
         write_programs(self.bin, systemctl=SYSTEMCTL, sudo=SUDO, docker=DOCKER)
         for name in ("failures", "called"):

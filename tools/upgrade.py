@@ -193,7 +193,7 @@ def lead_to(environment: Path) -> Path:
 
 
 def install() -> None:
-    """What is left: the catalogs."""
+    """What is left: the catalogs, and `flask --version`."""
     run("make", "--no-print-directory", "-C", str(ROOT), "install")
 
 

@@ -5,13 +5,14 @@ in any folder, so this can need nothing else of the program.
 """
 
 import platform
+import shutil
 import sys
 from pathlib import Path
 from sysconfig import get_path
 
 import click
 from flask.cli import FlaskGroup
-from flask.cli import cli as flasks
+from flask.cli import cli as flasks_cli
 
 VERSION = "1.1.0"  # the newest of CHANGELOG.md
 
@@ -19,23 +20,27 @@ cli = click.version_option(
     VERSION,
     prog_name="Trusted Group",
     message=f"%(prog)s %(version)s, on Python {platform.python_version()}",
-)(FlaskGroup(name="flask", help=flasks.help, add_version_option=False))
+)(FlaskGroup(name="flask", help=flasks_cli.help, add_version_option=False))
 
 
 def install() -> None:
-    """Into the environment whose Python runs this. What is there is left as it is."""
+    """Into the environment whose Python runs this. What is there already isn't written again."""
     here = Path(__file__)
     write(Path(get_path("purelib"), here.name), here.read_text())
     script = Path(sys.executable).with_name("flask")
-    pips = script.read_text()
-    write(
-        script, pips.replace("from flask.cli import main", f"from {here.stem} import cli as main")
-    )
+    flasks, ours = "from flask.cli import main", f"from {here.stem} import cli as main"
+    write(script, script.read_text().replace(flasks, ours))
 
 
 def write(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    """Whole or not at all: the service may start while the disk is full."""
+    if path.exists() and path.read_text() == text:
+        return
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text)
+    if path.exists():
+        shutil.copymode(path, new)
+    new.replace(path)
 
 
 if __name__ == "__main__":

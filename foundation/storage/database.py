@@ -31,11 +31,12 @@ from foundation.typed.settings import WrongSettings
 
 
 class Connection(sqlite3.Connection):
-    """One that can be referred to weakly, and ends with its thread."""
+    """One that can be referred to weakly."""
 
     def __del__(self) -> None:
-        with suppress(sqlite3.ProgrammingError):  # it couldn't be opened
-            self.close()  # or Python 3.13 warns
+        """Python 3.13 warns of one that is not closed; this one may not even have been opened."""
+        with suppress(sqlite3.ProgrammingError):
+            self.close()
 
 
 # By the thread's number and the database. granian's threads end when they are idle for long, and
