@@ -18,7 +18,7 @@ case "$*" in
 "compose run --rm group flask "*) shift 4 ;;
 "compose up --detach" | "compose up --detach --build") set -- flask init-db ;;
 "compose stop group" | "compose build group" | "compose pull caddy") exit 0 ;;
-"compose build --pull --no-cache group") exit 0 ;;
+"compose build --pull --no-cache group" | "compose logs group" | "compose down --volumes") exit 0 ;;
 *) exit 99 ;;
 esac
 PATH="$PROGRAM/.venv/bin:$PATH"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 import time_machine
+import yaml
 from dotenv import dotenv_values
 
 from foundation.words.clock import DAY
@@ -221,6 +222,22 @@ def test_a_container_is_connected_and_the_first_admin_invited(
         assert group.text(ADA) == 204
         form = ADA, "ada", vonage.pin_of(ADA)
         assert group.browser().sign_up(*form).status_code == 303
+
+
+def test_what_docker_does_alone_is_of_our_container(
+    tmp_path: Path, beside_docker: dict[str, str]
+) -> None:
+    """It shows our log, and takes all that we keep."""
+    called = tmp_path / "called"
+    for name in ("logs", "uninstall"):
+        for line in read_row(name):
+            type_line(line, tmp_path, beside_docker | {"CALLED": str(called)})
+    assert called.read_text() == "compose logs group\ncompose down --volumes\n"
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    ours = compose["services"]["group"]
+    assert ours["environment"]["DATABASE"].startswith("/data/")
+    assert ours["volumes"] == ["group:/data"]
+    assert "group" in compose["volumes"]
 
 
 def test_copies_go_out_of_a_container_and_back(
