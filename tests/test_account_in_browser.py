@@ -20,6 +20,7 @@ from .windows import (
     SMALL_TARGETS,
     House,
     find_violations,
+    in_both_colours,
     press,
     take_picture,
 )
@@ -36,8 +37,7 @@ def check(house: House, page: Page, language: str, name: str) -> None:
             assert wide <= size["width"], (name, path, size)
             assert language != "ar" or page.evaluate(LEFT_OF_THE_PAGE) == [], (name, path)
         assert page.evaluate(SMALL_TARGETS) == [], (name, path)
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        for scheme in in_both_colours(page):
             take_picture(page, f"{name}-{language}-{path.strip('/') or 'home'}-{scheme}")
             assert find_violations(page) == [], (name, path)
     page.set_viewport_size(PHONE)

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -193,7 +194,7 @@ def test_flask_says_the_version_of_the_program(tmp_path: Path) -> None:
     """In any folder; and it is Flask's in all else."""
     flask = Path(sys.executable).with_name("flask")
     newest = read_newest_version()
-    python = ".".join(map(str, sys.version_info[:3]))
+    python = platform.python_version()
     done = subprocess.run([flask, "--version"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (f"Trusted Group {newest}, on Python {python}\n", "")
     ours, flasks = (

@@ -172,21 +172,18 @@ class Stage:
             assert left == [], (name, size)
         is_ours = not page.url.startswith(f"{self.phones}/")
         assert not is_ours or page.evaluate(SMALL_TARGETS) == [], name
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        for scheme in in_both_colours(page):
             assert find_violations(page) == [], (name, scheme)
             take_pictures(page, name, scheme)
 
     def snap(self, page: Page, name: str) -> None:
         """What the README shows: a phone's worth of page, in both colours."""
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        for scheme in in_both_colours(page):
             page.screenshot(path=SHOTS / f"{name}-{scheme}.png")
 
     def snap_phone(self, phone: str, name: str) -> None:
         self.table.goto(self.phones)
-        for scheme in ("light", "dark"):
-            self.table.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        for scheme in in_both_colours(self.table):
             self.table.locator(f"#phone-{phone}").screenshot(path=SHOTS / f"{name}-{scheme}.png")
 
     def compose(self) -> None:
@@ -203,6 +200,12 @@ class Stage:
             page.set_content(f"<style>{PICTURE} body {{ color: {colours} }}</style>{figures}")
             page.locator("img").last.wait_for()
             page.screenshot(path=SHOTS / f"journey-{scheme}.png", omit_background=True)
+
+
+def in_both_colours(page: Page) -> Iterator[str]:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        yield scheme
 
 
 def find_violations(page: Page) -> list[str]:
