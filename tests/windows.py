@@ -264,9 +264,11 @@ def demo() -> Iterator[str]:
 
 
 def press(page: Page, name: str, role: Literal["button", "link"] = "button") -> None:
-    """Press what leads to another page, and wait for that."""
+    """Press what leads to another page, and wait for that: not for one that brings the button."""
+    target = page.get_by_role(role, name=name, exact=True)
+    target.wait_for()
     with page.expect_navigation():
-        page.get_by_role(role, name=name, exact=True).click()
+        target.click()
 
 
 def send(page: Page) -> None:
